@@ -1,0 +1,52 @@
+//! Generates messages, clients and servers from `proto/`, with serde on the public messages.
+
+use std::{env, error::Error, path::Path};
+
+use embermesh_descriptors::{Contracts, JsonField, JsonForm};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    let contracts = Contracts::compile(&root)?;
+    println!("cargo::rerun-if-changed={}", root.display());
+
+    let public = ".embermesh.v1";
+    let mut builder = tonic_prost_build::configure()
+        .bytes(".embermesh.internal")
+        .btree_map(".embermesh")
+        .type_attribute(public, "#[derive(serde::Serialize, serde::Deserialize)]")
+        .type_attribute(public, "#[serde(default, deny_unknown_fields)]");
+    for message in contracts.messages("embermesh.v1") {
+        for field in message.fields().map(|f| JsonField::read(&f)) {
+            if let Some(attribute) = serde_attribute(&field) {
+                let path = format!(".{}.{}", message.full_name(), field.name);
+                builder = builder.field_attribute(path, attribute);
+            }
+        }
+    }
+    builder.compile_fds(contracts.set)?;
+    let out = env::var("OUT_DIR")?;
+    std::fs::write(Path::new(&out).join("descriptors.bin"), contracts.encoded)?;
+    Ok(())
+}
+
+fn serde_attribute(field: &JsonField) -> Option<String> {
+    let mut parts = Vec::new();
+    if field.json_name != field.name {
+        parts.push(format!("rename = \"{}\"", field.json_name));
+    }
+    let module = match (field.form, field.descriptor.is_map(), field.optional) {
+        (JsonForm::Plain, ..) => None,
+        (JsonForm::Usd, true, _) => Some("usd_map"),
+        (JsonForm::Usd, _, true) => Some("optional_usd"),
+        (JsonForm::Usd, _, false) => Some("usd"),
+        (JsonForm::Object, ..) => Some("object"),
+        (JsonForm::Timestamp, ..) => Some("timestamp"),
+    };
+    if let Some(module) = module {
+        parts.push(format!("with = \"crate::json::{module}\""));
+    }
+    if field.optional {
+        parts.push("skip_serializing_if = \"Option::is_none\"".to_owned());
+    }
+    (!parts.is_empty()).then(|| format!("#[serde({})]", parts.join(", ")))
+}

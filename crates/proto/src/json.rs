@@ -1,0 +1,47 @@
+//! JSON forms that differ from the protobuf type: money as exact decimal USD, metadata as given, time as RFC 3339.
+//! Each module is a pair for serde's `with`.
+
+pub mod object;
+pub mod timestamp;
+pub mod usd;
+
+/// Optional money.
+pub mod optional_usd {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes the amount; absent fields are left out before this is asked.
+    pub fn serialize<S: Serializer>(nanos: &Option<i64>, to: S) -> Result<S::Ok, S::Error> {
+        match nanos {
+            Some(nanos) => super::usd::serialize(nanos, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    /// Reads an amount or null.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
+        Ok(Option::<super::usd::Amount>::deserialize(from)?.map(|amount| amount.0))
+    }
+}
+
+/// Money by name.
+pub mod usd_map {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::usd::Amount;
+
+    /// Writes each amount.
+    pub fn serialize<S: Serializer>(map: &BTreeMap<String, i64>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(map.iter().map(|(name, nanos)| (name, Amount(*nanos))))
+    }
+
+    /// Reads each amount.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, i64>, D::Error> {
+        let map = BTreeMap::<String, Amount>::deserialize(from)?;
+        Ok(map.into_iter().map(|(name, amount)| (name, amount.0)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,47 @@
+use crate::v1::{AgentInput, CostReport, CreateKeyRequest, EmbedRequest, EmbedResponse};
+
+#[test]
+fn money_is_exact_both_ways() {
+    let text = r#"{"constraints":{"max_cost_per_day":150.0,"max_cost_per_request":0.00000002}}"#;
+    let input: AgentInput = serde_json::from_str(text).unwrap();
+    let constraints = input.constraints.unwrap();
+    assert_eq!(constraints.max_cost_per_day_nano_usd, Some(150_000_000_000));
+    assert_eq!(constraints.max_cost_per_request_nano_usd, Some(20));
+    let json = serde_json::to_string(&CostReport { total_cost_nano_usd: i64::MAX, ..Default::default() }).unwrap();
+    assert!(json.contains(r#""total_cost_usd":9223372036.854775807"#), "{json}");
+}
+
+#[test]
+fn metadata_is_kept_as_given() {
+    let given = r#"{"b":1.0,"a":[12345678901234567890,{"x":"\u00e9"}]}"#;
+    let request: EmbedRequest = serde_json::from_str(&format!(r#"{{"text":"t","metadata":{given}}}"#)).unwrap();
+    assert_eq!(request.metadata, given);
+    let answer = EmbedResponse { metadata: request.metadata, ..Default::default() };
+    assert!(serde_json::to_string(&answer).unwrap().contains(given));
+}
+
+#[test]
+fn unknown_and_repeated_fields_are_refused() {
+    for bad in [r#"{"txet":"x"}"#, r#"{"text":"x","text":"y"}"#, r#"{"metadata":[1]}"#, r#"{"dimensions":-1}"#] {
+        assert!(serde_json::from_str::<EmbedRequest>(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn defaults_are_printed_and_absent_fields_are_not() {
+    let json = serde_json::to_string(&EmbedResponse::default()).unwrap();
+    for part in [r#""cached":false"#, r#""cost_usd":0"#, r#""tokens_used":0"#, r#""metadata":{}"#] {
+        assert!(json.contains(part), "{part} in {json}");
+    }
+    assert!(!json.contains("embedding_id"));
+}
+
+#[test]
+fn times_are_rfc_3339() {
+    let request: CreateKeyRequest =
+        serde_json::from_str(r#"{"expires_at":"2026-01-31T13:00:00.5+01:00"}"#).unwrap();
+    let json = serde_json::to_string(&request).unwrap();
+    assert!(json.contains(r#""expires_at":"2026-01-31T12:00:00.5Z""#), "{json}");
+    let error = serde_json::from_str::<CreateKeyRequest>(r#"{"expires_at":"tomorrow"}"#).unwrap_err();
+    assert!(error.to_string().contains("RFC 3339"), "{error}");
+}

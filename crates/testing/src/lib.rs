@@ -1,0 +1,8 @@
+//! What tests and local trials stand on: real counterparts on real sockets, so that nothing in the product is mocked.
+//!
+//! - [`sim`]: a provider simulator with deterministic vectors, a call log and faults. The binary
+//!   `embermesh-provider-sim` serves the same thing to other processes.
+//!
+//! Nothing here is linked into a shipped service.
+
+pub mod sim;

@@ -1,0 +1,11 @@
+//! The words that every part of Embermesh shares: identifiers, money, spaces and time. No I/O, no protocol.
+
+mod clock;
+mod ids;
+mod money;
+mod space;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use ids::{AgentId, AttemptId, EmbeddingId, IdError, KeyId, RequestId, TenantId};
+pub use money::{MoneyError, NanoUsd, Price, TokenCount};
+pub use space::{SpaceError, SpaceId};
