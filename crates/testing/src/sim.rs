@@ -93,8 +93,7 @@ impl Simulator {
             if deployments.iter().any(|earlier| earlier.name() == spec.name) {
                 return Err(SimError::DuplicateName(spec.name.clone()));
             }
-            let refused =
-                |source| SimError::Listen { name: spec.name.clone(), address: spec.listen, source };
+            let refused = |source| SimError::Listen { name: spec.name.clone(), address: spec.listen, source };
             let socket = TcpListener::bind(spec.listen).await.map_err(refused)?;
             let address = socket.local_addr().map_err(refused)?;
             deployments.push(Deployment::new(spec.clone(), address));

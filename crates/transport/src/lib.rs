@@ -1,1 +1,83 @@
-//! Not built yet.
+//! The seam between services: one client type whether the other side runs in this process or on another machine, the server that
+//! every service stands on, and the layers that both paths share. Knows no service by name.
+
+mod accept;
+mod call;
+mod channel;
+mod deadline;
+mod identity;
+mod metrics;
+mod panics;
+mod server;
+mod tls;
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tonic::{Status, body::Body};
+use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
+
+pub use accept::{HttpLimits, Peer, serve};
+pub use call::CallContext;
+pub use channel::{ChannelError, Endpoint};
+pub use deadline::read as read_timeout;
+pub use metrics::GrpcMetrics;
+pub use server::{Ops, ServerBuilder, in_process};
+pub use tls::{TlsError, TlsSettings};
+
+/// Largest message between services: 2,048 vectors of 4,096 dimensions.
+pub const MAX_MESSAGE_BYTES: usize = 40 * 1024 * 1024;
+
+type Request = http::Request<Body>;
+type Response = http::Response<Body>;
+
+/// What a generated client speaks through; the same type for a service in this process and for one far away. Cheap to clone.
+///
+/// The error is a concrete [`Status`]: with a boxed one, clients cannot be used inside spawned tasks.
+#[derive(Clone)]
+pub struct Transport(BoxCloneSyncService<Request, Response, Status>);
+
+impl Transport {
+    /// Wraps a service of HTTP requests, such as a generated server or a channel.
+    pub(crate) fn new<S>(service: S) -> Self
+    where
+        S: Service<Request, Response = Response> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+    {
+        Self(BoxCloneSyncService::new(service.map_err(|error| status_of(error.into()))))
+    }
+}
+
+fn status_of(error: BoxError) -> Status {
+    tracing::debug!(error = error.as_ref(), "call failed in transport");
+    let mut status = Status::from_error(error);
+    if matches!(status.code(), tonic::Code::Unknown | tonic::Code::Internal) {
+        status = Status::unavailable("a part of the service cannot be reached");
+    }
+    status
+}
+
+impl Service<Request> for Transport {
+    type Response = Response;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Status>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        self.0.call(request)
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Transport")
+    }
+}

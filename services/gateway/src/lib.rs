@@ -1,1 +1,19 @@
-//! Not built yet.
+//! The edge of Embermesh: REST, OpenAI-compatible and gRPC clients end here. It authenticates, authorises, limits, and gives every
+//! refusal its one shape; the embeddings service scrubs and fans out to the router and the store. Owns nothing durable.
+
+mod authenticate;
+mod authorise;
+mod edge;
+mod embeddings;
+mod forward;
+mod gateway;
+mod http;
+mod metrics;
+mod openai;
+mod public_grpc;
+mod rest;
+mod scrub;
+mod settings;
+
+pub use gateway::{Gateway, Parts, StartError};
+pub use settings::Settings;

@@ -45,7 +45,8 @@ fn parse_model(text: &str) -> Result<ModelSpec, String> {
 impl Arguments {
     fn specs(&self) -> Vec<DeploymentSpec> {
         let models = if self.model.is_empty() { ModelSpec::openai() } else { self.model.clone() };
-        let name = |index: usize| self.name.get(index).cloned().unwrap_or_else(|| format!("sim-{}", index + 1));
+        let name =
+            |index: usize| self.name.get(index).cloned().unwrap_or_else(|| format!("sim-{}", index + 1));
         self.listen
             .iter()
             .enumerate()

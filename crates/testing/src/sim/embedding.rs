@@ -42,12 +42,16 @@ impl EmbedRequest {
 
     /// The answer, spoilt by `fault` if that is one of its kinds.
     pub(super) fn answer(mut self, seed: u64, fault: Option<&Fault>) -> EmbedAnswer {
-        let dims = if matches!(fault, Some(Fault::WrongDims)) { self.dims.saturating_sub(1) } else { self.dims };
+        let dims =
+            if matches!(fault, Some(Fault::WrongDims)) { self.dims.saturating_sub(1) } else { self.dims };
         let mut items: Vec<Item> = self
             .inputs
             .iter()
             .enumerate()
-            .map(|(index, input)| Item { index, vector: vector_seeded(seed, &self.family, &input.text, dims) })
+            .map(|(index, input)| Item {
+                index,
+                vector: vector_seeded(seed, &self.family, &input.text, dims),
+            })
             .collect();
         match fault {
             Some(Fault::WrongCount) => items.truncate(items.len() - 1),

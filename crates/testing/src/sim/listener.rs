@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -23,7 +24,7 @@ pub(super) async fn serve(socket: TcpListener, world: Arc<World>, index: usize) 
                     connections.spawn(connection(stream, Arc::clone(&world), index));
                 }
                 // out of descriptors, as a rule: the next connection to end makes room
-                Err(_) => tokio::task::yield_now().await,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             },
             Some(_) = connections.join_next() => {}
         }

@@ -69,7 +69,9 @@ impl Refusal {
     pub fn injected(status: StatusCode) -> Self {
         let (kind, code, message) = match status.as_u16() {
             401 => ("invalid_request_error", Some("invalid_api_key"), "incorrect API key provided"),
-            403 => ("invalid_request_error", Some("unsupported_country_region_territory"), "not allowed here"),
+            403 => {
+                ("invalid_request_error", Some("unsupported_country_region_territory"), "not allowed here")
+            }
             429 => ("requests", Some("rate_limit_exceeded"), "rate limit reached for requests"),
             500.. => ("server_error", None, "the server had an error while processing the request"),
             _ => ("invalid_request_error", None, "simulated refusal"),
@@ -92,7 +94,8 @@ pub(super) fn asks_for_vectors(head: &Parts) -> bool {
 /// Checks key, route and body, in the order in which the real API does.
 pub(super) fn read(deployment: &Deployment, head: &Parts, body: &[u8]) -> Result<Ask, Refusal> {
     let path = head.uri.path();
-    let route = path.strip_prefix(deployment.spec().prefix.as_str()).and_then(|rest| rest.strip_prefix("/v1/"));
+    let route =
+        path.strip_prefix(deployment.spec().prefix.as_str()).and_then(|rest| rest.strip_prefix("/v1/"));
     let Some(route) = route else { return Err(unknown_route(head)) };
     authorize(deployment, head)?;
     match (&head.method, route) {
@@ -125,8 +128,11 @@ fn authorize(deployment: &Deployment, head: &Parts) -> Result<(), Refusal> {
 
 fn find_model<'a>(deployment: &'a Deployment, name: &str) -> Result<&'a ModelSpec, Refusal> {
     deployment.model(name).ok_or_else(|| {
-        Refusal::new(StatusCode::NOT_FOUND, format!("the model `{name}` does not exist or is not open to you"))
-            .code("model_not_found")
+        Refusal::new(
+            StatusCode::NOT_FOUND,
+            format!("the model `{name}` does not exist or is not open to you"),
+        )
+        .code("model_not_found")
     })
 }
 
@@ -172,7 +178,9 @@ pub fn write_answer(answer: &EmbedAnswer) -> Vec<u8> {
         if position > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(format!(r#"{{"object":"embedding","index":{},"embedding":"#, item.index).as_bytes());
+        out.extend_from_slice(
+            format!(r#"{{"object":"embedding","index":{},"embedding":"#, item.index).as_bytes(),
+        );
         if answer.base64 {
             let packed: Vec<u8> = item.vector.iter().flat_map(|component| component.to_le_bytes()).collect();
             out.push(b'"');
@@ -186,7 +194,8 @@ pub fn write_answer(answer: &EmbedAnswer) -> Vec<u8> {
     let model = serde_json::Value::from(answer.model.as_str());
     let tokens = answer.tokens;
     out.extend_from_slice(
-        format!(r#"],"model":{model},"usage":{{"prompt_tokens":{tokens},"total_tokens":{tokens}}}}}"#).as_bytes(),
+        format!(r#"],"model":{model},"usage":{{"prompt_tokens":{tokens},"total_tokens":{tokens}}}}}"#)
+            .as_bytes(),
     );
     out
 }

@@ -26,7 +26,10 @@ struct Body {
     #[serde(default, deserialize_with = "present")]
     dimensions: Option<usize>,
     #[serde(default, deserialize_with = "present")]
-    #[expect(dead_code, reason = "the API takes it and does nothing visible with it; only its type is checked")]
+    #[expect(
+        dead_code,
+        reason = "the API takes it and does nothing visible with it; only its type is checked"
+    )]
     user: Option<String>,
 }
 
@@ -44,11 +47,10 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<O
 }
 
 pub(super) fn read(deployment: &Deployment, head: &Parts, body: &[u8]) -> Result<EmbedRequest, Refusal> {
-    let is_json = head
-        .headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.split(';').next().is_some_and(|kind| kind.trim() == "application/json"));
+    let is_json =
+        head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
+            value.split(';').next().is_some_and(|kind| kind.trim() == "application/json")
+        });
     if !is_json {
         let message = "send the body with `Content-Type: application/json`".to_owned();
         return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
@@ -83,19 +85,15 @@ fn dimensions(model: &ModelSpec, asked: Option<usize>) -> Result<usize, Refusal>
 fn inputs(value: Value) -> Result<Vec<Input>, Refusal> {
     let refuse = |message: &str| Err(Refusal::param("input", message.to_owned()));
     match value {
-        Value::String(text) => Ok(vec![text_input(text)?]),
+        Value::String(text) => Ok(vec![text_input(&text)?]),
         Value::Array(items) if items.is_empty() => refuse("input must not be an empty array"),
         Value::Array(items) if items.iter().all(Value::is_number) => Ok(vec![token_input(&items)?]),
         Value::Array(items) if items.len() > MAX_INPUTS => {
             refuse(&format!("input has {} items; at most {MAX_INPUTS} fit one request", items.len()))
         }
-        Value::Array(items) if items.iter().all(Value::is_string) => items
-            .into_iter()
-            .map(|item| match item {
-                Value::String(text) => text_input(text),
-                _ => refuse("input must be strings"),
-            })
-            .collect(),
+        Value::Array(items) if items.iter().all(Value::is_string) => {
+            items.iter().filter_map(Value::as_str).map(text_input).collect()
+        }
         Value::Array(items) if items.iter().all(Value::is_array) => {
             items.iter().filter_map(Value::as_array).map(|ids| token_input(ids)).collect()
         }
@@ -103,11 +101,11 @@ fn inputs(value: Value) -> Result<Vec<Input>, Refusal> {
     }
 }
 
-fn text_input(text: String) -> Result<Input, Refusal> {
+fn text_input(text: &str) -> Result<Input, Refusal> {
     if text.is_empty() {
         return Err(Refusal::param("input", "input must not be an empty string".to_owned()));
     }
-    Ok(Input { tokens: tokens::count(&text), text: text.into_bytes() })
+    Ok(Input { tokens: tokens::count(text), text: text.into() })
 }
 
 fn token_input(ids: &[Value]) -> Result<Input, Refusal> {
@@ -125,8 +123,7 @@ fn token_input(ids: &[Value]) -> Result<Input, Refusal> {
 }
 
 fn check_tokens(model: &ModelSpec, inputs: &[Input]) -> Result<(), Refusal> {
-    if let Some((index, input)) =
-        inputs.iter().enumerate().find(|(_, input)| input.tokens > model.max_tokens)
+    if let Some((index, input)) = inputs.iter().enumerate().find(|(_, input)| input.tokens > model.max_tokens)
     {
         let (max, tokens) = (model.max_tokens, input.tokens);
         let message = format!("maximum context length is {max} tokens, but input {index} has {tokens}");

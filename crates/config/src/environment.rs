@@ -1,0 +1,53 @@
+//! The well-known variables of deployments, as settings. They lie over the file and under `EMBERMESH__…`.
+
+use figment::value::{Dict, Value};
+
+use crate::sections::embedding::ProviderKind;
+
+/// Settings from `DATABASE_URL`, `REDIS_URL`, `OPENAI_API_KEY` and their like. Empty counts as unset.
+pub(crate) fn well_known(variable: &dyn Fn(&str) -> Option<String>) -> Dict {
+    let get = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let mut settings = Dict::new();
+    let mut set = |path: &str, value: Value| insert(&mut settings, path, value);
+
+    for (name, path) in [
+        ("DATABASE_URL", "database.url"),
+        ("DATABASE_HOST", "database.host"),
+        ("DATABASE_SSL_MODE", "database.ssl_mode"),
+        ("DB_PASSWORD", "database.password"),
+        ("REDIS_URL", "redis.url"),
+        ("OPENAI_API_KEY", "embedding.providers.openai.api_key"),
+    ] {
+        if let Some(value) = get(name) {
+            set(path, value.into());
+        }
+    }
+    if let Some(endpoints) = get("REDIS_CLUSTER_ENDPOINTS") {
+        let endpoints: Vec<Value> = endpoints.split(',').map(|e| e.trim().to_owned().into()).collect();
+        set("redis.cluster_endpoints", endpoints.into());
+    }
+    for kind in [ProviderKind::OpenAi, ProviderKind::Bedrock] {
+        let name = kind.as_str();
+        if let Some(on) = get(&format!("{}_ENABLED", name.to_uppercase())) {
+            set(&format!("embedding.providers.{name}.enabled"), (on == "true" || on == "1").into());
+        }
+    }
+    if get("BEDROCK_ENABLED").is_some_and(|on| on == "true" || on == "1")
+        && let Some(region) = get("AWS_REGION")
+    {
+        set("embedding.providers.bedrock.region", region.into());
+    }
+    settings
+}
+
+fn insert(into: &mut Dict, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => drop(into.insert(path.to_owned(), value)),
+        Some((head, tail)) => {
+            let entry = into.entry(head.to_owned()).or_insert_with(|| Dict::new().into());
+            if let Value::Dict(_, dict) = entry {
+                insert(dict, tail, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+use std::io::Write as _;
+
+use super::*;
+
+/// Every block of the operations guide, in its own words.
+const GUIDE: &str = r#"
+embedding:
+  providers:
+    openai:
+      rate_limit: {requests_per_minute: 3000, tokens_per_minute: 1000000}
+    bedrock:
+      rate_limit: {requests_per_minute: 1000}
+  circuit_breaker: {failure_threshold: 5, success_threshold: 3, timeout: "30s"}
+  router: {selection_strategy: "smart", cache_ttl: "15m"}
+  security:
+    api_key_rotation: {enabled: true, rotation_period: "30d"}
+    pii_detection: {enabled: true, redact_pii: true}
+redis:
+  cache_strategies:
+    embeddings: {ttl: 900, max_memory: 4gb, eviction_policy: allkeys-lru}
+    provider_health: {ttl: 30, max_entries: 100}
+database:
+  pool: {max_open_conns: 100, max_idle_conns: 25, conn_max_lifetime: 30m, conn_max_idle_time: 10m}
+  read_replica_pool: {max_open_conns: 200, max_idle_conns: 50}
+logging:
+  level: info
+  components: {embedding.router: debug, embedding.provider.openai: debug, embedding.circuit_breaker: debug}
+backup:
+  postgres: {schedule: "0 2 * * *", retention: 30, method: pg_dump, storage: "s3://backups/embeddings/"}
+  redis: {schedule: "0 * * * *", retention: 7, method: bgsave, storage: "s3://backups/redis/"}
+pii_detection:
+  enabled: true
+  patterns:
+    - ssn: '\d{3}-\d{2}-\d{4}'
+    - email: '[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}'
+    - phone: '\+?1?\d{10,14}'
+  action: redact
+"#;
+
+fn load(yaml: &str, variables: &[(&str, &str)], overrides: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(yaml.as_bytes()).unwrap();
+    let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+    let overrides = overrides.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    Config::load(&Source { file: Some(file.path()), variable: &variable, overrides })
+}
+
+#[test]
+fn the_guides_blocks_load_as_printed() {
+    let config = load(GUIDE, &[], &[]).unwrap();
+    assert_eq!(config.database.pool.max_open_conns.get(), 100);
+    assert_eq!(config.redis.cache_strategies.embeddings.ttl, Some(crate::Span::seconds(900)));
+    assert_eq!(config.embedding.providers["openai"].rate_limit.unwrap().requests_per_minute, Some(3000));
+    assert_eq!(config.logging.components.len(), 3);
+}
+
+#[test]
+fn environment_lies_over_the_file_and_overrides_over_both() {
+    let yaml = "database: {host: file, port: 1}\nembedding: {providers: {openai: {api_key: '${FROM_FILE}'}}}";
+    let variables =
+        [("DATABASE_HOST", "variable"), ("DB_PASSWORD", "p@ss"), ("FROM_FILE", "sk-file"), ("DATABASE_SSL_MODE", "require")];
+    let config = load(yaml, &variables, &[("EMBERMESH__DATABASE__PORT", "5433")]).unwrap();
+    let url = config.database.connection_url().unwrap();
+    assert_eq!(url.reveal(), "postgresql://postgres:p%40ss@variable:5433/embeddings?sslmode=require");
+    assert_eq!(config.embedding.providers["openai"].api_key.as_ref().unwrap().reveal(), "sk-file");
+}
+
+#[test]
+fn the_dump_shows_no_secret() {
+    let variables = [("OPENAI_API_KEY", "sk-secret"), ("DATABASE_URL", "postgresql://u:pw-secret@h/d")];
+    let dump = load("{}", &variables, &[]).unwrap().dump();
+    assert!(dump.contains("cache_ttl: 15m") && dump.contains("api_key: '***'"), "{dump}");
+    assert!(!dump.contains("secret"), "{dump}");
+}
+
+#[test]
+fn mistakes_are_named() {
+    for (yaml, part) in [
+        ("embeding: {}", "embeding"),
+        ("embedding: {router: {cache_tll: 1m}}", "cache_tll"),
+        ("database: {port: many}", "port"),
+        ("embedding: {providers: {x: {kind: opnai}}}", "opnai"),
+        ("embedding: {providers: {x: {api_key: '${NOPE}'}}}", "NOPE"),
+    ] {
+        let error = load(yaml, &[], &[]).unwrap_err().to_string();
+        assert!(error.contains(part), "{yaml}: {error}");
+    }
+}
+
+#[test]
+fn production_refuses_a_private_database() {
+    let error = load("{}", &[("ENVIRONMENT", "production")], &[]).unwrap_err();
+    assert!(error.to_string().contains("DATABASE_URL"), "{error}");
+    assert!(load("{}", &[("ENVIRONMENT", "production"), ("DATABASE_HOST", "db")], &[]).is_ok());
+}
+
+#[test]
+fn empty_variables_count_as_unset() {
+    let config = load("{}", &[("DATABASE_URL", ""), ("REDIS_URL", "")], &[]).unwrap();
+    assert!(config.database.connection_url().is_none() && config.redis.url.is_none());
+}

@@ -1,0 +1,49 @@
+//! `redis`: where it is, and what may be cached there for how long.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Secret, Span};
+
+/// `redis`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Redis {
+    /// One node.
+    pub url: Option<Secret>,
+    /// Nodes of a cluster, `host:port`.
+    pub cluster_endpoints: Vec<String>,
+    /// By kind of entry.
+    pub cache_strategies: CacheStrategies,
+}
+
+/// `redis.cache_strategies`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheStrategies {
+    /// Vectors.
+    pub embeddings: EmbeddingCache,
+    /// Provider health.
+    pub provider_health: HealthCache,
+}
+
+/// `redis.cache_strategies.embeddings`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EmbeddingCache {
+    /// Absent: `embedding.router.cache_ttl`.
+    pub ttl: Option<Span>,
+    /// Such as `4gb`.
+    pub max_memory: Option<String>,
+    /// Redis' name of the policy.
+    pub eviction_policy: Option<String>,
+}
+
+/// `redis.cache_strategies.provider_health`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HealthCache {
+    /// Absent: 30 s.
+    pub ttl: Option<Span>,
+    /// Most entries.
+    pub max_entries: Option<u32>,
+}

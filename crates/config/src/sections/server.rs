@@ -1,0 +1,61 @@
+//! `server` and `services`: where this process listens, and where the others are.
+
+use std::net::SocketAddr;
+
+use embermesh_transport::{HttpLimits, TlsSettings};
+use serde::{Deserialize, Serialize};
+
+use crate::Span;
+
+/// `server`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address of the one port; absent: the service's own port on loopback.
+    pub listen: Option<SocketAddr>,
+    /// Networks, beside loopback, that may read `/metrics`, `/version` and `/openapi.json` without a key.
+    pub metrics_allow: Vec<String>,
+    /// How long requests under way may take once the process is told to stop.
+    pub shutdown_grace: Span,
+    /// Mutual TLS between services.
+    pub tls: Option<TlsSettings>,
+    /// What one client may take.
+    pub limits: HttpLimits,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            metrics_allow: Vec::new(),
+            shutdown_grace: Span::seconds(30),
+            tls: None,
+            limits: HttpLimits::default(),
+        }
+    }
+}
+
+/// `services`: URLs of the services that run apart.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Services {
+    /// provider-router.
+    pub router: String,
+    /// cost-ledger.
+    pub ledger: String,
+    /// vector-store.
+    pub store: String,
+    /// admin.
+    pub admin: String,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self {
+            router: "http://127.0.0.1:8082".to_owned(),
+            ledger: "http://127.0.0.1:8083".to_owned(),
+            store: "http://127.0.0.1:8084".to_owned(),
+            admin: "http://127.0.0.1:8085".to_owned(),
+        }
+    }
+}

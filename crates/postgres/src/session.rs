@@ -1,0 +1,193 @@
+//! Single statements in one round trip: BEGIN, the tenant, the statement and COMMIT leave together.
+
+use std::fmt::{Display, Write as _};
+use std::future::Future;
+
+use futures::future::join3;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use crate::lease::Lease;
+use crate::{Database, DbError, Transaction};
+
+/// The right to run statements for one tenant, or for none. Made by [`Database::tenant`] and [`Database::system`].
+#[derive(Clone, Debug)]
+pub struct Session<'a> {
+    database: &'a Database,
+    /// `; SET LOCAL …` for every setting
+    settings: String,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(database: &'a Database, tenant: Option<Uuid>) -> Self {
+        let session = Self { database, settings: String::new() };
+        match tenant {
+            Some(tenant) => session.with("app.tenant", tenant),
+            None => session,
+        }
+    }
+
+    /// Adds a setting that lasts exactly as long as each transaction, such as `hnsw.ef_search`.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Display) -> Self {
+        let value = value.to_string().replace('\'', "''");
+        // writing to a string cannot fail
+        let _ = write!(self.settings, "; SET LOCAL {name} = '{value}'");
+        self
+    }
+
+    /// Runs a read-only statement and returns its rows. A connection that turns out to be dead is replaced once.
+    ///
+    /// # Errors
+    /// See [`DbError`]; a statement that writes is refused.
+    pub async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, DbError> {
+        match self.rows(Access::Read, sql, parameters).await {
+            // nothing was written, so nothing can be done twice
+            Err(DbError::Unavailable(_) | DbError::StalePlan) => {
+                self.rows(Access::Read, sql, parameters).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Like [`Session::query`] for at most one row.
+    ///
+    /// # Errors
+    /// Also [`DbError::RowCount`] when there are several.
+    pub async fn query_opt(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, DbError> {
+        at_most_one(self.query(sql, parameters).await?)
+    }
+
+    /// Like [`Session::query`] for exactly one row.
+    ///
+    /// # Errors
+    /// Also [`DbError::RowCount`] when there is none or there are several.
+    pub async fn query_one(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Row, DbError> {
+        at_most_one(self.query(sql, parameters).await?)?.ok_or(DbError::RowCount(0))
+    }
+
+    /// Runs one writing statement in a transaction of its own; returns the number of rows it changed. It is not
+    /// repeated when the connection is lost, because it may have been committed.
+    ///
+    /// # Errors
+    /// See [`DbError`].
+    pub async fn execute(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, DbError> {
+        let attempt = async || {
+            let lease = self.database.lease().await?;
+            let work = self.pipeline(&lease, Access::Write, sql, async |statement| {
+                lease.execute(&statement, parameters).await
+            });
+            lease.track(work).await
+        };
+        match attempt().await {
+            // refused before it did anything
+            Err(DbError::StalePlan) => attempt().await,
+            outcome => outcome,
+        }
+    }
+
+    /// Like [`Session::execute`] for a statement with `RETURNING`.
+    ///
+    /// # Errors
+    /// See [`DbError`].
+    pub async fn execute_returning(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, DbError> {
+        match self.rows(Access::Write, sql, parameters).await {
+            Err(DbError::StalePlan) => self.rows(Access::Write, sql, parameters).await,
+            outcome => outcome,
+        }
+    }
+
+    /// Begins a transaction of several statements. Dropping it rolls back.
+    ///
+    /// # Errors
+    /// See [`DbError`].
+    pub async fn begin(&self) -> Result<Transaction, DbError> {
+        let attempt = async || {
+            let lease = self.database.lease().await?;
+            lease.track(lease.batch_execute(&self.prologue(Access::Write))).await?;
+            Ok(Transaction::new(lease))
+        };
+        match attempt().await {
+            Err(DbError::Unavailable(_)) => attempt().await,
+            outcome => outcome,
+        }
+    }
+
+    /// Runs statements outside any explicit transaction and without parameters, for DDL such as `CREATE INDEX
+    /// CONCURRENTLY`. The session's tenant and settings do not apply.
+    ///
+    /// # Errors
+    /// See [`DbError`].
+    pub async fn batch_execute(&self, sql: &str) -> Result<(), DbError> {
+        let lease = self.database.lease().await?;
+        Ok(lease.track(lease.batch_execute(sql)).await?)
+    }
+
+    async fn rows(
+        &self,
+        access: Access,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, DbError> {
+        let lease = self.database.lease().await?;
+        let work =
+            self.pipeline(&lease, access, sql, async |statement| lease.query(&statement, parameters).await);
+        lease.track(work).await
+    }
+
+    /// Sends the whole transaction at once and checks every answer.
+    ///
+    /// COMMIT succeeds after a failed statement, as a rollback, so its answer alone proves nothing. The first failure
+    /// in order is the cause; the later ones only say that the transaction is aborted.
+    async fn pipeline<T, F: Future<Output = Result<T, tokio_postgres::Error>>>(
+        &self,
+        lease: &Lease,
+        access: Access,
+        sql: &str,
+        run: impl FnOnce(tokio_postgres::Statement) -> F,
+    ) -> Result<T, DbError> {
+        let statement = lease.prepare_cached(sql).await?;
+        let prologue = self.prologue(access);
+        // join3 polls in order and each future sends at its first poll: the order of the messages is this order
+        let (begun, output, committed) =
+            join3(lease.batch_execute(&prologue), run(statement), lease.batch_execute("COMMIT")).await;
+        begun?;
+        let output = output.map_err(DbError::from).inspect_err(|error| {
+            if *error == DbError::StalePlan {
+                self.database.forget_statement(sql);
+            }
+        })?;
+        committed?;
+        Ok(output)
+    }
+
+    fn prologue(&self, access: Access) -> String {
+        let begin = match access {
+            Access::Read => "BEGIN READ ONLY",
+            Access::Write => "BEGIN",
+        };
+        format!("{begin}{}", self.settings)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Access {
+    Read,
+    Write,
+}
+
+pub(crate) fn at_most_one(mut rows: Vec<Row>) -> Result<Option<Row>, DbError> {
+    match rows.len() {
+        0 | 1 => Ok(rows.pop()),
+        several => Err(DbError::RowCount(several)),
+    }
+}

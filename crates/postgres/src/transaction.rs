@@ -1,0 +1,127 @@
+//! A transaction of several statements that owns its connection.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::FutureExt as _;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
+
+use crate::DbError;
+use crate::lease::Lease;
+use crate::session::at_most_one;
+
+/// An open transaction. Dropping it rolls back; no task, lock or borrow of the pool is left behind.
+///
+/// Statements take `&self`, so several can be joined and travel together.
+#[must_use = "a transaction that is not committed is rolled back"]
+pub struct Transaction {
+    lease: Lease,
+    open: bool,
+    failed: AtomicBool,
+}
+
+impl Transaction {
+    pub(crate) fn new(lease: Lease) -> Self {
+        Self { lease, open: true, failed: AtomicBool::new(false) }
+    }
+
+    /// Runs a statement and returns its rows.
+    ///
+    /// # Errors
+    /// See [`DbError`]. After any error the transaction can only be rolled back.
+    pub async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, DbError> {
+        self.run(sql, async |statement| self.lease.query(&statement, parameters).await).await
+    }
+
+    /// Like [`Transaction::query`] for at most one row.
+    ///
+    /// # Errors
+    /// Also [`DbError::RowCount`] when there are several.
+    pub async fn query_opt(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, DbError> {
+        at_most_one(self.query(sql, parameters).await?)
+    }
+
+    /// Like [`Transaction::query`] for exactly one row.
+    ///
+    /// # Errors
+    /// Also [`DbError::RowCount`] when there is none or there are several.
+    pub async fn query_one(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Row, DbError> {
+        at_most_one(self.query(sql, parameters).await?)?.ok_or(DbError::RowCount(0))
+    }
+
+    /// Runs a statement and returns the number of rows it changed.
+    ///
+    /// # Errors
+    /// See [`DbError`].
+    pub async fn execute(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, DbError> {
+        self.run(sql, async |statement| self.lease.execute(&statement, parameters).await).await
+    }
+
+    /// Runs statements without parameters, for DDL.
+    ///
+    /// # Errors
+    /// See [`DbError`].
+    pub async fn batch_execute(&self, sql: &str) -> Result<(), DbError> {
+        let outcome = self.lease.track(self.lease.batch_execute(sql)).await;
+        self.note(outcome)
+    }
+
+    /// Makes everything durable.
+    ///
+    /// # Errors
+    /// [`DbError::Aborted`] when an earlier statement failed and its error was ignored. After
+    /// [`DbError::Unavailable`] the outcome is unknown.
+    pub async fn commit(mut self) -> Result<(), DbError> {
+        if self.failed.load(Ordering::Relaxed) {
+            return Err(DbError::Aborted);
+        }
+        let outcome = self.lease.track(self.lease.batch_execute("COMMIT")).await;
+        self.open = false;
+        Ok(outcome?)
+    }
+
+    /// Undoes everything and waits until PostgreSQL has done so; dropping does not wait.
+    ///
+    /// # Errors
+    /// See [`DbError`].
+    pub async fn rollback(mut self) -> Result<(), DbError> {
+        let outcome = self.lease.track(self.lease.batch_execute("ROLLBACK")).await;
+        self.open = false;
+        Ok(outcome?)
+    }
+
+    async fn run<T>(
+        &self,
+        sql: &str,
+        statement: impl AsyncFnOnce(Statement) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, DbError> {
+        let work = async { statement(self.lease.prepare_cached(sql).await?).await };
+        let outcome = self.lease.track(work).await;
+        self.note(outcome).inspect_err(|error| {
+            if *error == DbError::StalePlan {
+                self.lease.statement_cache.remove(sql, &[]);
+            }
+        })
+    }
+
+    fn note<T>(&self, outcome: Result<T, tokio_postgres::Error>) -> Result<T, DbError> {
+        outcome.map_err(|error| {
+            self.failed.store(true, Ordering::Relaxed);
+            error.into()
+        })
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if self.open && self.lease.is_clean() {
+            // The first poll sends the message, ahead of whatever the connection's next user sends; nobody needs the
+            // answer. With a statement unfinished the lease closes the connection instead.
+            let _ = self.lease.batch_execute("ROLLBACK").now_or_never();
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What every server binary does around its service: arguments, configuration, logs, metrics, one port, signals, exit code.
+
+use std::{
+    io::Write as _,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use axum::Router;
+use clap::Parser;
+use embermesh_config::{Config, ConfigError, Source};
+use embermesh_lifecycle::{Lifecycle, Readiness, Tasks};
+use embermesh_telemetry::{Metrics, start_logs};
+use embermesh_transport::{GrpcMetrics, serve};
+use embermesh_types::Clock;
+use tokio::net::TcpListener;
+
+/// An error of any part, on its way to the log.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The arguments of a service binary.
+#[derive(Debug, Clone, Parser)]
+#[command(version)]
+pub struct Arguments {
+    /// Configuration file; default: embermesh.yaml in the current folder, if it is there.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address to listen on, such as 0.0.0.0:8081.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Print the effective configuration, secrets hidden, and exit.
+    #[arg(long)]
+    pub dump_config: bool,
+}
+
+/// What a service is built from.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Everything that is configured.
+    pub config: Config,
+    /// For background tasks.
+    pub tasks: Tasks,
+    /// For what has to be ready.
+    pub readiness: Readiness,
+    /// For metric handles.
+    pub metrics: Metrics,
+    /// For the calls that are served.
+    pub grpc_metrics: GrpcMetrics,
+    /// Time.
+    pub clock: Clock,
+}
+
+impl Process {
+    /// A process with this configuration, and its lifecycle.
+    pub fn new(config: Config) -> Result<(Self, Lifecycle), prometheus::Error> {
+        let lifecycle = Lifecycle::new(config.server.shutdown_grace.0);
+        let metrics = Metrics::default();
+        let grpc_metrics = GrpcMetrics::new(&metrics)?;
+        let (tasks, readiness) = (lifecycle.tasks.clone(), lifecycle.readiness.clone());
+        Ok((Self { config, tasks, readiness, metrics, grpc_metrics, clock: Clock::system() }, lifecycle))
+    }
+
+    /// Binds the configured address, or `port` on loopback.
+    pub async fn bind(&self, port: u16) -> Result<TcpListener, BoxError> {
+        let address = self.config.server.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port).into());
+        TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}").into())
+    }
+
+    /// Serves `router` on `listener` until the process stops.
+    pub fn serve(&self, listener: TcpListener, router: Router) -> Result<(), BoxError> {
+        let tls = self.config.server.tls.as_ref().map(|tls| tls.acceptor()).transpose()?;
+        let limits = self.config.server.limits.clone();
+        self.tasks.spawn("accept", serve(listener, router, tls, limits, self.tasks.clone()));
+        Ok(())
+    }
+}
+
+/// Reads the configuration that the arguments name.
+pub fn load(arguments: &Arguments) -> Result<Config, ConfigError> {
+    let mut config = Config::load(&Source::process(arguments.config.as_deref()))?;
+    if let Some(listen) = arguments.listen {
+        config.server.listen = Some(listen);
+    }
+    Ok(config)
+}
+
+/// Runs a service binary: `build` makes the router that is served on the configured address, or on loopback's `port`.
+pub fn run<B>(port: u16, build: B) -> ExitCode
+where
+    B: AsyncFnOnce(&Process) -> Result<Router, BoxError>,
+{
+    let outcome = start(port, build);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // logging may be what failed
+            let _unwritable = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start<B>(port: u16, build: B) -> Result<(), BoxError>
+where
+    B: AsyncFnOnce(&Process) -> Result<Router, BoxError>,
+{
+    let arguments = Arguments::parse();
+    let config = load(&arguments)?;
+    if arguments.dump_config {
+        std::io::stdout().write_all(config.dump().as_bytes())?;
+        return Ok(());
+    }
+    start_logs(&config.logging)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let (process, lifecycle) = Process::new(config)?;
+        let listener = process.bind(port).await?;
+        let address = listener.local_addr()?;
+        let router = build(&process).await?;
+        process.serve(listener, router)?;
+        tracing::info!(%address, "serving");
+        let outcome = lifecycle.run().await?;
+        tracing::info!(?outcome, "stopped");
+        Ok(())
+    })
+}

@@ -1,0 +1,194 @@
+//! Between the messages of the stream and the snapshot. Whatever arrives is checked before anybody relies on it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use embermesh_auth::{KeyHash, Principal, Scopes};
+use embermesh_proto::{
+    internal::v1::{AgentEntry, ConfigEntry, ConfigUpdate, KeyEntry, Pin, config_entry::Value},
+    v1,
+};
+use embermesh_types::{AgentId, KeyId, SpaceId, TenantId};
+
+use crate::{KeyRecord, Pinned, Snapshot};
+
+/// Why an entry cannot be used. Names the part, never its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct BadEntry(&'static str);
+
+/// The identity of an entry.
+enum Key<'a> {
+    Key(KeyId),
+    Agent(TenantId, AgentId),
+    Model(&'a str),
+    Pin(TenantId, AgentId, &'a str),
+}
+
+/// The state after `update`, or `None` when it is older than what is held. A bad entry changes nothing: what was known of it
+/// stays, even through a snapshot.
+pub(crate) fn apply(held: &Snapshot, update: ConfigUpdate) -> Option<Snapshot> {
+    if !update.snapshot && update.version <= held.version {
+        return None;
+    }
+    if update.snapshot && update.version < held.version {
+        // the database was restored from a backup, or the disk copy is another installation's
+        tracing::warn!(held = held.version, version = update.version, "configuration went back in version");
+    }
+    let mut next = if update.snapshot { Snapshot::default() } else { held.clone() };
+    next.version = update.version;
+    for entry in update.entries {
+        if let Err(error) = apply_entry(&mut next, held, entry) {
+            tracing::error!(%error, version = update.version, "skipped a bad entry of the configuration");
+        }
+    }
+    Some(next)
+}
+
+fn apply_entry(next: &mut Snapshot, held: &Snapshot, entry: ConfigEntry) -> Result<(), BadEntry> {
+    let value = entry.value.ok_or(BadEntry("an entry without a value"))?;
+    let key = key_of(&value)?;
+    if entry.removed {
+        remove(next, &key);
+        return Ok(());
+    }
+    put(next, &value).inspect_err(|_| keep(next, held, &key))
+}
+
+fn key_of(value: &Value) -> Result<Key<'_>, BadEntry> {
+    let tenant = |text: &str| text.parse::<TenantId>().map_err(|_| BadEntry("a malformed tenant_id"));
+    let agent = |text: &str| text.parse::<AgentId>().map_err(|_| BadEntry("a malformed agent_id"));
+    Ok(match value {
+        Value::Key(entry) => Key::Key(entry.id.parse().map_err(|_| BadEntry("a malformed key id"))?),
+        Value::Agent(entry) => {
+            let id = entry.agent.as_ref().map_or("", |agent| agent.agent_id.as_str());
+            Key::Agent(tenant(&entry.tenant_id)?, agent(id)?)
+        }
+        Value::Model(model) if model.id.is_empty() => return Err(BadEntry("a model without an id")),
+        Value::Model(model) => Key::Model(&model.id),
+        Value::Pin(pin) => Key::Pin(tenant(&pin.tenant_id)?, agent(&pin.agent_id)?, &pin.task_type),
+    })
+}
+
+fn remove(next: &mut Snapshot, key: &Key<'_>) {
+    match key {
+        Key::Key(id) => next.remove_key(id),
+        Key::Agent(tenant, agent) => next.remove_agent(*tenant, agent),
+        Key::Model(id) => next.remove_model(id),
+        Key::Pin(tenant, agent, task_type) => next.remove_pin(*tenant, agent, task_type),
+    }
+}
+
+fn put(next: &mut Snapshot, value: &Value) -> Result<(), BadEntry> {
+    match (value, key_of(value)?) {
+        (Value::Key(entry), Key::Key(id)) => next.put_key(key_record(id, entry)?),
+        (Value::Agent(entry), Key::Agent(tenant, id)) => {
+            let agent = entry.agent.clone().ok_or(BadEntry("an agent without a configuration"))?;
+            next.put_agent(tenant, id, Arc::new(agent));
+        }
+        (Value::Model(model), _) => {
+            if !(1..=SpaceId::MAX_DIMENSIONS).contains(&model.native_dimensions) || model.family.is_empty() {
+                return Err(BadEntry("a model without a family or dimensions"));
+            }
+            next.put_model(Arc::new(model.clone()));
+        }
+        (Value::Pin(pin), Key::Pin(tenant, agent, task_type)) => {
+            let space = pin.space_id.parse().map_err(|_| BadEntry("a pin to a malformed space"))?;
+            next.put_pin(tenant, agent, task_type.to_owned(), Pinned { space, model: pin.model.clone() });
+        }
+        _ => return Err(BadEntry("an entry that is not what its key says")),
+    }
+    Ok(())
+}
+
+fn keep(next: &mut Snapshot, held: &Snapshot, key: &Key<'_>) {
+    match key {
+        Key::Key(id) => {
+            if let Some(record) = held.key(id) {
+                next.put_key(record.clone());
+            }
+        }
+        Key::Agent(tenant, id) => {
+            if let Some(agent) = held.agent(*tenant, id) {
+                next.put_agent(*tenant, id.clone(), Arc::clone(agent));
+            }
+        }
+        Key::Model(id) => {
+            if let Some(model) = held.model(id) {
+                next.put_model(Arc::clone(model));
+            }
+        }
+        Key::Pin(tenant, agent, task_type) => {
+            if let Some(pin) = held.pin(*tenant, agent, task_type) {
+                next.put_pin(*tenant, agent.clone(), (*task_type).to_owned(), pin.clone());
+            }
+        }
+    }
+}
+
+fn key_record(id: KeyId, entry: &KeyEntry) -> Result<KeyRecord, BadEntry> {
+    let tenant = entry.tenant_id.parse().map_err(|_| BadEntry("a key with a malformed tenant_id"))?;
+    let agent = match entry.agent_id.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|_| BadEntry("a key with a malformed agent_id"))?),
+    };
+    let scopes = Scopes::parse(entry.scopes.iter().map(String::as_str));
+    let scopes = scopes.map_err(|_| BadEntry("a key with an unknown scope"))?;
+    let expires_at = match &entry.expires_at {
+        None => None,
+        Some(time) => Some(system_time(time).ok_or(BadEntry("a key with a malformed expires_at"))?),
+    };
+    Ok(KeyRecord {
+        hash: KeyHash::from_slice(&entry.hash).map_err(|_| BadEntry("a key with a malformed hash"))?,
+        principal: Principal { tenant, key: id, agent, scopes },
+        expires_at,
+        revoked: entry.revoked,
+    })
+}
+
+fn system_time(time: &prost_types::Timestamp) -> Option<SystemTime> {
+    let (seconds, nanos) = (u64::try_from(time.seconds).ok()?, u32::try_from(time.nanos).ok()?);
+    (nanos < 1_000_000_000).then_some(())?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))
+}
+
+/// The whole state as the one message that would bring it about.
+pub(crate) fn to_update(snapshot: &Snapshot) -> ConfigUpdate {
+    let keys = snapshot.keys().map(|record| Value::Key(key_entry(record)));
+    let agents = snapshot.agents().map(|(tenant, agent)| {
+        Value::Agent(AgentEntry { tenant_id: tenant.to_string(), agent: Some(v1::Agent::clone(agent)) })
+    });
+    let models = snapshot.models().map(|model| Value::Model(v1::CatalogModel::clone(model)));
+    let pins = snapshot.pins().map(|(tenant, agent, task_type, pin)| {
+        Value::Pin(Pin {
+            tenant_id: tenant.to_string(),
+            agent_id: agent.to_string(),
+            task_type: task_type.to_owned(),
+            space_id: pin.space.to_string(),
+            model: pin.model.clone(),
+        })
+    });
+    let values = keys.chain(agents).chain(models).chain(pins);
+    ConfigUpdate {
+        version: snapshot.version,
+        snapshot: true,
+        entries: values.map(|value| ConfigEntry { removed: false, value: Some(value) }).collect(),
+    }
+}
+
+fn key_entry(record: &KeyRecord) -> KeyEntry {
+    KeyEntry {
+        id: record.principal.key.to_string(),
+        tenant_id: record.principal.tenant.to_string(),
+        hash: record.hash.as_bytes().to_vec().into(),
+        scopes: record.principal.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
+        agent_id: record.principal.agent.as_ref().map_or_else(String::new, ToString::to_string),
+        expires_at: record.expires_at.map(prost_types::Timestamp::from),
+        revoked: record.revoked,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

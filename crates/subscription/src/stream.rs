@@ -1,0 +1,123 @@
+//! The two tasks of a subscription: one follows admin's stream, one saves what came.
+
+use std::{path::PathBuf, time::Duration};
+
+use embermesh_lifecycle::{Condition, Tasks};
+use embermesh_proto::internal::v1::{SubscribeRequest, config_client::ConfigClient};
+use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tonic::Status;
+
+use crate::{Options, Subscription, disk, entry};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+// below the 5 s in which a revocation must arrive even with a broken stream
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Admin speaks at least every second; one that is silent for so long is gone, whatever the connection says.
+const SILENCE: Duration = Duration::from_secs(4);
+const SAVE_AT_MOST_EVERY: Duration = Duration::from_secs(1);
+
+/// Follows the stream for ever: what ends it is logged, waited out and tried again.
+pub(crate) async fn follow(
+    client: ConfigClient<Transport>,
+    options: Options,
+    subscription: Subscription,
+    tasks: Tasks,
+    ready: Condition,
+) {
+    let mut client = client.max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let mut heard = false;
+        let ended = tokio::select! {
+            ended = once(&mut client, &options, &subscription, &ready, &mut heard) => ended,
+            () = tasks.stopping() => return,
+        };
+        if heard {
+            pause = FIRST_PAUSE;
+        }
+        tracing::warn!(status = %ended.code(), "lost the configuration stream, connecting again");
+        tokio::select! {
+            // half to whole, so that replicas do not come back in step
+            () = sleep(pause.mul_f64(rand::random_range(0.5..1.0))) => {}
+            () = tasks.stopping() => return,
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn once(
+    client: &mut ConfigClient<Transport>,
+    options: &Options,
+    subscription: &Subscription,
+    ready: &Condition,
+    heard: &mut bool,
+) -> Status {
+    let request = SubscribeRequest {
+        sections: options.sections.iter().map(|section| i32::from(*section)).collect(),
+        subscriber: options.subscriber.to_owned(),
+    };
+    let silent = || Status::deadline_exceeded("admin is silent");
+    let mut updates = match timeout(SILENCE, client.subscribe(request)).await {
+        Ok(Ok(answer)) => answer.into_inner(),
+        Ok(Err(status)) => return status,
+        Err(_) => return silent(),
+    };
+    // deltas mean nothing before the snapshot that they change
+    let mut based = false;
+    loop {
+        let update = match timeout(SILENCE, updates.message()).await {
+            Ok(Ok(Some(update))) => update,
+            Ok(Ok(None)) => return Status::unavailable("admin ended the stream"),
+            Ok(Err(status)) => return status,
+            Err(_) => return silent(),
+        };
+        *heard = true;
+        based |= update.snapshot;
+        if !based {
+            continue;
+        }
+        let held = subscription.current();
+        if let Some(next) = entry::apply(&held, update) {
+            tracing::debug!(version = next.version, "configuration changed");
+            subscription.publish(next);
+            ready.set(true);
+        }
+    }
+}
+
+/// Saves every state, the last one included, but not more often than is good for the disk.
+pub(crate) async fn keep_copy(
+    subscription: Subscription,
+    mut changes: watch::Receiver<i64>,
+    path: PathBuf,
+    tasks: Tasks,
+) {
+    loop {
+        let stopping = tokio::select! {
+            changed = changes.changed() => changed.is_err(),
+            () = tasks.stopping() => true,
+        };
+        if stopping && !changes.has_changed().unwrap_or(false) {
+            return;
+        }
+        changes.mark_unchanged();
+        let (snapshot, target) = (subscription.current(), path.clone());
+        let saved = tokio::task::spawn_blocking(move || disk::save(&target, &snapshot)).await;
+        match saved {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "cannot save the configuration"),
+            Err(error) => tracing::error!(%error, "saving the configuration was cut off"),
+        }
+        if stopping {
+            return;
+        }
+        tokio::select! {
+            () = sleep(SAVE_AT_MOST_EVERY) => {}
+            () = tasks.stopping() => {}
+        }
+    }
+}

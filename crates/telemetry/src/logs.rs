@@ -1,0 +1,117 @@
+//! Log output and levels, by the component names of the operations guide.
+
+use std::{collections::BTreeMap, io};
+
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    layer::SubscriberExt,
+    util::{SubscriberInitExt, TryInitError},
+};
+
+/// What the log shows and how.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// error, warn, info, debug or trace.
+    pub level: String,
+    /// Levels of components, such as `embedding.router: debug`.
+    pub components: BTreeMap<String, String>,
+    /// For people or for programs.
+    pub format: Format,
+}
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), components: BTreeMap::new(), format: Format::Pretty }
+    }
+}
+
+/// Why logging cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Not a level.
+    #[error("logging: '{0}' is not a level, choose from error, warn, info, debug, trace")]
+    Level(String),
+    /// Not a component.
+    #[error("logging.components: '{0}' is not a component; there are {1}")]
+    Component(String, String),
+    /// Something else logs already.
+    #[error("logging was started before: {0}")]
+    Started(#[from] TryInitError),
+}
+
+/// The guide's component names and the modules behind them.
+const COMPONENTS: [(&str, &str); 10] = [
+    ("embedding.gateway", "embermesh_gateway"),
+    ("embedding.router", "embermesh_provider_router"),
+    ("embedding.provider", "embermesh_provider_router::providers"),
+    ("embedding.provider.openai", "embermesh_provider_router::providers::openai"),
+    ("embedding.provider.local", "embermesh_provider_router::providers::local"),
+    ("embedding.circuit_breaker", "embermesh_provider_router::health"),
+    ("embedding.ledger", "embermesh_cost_ledger"),
+    ("embedding.store", "embermesh_vector_store"),
+    ("embedding.admin", "embermesh_admin"),
+    ("embedding.transport", "embermesh_transport"),
+];
+
+/// Sends this process's logs to standard error.
+pub fn start_logs(settings: &LogSettings) -> Result<(), LogError> {
+    let filter = filter(settings)?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.format {
+        Format::Pretty => lines.with_target(false).compact().boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()?;
+    Ok(())
+}
+
+fn filter(settings: &LogSettings) -> Result<EnvFilter, LogError> {
+    let mut directives = vec![level(&settings.level)?.to_owned()];
+    for (name, wanted) in &settings.components {
+        let known = COMPONENTS.iter().find(|(component, _)| component == name);
+        let (_, module) = known.ok_or_else(|| {
+            let all: Vec<&str> = COMPONENTS.iter().map(|(component, _)| *component).collect();
+            LogError::Component(name.clone(), all.join(", "))
+        })?;
+        directives.push(format!("{module}={}", level(wanted)?));
+    }
+    EnvFilter::try_new(directives.join(",")).map_err(|_| LogError::Level(settings.level.clone()))
+}
+
+fn level(name: &str) -> Result<&str, LogError> {
+    let known = ["error", "warn", "info", "debug", "trace", "off"];
+    if known.contains(&name) { Ok(name) } else { Err(LogError::Level(name.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guides_components_load() {
+        let names = ["embedding.router", "embedding.provider.openai", "embedding.circuit_breaker"];
+        let components = names.iter().map(|name| ((*name).to_owned(), "debug".to_owned())).collect();
+        let filter = filter(&LogSettings { components, ..LogSettings::default() }).unwrap().to_string();
+        assert!(filter.contains("embermesh_provider_router::providers::openai=debug"), "{filter}");
+    }
+
+    #[test]
+    fn unknown_names_are_refused() {
+        assert!(filter(&LogSettings { level: "loud".to_owned(), ..LogSettings::default() }).is_err());
+        let components = [("embedding.rooter".to_owned(), "debug".to_owned())].into();
+        let error = filter(&LogSettings { components, ..LogSettings::default() }).unwrap_err();
+        assert!(error.to_string().contains("embedding.router"), "{error}");
+    }
+}

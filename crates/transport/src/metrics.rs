@@ -1,0 +1,80 @@
+//! Counts every call by its outcome, at the side that serves it.
+
+use std::task::{Context, Poll};
+
+use embermesh_telemetry::Metrics;
+use futures::future::BoxFuture;
+use prometheus::{IntCounterVec, Opts};
+use tonic::{Code, Status, server::NamedService};
+use tower::{Layer, Service};
+
+use crate::{Request, Response};
+
+/// `grpc_server_handled_total` of one process.
+#[derive(Clone, Debug)]
+pub struct GrpcMetrics {
+    handled: IntCounterVec,
+}
+
+impl GrpcMetrics {
+    /// Registers the counter.
+    pub fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+        let opts = Opts::new("grpc_server_handled_total", "Calls served, by service, method and gRPC status.");
+        let handled = IntCounterVec::new(opts, &["grpc_service", "grpc_method", "grpc_code"])?;
+        Ok(Self { handled: metrics.register(handled) })
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct CountCallsLayer(pub GrpcMetrics);
+
+#[derive(Clone, Debug)]
+pub(crate) struct CountCalls<S> {
+    inner: S,
+    metrics: GrpcMetrics,
+}
+
+impl<S> Layer<S> for CountCallsLayer {
+    type Service = CountCalls<S>;
+
+    fn layer(&self, inner: S) -> CountCalls<S> {
+        CountCalls { inner, metrics: self.0.clone() }
+    }
+}
+
+impl<S: NamedService> NamedService for CountCalls<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<Request> for CountCalls<S>
+where
+    S: Service<Request, Response = Response>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let uri = request.uri().clone();
+        let handled = self.metrics.handled.clone();
+        let call = self.inner.call(request);
+        Box::pin(async move {
+            let answer = call.await?;
+            // an error is in the headers, success in the trailers
+            let code = Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code());
+            // a path that no service has is not given a label of its own
+            if code != Code::Unimplemented
+                && let Some((service, method)) = uri.path().trim_start_matches('/').split_once('/')
+            {
+                handled.with_label_values(&[service, method, &format!("{code:?}")]).inc();
+            }
+            Ok(answer)
+        })
+    }
+}

@@ -1,0 +1,122 @@
+//! The server that every service stands on: roles register what they serve, and one port carries gRPC, health and metrics.
+
+use std::convert::Infallible;
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use embermesh_lifecycle::Readiness;
+use embermesh_telemetry::Metrics;
+use serde_json::json;
+use tonic::{body::Body, server::NamedService, service::Routes};
+use tower::{Service, ServiceBuilder};
+
+use crate::{
+    GrpcMetrics, Request, Transport, deadline::DeadlineLayer, metrics::CountCallsLayer, panics::CatchPanicLayer,
+};
+
+/// A client's transport to a generated server in this process: no socket, the same layers as over one.
+pub fn in_process<S>(server: S, metrics: &GrpcMetrics) -> Transport
+where
+    S: Service<Request, Response = http::Response<Body>, Error = Infallible> + NamedService,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    Transport::new(layered(server, metrics))
+}
+
+type Layered<S> =
+    crate::panics::CatchPanic<crate::deadline::Deadline<crate::metrics::CountCalls<S>>>;
+
+fn layered<S>(server: S, metrics: &GrpcMetrics) -> Layered<S> {
+    ServiceBuilder::new()
+        .layer(CatchPanicLayer)
+        .layer(DeadlineLayer)
+        .layer(CountCallsLayer(metrics.clone()))
+        .service(server)
+}
+
+/// What the operations routes of a process tell.
+#[derive(Clone, Debug)]
+pub struct Ops {
+    /// Behind `/health/ready`.
+    pub readiness: Readiness,
+    /// Behind `/metrics`.
+    pub metrics: Metrics,
+}
+
+impl Ops {
+    /// `/health/live`, `/health/ready` and `/metrics`.
+    pub fn router(self) -> Router {
+        self.health_router().merge(self.metrics_router())
+    }
+
+    /// `/health/live` and `/health/ready`, which anybody may ask.
+    pub fn health_router(&self) -> Router {
+        Router::new()
+            .route("/health/live", get(|| async { Json(json!({"status": "live"})) }))
+            .route("/health/ready", get(ready))
+            .with_state(self.readiness.clone())
+    }
+
+    /// `/metrics`.
+    pub fn metrics_router(&self) -> Router {
+        let metrics = self.metrics.clone();
+        let render = move || async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()) };
+        Router::new().route("/metrics", get(render))
+    }
+}
+
+async fn ready(State(readiness): State<Readiness>) -> Response {
+    let ready = readiness.is_ready();
+    let conditions: serde_json::Map<_, _> =
+        readiness.report().into_iter().map(|(name, holds)| (name.to_owned(), holds.into())).collect();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({"status": if ready { "ready" } else { "not ready" }, "conditions": conditions});
+    (status, Json(body)).into_response()
+}
+
+/// Collects the gRPC services of one port.
+#[derive(Debug)]
+pub struct ServerBuilder {
+    routes: Routes,
+    names: Vec<&'static str>,
+    metrics: GrpcMetrics,
+}
+
+impl ServerBuilder {
+    /// No services yet.
+    pub fn new(metrics: GrpcMetrics) -> Self {
+        Self { routes: Routes::default(), names: Vec::new(), metrics }
+    }
+
+    /// Adds a generated server, behind the shared layers.
+    #[must_use]
+    pub fn service<S>(mut self, server: S) -> Self
+    where
+        S: Service<Request, Response = http::Response<Body>, Error = Infallible> + NamedService,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        self.names.push(S::NAME);
+        self.routes = self.routes.add_service(layered(server, &self.metrics));
+        self
+    }
+
+    /// The services with gRPC health and reflection, as a router to merge HTTP routes into. `descriptors` is the encoded set of
+    /// contracts.
+    pub async fn router(self, descriptors: &'static [u8]) -> Result<Router, tonic_reflection::server::Error> {
+        let (reporter, health) = tonic_health::server::health_reporter();
+        for name in self.names {
+            reporter.set_service_status(name, tonic_health::ServingStatus::Serving).await;
+        }
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(descriptors)
+            .build_v1()?;
+        Ok(self.routes.add_service(health).add_service(reflection).prepare().into_axum_router())
+    }
+}

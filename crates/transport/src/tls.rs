@@ -1,0 +1,83 @@
+//! Optional mutual TLS between services: each side shows a certificate of the same authority.
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        RootCertStore, ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+        server::WebPkiClientVerifier,
+    },
+};
+
+/// Paths of PEM files.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSettings {
+    /// This side's certificate chain.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The authority that the other side's certificate must come from.
+    pub authority: PathBuf,
+}
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read as PEM.
+    #[error("cannot read {path}: {cause}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        cause: String,
+    },
+    /// The parts do not fit together.
+    #[error("certificate, key and authority do not fit together: {0}")]
+    Mismatch(String),
+}
+
+impl TlsSettings {
+    /// The server's side: refuses clients without a certificate of the authority.
+    pub fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
+        let mismatch = |error: &dyn std::fmt::Display| TlsError::Mismatch(error.to_string());
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(&self.authority)? {
+            roots.add(certificate).map_err(|e| mismatch(&e))?;
+        }
+        let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()
+            .map_err(|e| mismatch(&e))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|e| unreadable(&self.key, &e))?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| mismatch(&e))?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(certificates(&self.certificate)?, key)
+            .map_err(|e| mismatch(&e))?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    /// The client's side, for a server that is named `domain` in its certificate.
+    pub fn client(&self, domain: &str) -> Result<tonic::transport::ClientTlsConfig, TlsError> {
+        let read = |path: &PathBuf| std::fs::read(path).map_err(|e| unreadable(path, &e));
+        Ok(tonic::transport::ClientTlsConfig::new()
+            .domain_name(domain)
+            .ca_certificate(tonic::transport::Certificate::from_pem(read(&self.authority)?))
+            .identity(tonic::transport::Identity::from_pem(read(&self.certificate)?, read(&self.key)?)))
+    }
+}
+
+fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found = CertificateDer::pem_file_iter(path).map_err(|e| unreadable(path, &e))?;
+    found.collect::<Result<_, _>>().map_err(|e| unreadable(path, &e))
+}
+
+fn unreadable(path: &std::path::Path, cause: &dyn std::fmt::Display) -> TlsError {
+    TlsError::File { path: path.to_owned(), cause: cause.to_string() }
+}

@@ -1,0 +1,61 @@
+//! `routes.rs`: a typed axum route for every public method.
+
+use std::fmt::Write;
+
+use embermesh_descriptors::{Body, Method};
+use prost_reflect::Kind;
+
+use crate::{constant, snake_case};
+
+/// Served by this process itself; every other service is a client.
+const OWN: &str = "Embeddings";
+
+pub fn generate(methods: &[Method]) -> Result<String, String> {
+    let mut table = String::new();
+    let mut handlers = String::new();
+    for method in methods {
+        let name = format!("{}_{}", snake_case(&method.service), snake_case(&method.name));
+        writeln!(table, "        .route({:?}, {}({name}))", method.path, method.verb.lower()).map_err(|e| e.to_string())?;
+        handlers.push_str(&handler(method, &name)?);
+    }
+    Ok(format!(
+        "/// Every public method as a REST route.\npub(crate) fn routes() -> Router<AppState> {{\n    Router::new()\n{table}}}\n{handlers}"
+    ))
+}
+
+fn handler(method: &Method, name: &str) -> Result<String, String> {
+    let input = format!("v1::{}", method.input.name());
+    let decode = match &method.body {
+        Body::Query => "incoming.query()?".to_owned(),
+        Body::Whole => "incoming.object().await?".to_owned(),
+        Body::Field(field) => format!("{input} {{ {field}: incoming.array().await?, ..incoming.query()? }}"),
+    };
+    let binds = method.path_fields.iter().map(|field| bind(method, field)).collect::<Result<String, _>>()?;
+    let mutable = if binds.is_empty() { "" } else { "mut " };
+    let (service, call) = (snake_case(&method.service), snake_case(&method.name));
+    let call = if method.service == OWN {
+        format!("app.backends.{service}.{call}(incoming.own(message))")
+    } else {
+        format!("app.backends.{service}.clone().{call}(incoming.forwarded(message))")
+    };
+    let status = if method.created { "CREATED" } else { "OK" };
+    Ok(format!(
+        "
+async fn {name}(State(app): State<AppState>, request: Request) -> Result<Response, Failure> {{
+    let mut incoming = Incoming::admit(&app, request, {constant}.scopes)?;
+    let {mutable}message: {input} = {decode};
+{binds}    answer(StatusCode::{status}, {call}.await)
+}}
+",
+        constant = constant(method),
+    ))
+}
+
+fn bind(method: &Method, field: &str) -> Result<String, String> {
+    let descriptor = method.input.get_field_by_name(field);
+    let text = descriptor.is_some_and(|f| f.kind() == Kind::String && !f.is_list() && !f.supports_presence());
+    if !text {
+        return Err(format!("{}.{}: path field {field} must be a plain string", method.service_full_name, method.name));
+    }
+    Ok(format!("    incoming.bind({field:?}, &mut message.{field}).await?;\n"))
+}

@@ -1,0 +1,145 @@
+//! The public embeddings service: checks what came, scrubs it, has it embedded by the router and kept by the store, and answers in
+//! the order of the request. Decides nothing about providers and holds no SQL.
+
+mod answer;
+mod caller;
+mod embed;
+mod entry;
+mod fields;
+mod idempotency;
+mod json_object;
+mod keep;
+mod route;
+mod rows;
+mod search;
+mod settings;
+mod summary;
+
+use std::sync::Arc;
+
+use embermesh_errors::Error;
+use embermesh_proto::{
+    internal::v1::{router_client::RouterClient, store_client::StoreClient},
+    v1::{self, embeddings_server},
+};
+use embermesh_subscription::Subscription;
+use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
+use tonic::{Request, Response, Status};
+
+use caller::Caller;
+pub(crate) use entry::MAX_BATCH;
+pub(crate) use idempotency::IdempotencyKey;
+pub(crate) use json_object::{JsonObject, JsonString};
+pub(crate) use route::{InputType, Item, Route, Routed, route};
+pub use settings::EmbeddingLimits;
+pub(crate) use summary::Summary;
+
+use crate::scrub::Scrubbing;
+
+/// What the embeddings service and the OpenAI edge stand on.
+#[derive(Debug, Clone)]
+pub(crate) struct EmbeddingParts {
+    /// The provider router.
+    pub router: Transport,
+    /// The vector store.
+    pub store: Transport,
+    /// Agents and catalog.
+    pub subscription: Subscription,
+    /// What takes personal data out.
+    pub scrubbing: Arc<Scrubbing>,
+    /// How much one call may bring.
+    pub limits: EmbeddingLimits,
+}
+
+impl EmbeddingParts {
+    /// A client of the provider router.
+    pub fn router(&self) -> RouterClient<Transport> {
+        RouterClient::new(self.router.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// A client of the vector store.
+    pub fn store(&self) -> StoreClient<Transport> {
+        StoreClient::new(self.store.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+}
+
+/// The implementation of `embermesh.v1.Embeddings`.
+#[derive(Debug, Clone)]
+pub(crate) struct Embeddings(EmbeddingParts);
+
+impl Embeddings {
+    /// The service over its parts.
+    pub const fn new(parts: EmbeddingParts) -> Self {
+        Self(parts)
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl embeddings_server::Embeddings for Embeddings {
+    async fn embed(&self, request: Request<v1::EmbedRequest>) -> Answer<v1::EmbedResponse> {
+        let caller = Caller::of(&request)?;
+        let embedded = self.embed_one(&caller, request.into_inner()).await?;
+        let mut summary = Summary::default();
+        summary.add(&embedded.item);
+        Ok(summary.dress(embedded.into_response(&caller)?))
+    }
+
+    async fn embed_batch(&self, request: Request<v1::EmbedBatchRequest>) -> Answer<v1::EmbedBatchResponse> {
+        let caller = Caller::of(&request)?;
+        let outcomes = self.embed_batch(&caller, request.into_inner().requests).await?;
+        let (answer, summary) = answer::batch(outcomes, &caller);
+        Ok(summary.dress(answer))
+    }
+
+    async fn search(&self, request: Request<v1::SearchRequest>) -> Answer<v1::SearchResponse> {
+        let caller = Caller::of(&request)?;
+        let (answer, summary) = self.search(&caller, request.into_inner()).await?;
+        Ok(summary.dress(answer))
+    }
+
+    async fn get_embedding(&self, request: Request<v1::GetEmbeddingRequest>) -> Answer<v1::StoredEmbedding> {
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(self.get(&caller, request.into_inner()).await?))
+    }
+
+    async fn list_embeddings(
+        &self,
+        request: Request<v1::ListEmbeddingsRequest>,
+    ) -> Answer<v1::ListEmbeddingsResponse> {
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(self.list(&caller, request.into_inner()).await?))
+    }
+
+    async fn delete_embedding(
+        &self,
+        request: Request<v1::DeleteEmbeddingRequest>,
+    ) -> Answer<v1::DeleteEmbeddingResponse> {
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(self.delete(&caller, &request.get_ref().embedding_id).await?))
+    }
+
+    async fn delete_embeddings(
+        &self,
+        request: Request<v1::DeleteEmbeddingsRequest>,
+    ) -> Answer<v1::DeleteEmbeddingsResponse> {
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(self.delete_matching(&caller, request.into_inner()).await?))
+    }
+}
+
+/// What a service behind the gateway got wrong; the log has the figures.
+fn defect(what: &'static str) -> Error {
+    tracing::error!(what, "a service broke its contract");
+    Error::internal(format!("{what}, report the request id"))
+}
+
+#[cfg(test)]
+mod stand_ins;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! One text to embed: parsed at the edge, trusted from here on.
+
+use embermesh_errors::{Code, Error};
+use embermesh_proto::v1;
+use embermesh_types::RequestId;
+
+use super::{EmbeddingLimits, InputType, JsonObject, Route, caller::Caller, fields};
+
+/// Most texts in one call.
+pub(crate) const MAX_BATCH: usize = 2048;
+
+/// One text to embed.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// What decides how it is embedded.
+    pub route: Route,
+    /// What is embedded and kept.
+    pub text: String,
+    /// Whether it is kept.
+    pub store: bool,
+    /// Kept beside the text.
+    pub metadata: Option<JsonObject>,
+    /// Kept beside the text.
+    pub context_id: Option<String>,
+    /// The caller's idempotency key.
+    pub request_id: Option<RequestId>,
+    /// Whether the answer holds the vector.
+    pub return_vector: bool,
+}
+
+impl Entry {
+    /// Checks a request; errors name its field.
+    pub fn parse(request: v1::EmbedRequest, caller: &Caller, limits: &EmbeddingLimits) -> Result<Self, Error> {
+        let agent = caller.agent(&request.agent_id)?;
+        check_text("text", &request.text, limits.max_text_bytes)?;
+        on_too_long(request.on_too_long.as_deref())?;
+        Ok(Self {
+            route: Route {
+                agent,
+                model: fields::model(request.model)?,
+                task_type: fields::task_type(request.task_type)?,
+                input_type: input_type(request.input_type.as_deref())?,
+                dimensions: fields::dimensions(request.dimensions)?,
+            },
+            text: request.text,
+            store: request.store.unwrap_or(true),
+            metadata: JsonObject::parse("metadata", &request.metadata, limits.max_metadata_bytes)?,
+            context_id: fields::context_id(request.context_id)?,
+            request_id: request_id(request.request_id, caller.idempotency_key.as_ref())?,
+            return_vector: request.return_vector.unwrap_or(true),
+        })
+    }
+}
+
+/// Checks a text that came as the field `param`.
+pub(crate) fn check_text(param: &str, text: &str, max_bytes: usize) -> Result<(), Error> {
+    if text.is_empty() {
+        return Err(Error::invalid(param, format!("{param} must not be empty")));
+    }
+    if text.len() > max_bytes {
+        let message = format!("{param} has {} bytes, at most {max_bytes} are taken; split it", text.len());
+        return Err(Error::new(Code::InputTooLong, message)
+            .with_param(param)
+            .with_detail("bytes", text.len())
+            .with_detail("max_bytes", max_bytes));
+    }
+    if memchr::memchr(0, text.as_bytes()).is_some() {
+        return Err(Error::invalid(param, format!("{param} must not contain NUL (U+0000)")));
+    }
+    Ok(())
+}
+
+/// Checks the texts of a call together.
+pub(crate) fn check_total(bytes: usize, max_bytes: usize) -> Result<(), Error> {
+    if bytes <= max_bytes {
+        return Ok(());
+    }
+    let message = format!("the texts have {bytes} bytes together, at most {max_bytes} are taken; send fewer at a time");
+    Err(Error::new(Code::TooLarge, message).with_detail("bytes", bytes).with_detail("max_bytes", max_bytes))
+}
+
+fn input_type(given: Option<&str>) -> Result<InputType, Error> {
+    match given {
+        None | Some("document") => Ok(InputType::Document),
+        Some("query") => Ok(InputType::Query),
+        Some(_) => Err(Error::invalid("input_type", "input_type must be document or query")),
+    }
+}
+
+fn on_too_long(given: Option<&str>) -> Result<(), Error> {
+    let refused = |code, message| Err(Error::new(code, message).with_param("on_too_long"));
+    match given {
+        None | Some("error") => Ok(()),
+        Some(later @ ("truncate" | "chunk")) => {
+            refused(Code::NotImplemented, format!("on_too_long '{later}' is not available in this version, use error"))
+        }
+        Some(_) => refused(Code::Invalid, "on_too_long must be error, truncate or chunk".to_owned()),
+    }
+}
+
+fn request_id(given: Option<String>, header: Option<&RequestId>) -> Result<Option<RequestId>, Error> {
+    let Some(text) = given else { return Ok(header.cloned()) };
+    let id: RequestId = text.parse().map_err(|error| Error::invalid("request_id", format!("{error}")))?;
+    if header.is_some_and(|header| *header != id) {
+        return Err(Error::invalid("request_id", "request_id and the Idempotency-Key header differ, send one of them"));
+    }
+    Ok(Some(id))
+}

@@ -1,0 +1,117 @@
+//! What the headers of an embedding answer say: where its vectors lie, who made them, how many were known, what they cost.
+
+use std::fmt::Write;
+
+use embermesh_types::NanoUsd;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tonic::Response;
+
+use super::Item;
+
+const SPACE: HeaderName = HeaderName::from_static("x-embermesh-space");
+const PROVIDER: HeaderName = HeaderName::from_static("x-embermesh-provider");
+const CACHED: HeaderName = HeaderName::from_static("x-embermesh-cached");
+const COST: HeaderName = HeaderName::from_static("x-embermesh-cost-usd");
+
+/// Collected over the vectors of an answer.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Summary {
+    spaces: Names,
+    providers: Names,
+    cached: usize,
+    inputs: usize,
+    /// What they cost together.
+    pub cost: NanoUsd,
+    /// Their tokens together.
+    pub tokens: u64,
+}
+
+impl Summary {
+    /// Counts one vector.
+    pub fn add(&mut self, item: &Item) {
+        self.spaces.add(item.space.as_str());
+        self.providers.add(&item.provider);
+        self.cached += usize::from(item.cached);
+        self.inputs += 1;
+        self.cost = NanoUsd(self.cost.0.saturating_add(item.cost.0));
+        self.tokens = self.tokens.saturating_add(item.tokens);
+    }
+
+    /// Counts an input that gave no vector.
+    pub fn add_failed(&mut self) {
+        self.inputs += 1;
+    }
+
+    /// Writes the headers.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        let mut cached = String::new();
+        // writing to a string cannot fail
+        let _ = write!(cached, "{}/{}", self.cached, self.inputs);
+        for (name, text) in [
+            (SPACE, self.spaces.0.as_str()),
+            (PROVIDER, &self.providers.0),
+            (CACHED, &cached),
+            (COST, &self.cost.to_string()),
+        ] {
+            if let Ok(value) = HeaderValue::from_str(text)
+                && !text.is_empty()
+            {
+                headers.insert(name, value);
+            }
+        }
+    }
+
+    /// An answer with these headers as its metadata.
+    pub fn dress<T>(&self, answer: T) -> Response<T> {
+        let mut response = Response::new(answer);
+        self.write(response.metadata_mut().as_mut());
+        response
+    }
+}
+
+/// Distinct names with commas between, in the order of their first use.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Names(String);
+
+impl Names {
+    fn add(&mut self, name: &str) {
+        if self.0 == name || self.0.split(',').any(|known| known == name) {
+            return;
+        }
+        if !self.0.is_empty() {
+            self.0.push(',');
+        }
+        self.0.push_str(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn headers_name_each_space_once_and_sum_exactly() {
+        let item = |space: &str, provider: &str, cached, cost| Item {
+            vector: Bytes::new(),
+            space: space.parse().unwrap(),
+            provider: provider.into(),
+            tokens: 3,
+            cost: NanoUsd(cost),
+            cached,
+        };
+        let mut summary = Summary::default();
+        summary.add(&item("a@3", "openai", true, 0));
+        summary.add(&item("b@3", "azure", false, 20));
+        summary.add(&item("a@3", "openai", false, 1));
+        summary.add_failed();
+        let answer = summary.dress(());
+        let text = |name| answer.metadata().get(name).unwrap().to_str().unwrap();
+        assert_eq!(text("x-embermesh-space"), "a@3,b@3");
+        assert_eq!(text("x-embermesh-provider"), "openai,azure");
+        assert_eq!(text("x-embermesh-cached"), "1/4");
+        assert_eq!(text("x-embermesh-cost-usd"), "0.000000021");
+        assert_eq!(summary.tokens, 9);
+    }
+}

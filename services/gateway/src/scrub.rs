@@ -1,0 +1,181 @@
+//! Personal data is taken out of text before anything else sees it: which policy holds for an agent, and what was found.
+//! The detection itself is `embermesh-pii`.
+
+mod tally;
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use embermesh_errors::{Code, Error};
+use embermesh_pii::{Action, Entity, Finding, Outcome, Policy, PolicyError, Rejection, Scrubber};
+use embermesh_proto::v1;
+use embermesh_telemetry::Metrics;
+use prometheus::{IntCounterVec, Opts};
+use serde_json::{Value, json};
+pub(crate) use tally::Tally;
+
+use crate::embeddings::{JsonObject, JsonString};
+
+/// More settings than this in one gateway are not kept compiled.
+const MAX_COMPILED: usize = 1024;
+/// An error names this many findings; the counts tell the rest.
+const MAX_FINDINGS: usize = 100;
+
+/// Why no scrubbing can be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ScrubError {
+    /// The default policy cannot be enforced.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A defect in the name of a metric.
+    #[error(transparent)]
+    Metric(#[from] prometheus::Error),
+}
+
+/// The gateway's policy, and those that agents ask for instead, compiled once each.
+#[derive(Debug)]
+pub(crate) struct Scrubbing {
+    policy: Policy,
+    default: Arc<Scrubber>,
+    of_agents: RwLock<HashMap<v1::PiiSettings, Arc<Scrubber>>>,
+    detections: IntCounterVec,
+}
+
+impl Scrubbing {
+    /// Compiles the default policy and registers `pii_detections_total`.
+    pub fn new(policy: Policy, metrics: &Metrics) -> Result<Self, ScrubError> {
+        let opts = Opts::new("pii_detections_total", "Personal data found, by entity and by what was done about it.");
+        let detections = metrics.register(IntCounterVec::new(opts, &["entity", "action"])?);
+        let default = Arc::new(Scrubber::new(&policy)?);
+        Ok(Self { policy, default, of_agents: RwLock::default(), detections })
+    }
+
+    /// The scrubber of an agent: its own settings over the gateway's policy.
+    pub fn of(&self, agent: Option<&v1::Agent>) -> Result<AgentScrubber<'_>, Error> {
+        let asked = agent.and_then(|agent| agent.pii.as_ref());
+        let scrubber = match asked.filter(|pii| pii.action.is_some() || !pii.entities.is_empty()) {
+            None => self.default.clone(),
+            Some(settings) => self.compiled(settings)?,
+        };
+        Ok(AgentScrubber { scrubber, detections: &self.detections })
+    }
+
+    fn compiled(&self, settings: &v1::PiiSettings) -> Result<Arc<Scrubber>, Error> {
+        if let Some(known) = self.of_agents.read().unwrap_or_else(PoisonError::into_inner).get(settings) {
+            return Ok(known.clone());
+        }
+        let scrubber = Arc::new(self.compile(settings)?);
+        let mut of_agents = self.of_agents.write().unwrap_or_else(PoisonError::into_inner);
+        if of_agents.len() >= MAX_COMPILED {
+            of_agents.clear();
+        }
+        of_agents.insert(settings.clone(), scrubber.clone());
+        Ok(scrubber)
+    }
+
+    /// Settings that cannot be enforced stop the request: text that nobody scrubbed must not go on.
+    fn compile(&self, settings: &v1::PiiSettings) -> Result<Scrubber, Error> {
+        let unusable = |why: String| {
+            tracing::error!(why, "an agent's pii settings cannot be enforced");
+            Error::internal("the agent's pii settings cannot be enforced, correct `pii` in its configuration")
+        };
+        let mut policy = self.policy.clone();
+        if let Some(action) = &settings.action {
+            policy = policy.with_action(action.parse::<Action>().map_err(|error| unusable(error.to_string()))?);
+        }
+        if !settings.entities.is_empty() {
+            let named = |name: &String| Entity::named(name).ok_or_else(|| unusable(format!("no entity `{name}`")));
+            policy = policy.only(settings.entities.iter().map(named).collect::<Result<Vec<_>, _>>()?);
+        }
+        Scrubber::new(&policy).map_err(|error| unusable(error.to_string()))
+    }
+}
+
+/// One agent's policy at work.
+#[derive(Debug)]
+pub(crate) struct AgentScrubber<'a> {
+    scrubber: Arc<Scrubber>,
+    detections: &'a IntCounterVec,
+}
+
+impl AgentScrubber<'_> {
+    /// Scrubs a text that came as the field `param`.
+    pub fn text<'t>(&self, param: &str, text: &'t str, tally: &mut Tally) -> Result<Cow<'t, str>, Error> {
+        match self.scrubber.scrub(text) {
+            Outcome::Passed(scrubbed) => {
+                self.count(&scrubbed.findings, tally);
+                Ok(scrubbed.text)
+            }
+            Outcome::Rejected(rejection) => {
+                self.count(&rejection.findings, tally);
+                Err(rejected(param, &rejection))
+            }
+        }
+    }
+
+    /// Scrubs the string values of metadata. A key cannot be redacted without changing what the metadata says, so one that holds
+    /// personal data is refused.
+    pub fn metadata(&self, metadata: JsonObject, tally: &mut Tally) -> Result<JsonObject, Error> {
+        metadata.replace_strings(|string| {
+            let JsonString { text, is_key, at } = string;
+            match self.text("metadata", &text, tally).map_err(|error| error.with_detail("string_at", at))? {
+                Cow::Owned(_) if is_key => Err(untouchable("metadata", "a metadata key holds personal data, move it to a value")),
+                Cow::Owned(clean) => Ok(Some(clean)),
+                Cow::Borrowed(_) => Ok(None),
+            }
+        })
+    }
+
+    /// Refuses a filter that names personal data: what is stored never holds any, and a redacted filter would match the rows of
+    /// other people.
+    pub fn filter(&self, filter: &JsonObject, tally: &mut Tally) -> Result<(), Error> {
+        let seen = filter.clone().replace_strings(|string| {
+            match self.text("metadata_filter", &string.text, tally)? {
+                Cow::Owned(_) => Err(untouchable(
+                    "metadata_filter",
+                    "the filter holds personal data, which is redacted before rows are stored: it can match none",
+                )),
+                Cow::Borrowed(_) => Ok(None),
+            }
+        });
+        seen.map(drop)
+    }
+
+    /// What an answer says about the scrubbing.
+    pub fn report(&self, tally: Tally) -> v1::PiiReport {
+        v1::PiiReport {
+            action: self.scrubber.action().as_str().to_owned(),
+            counts: tally.into_counts(),
+            policy_version: self.scrubber.version().to_owned(),
+        }
+    }
+
+    fn count(&self, findings: &[Finding], tally: &mut Tally) {
+        for finding in findings {
+            self.detections.with_label_values(&[finding.entity.as_str(), finding.action.as_str()]).inc();
+            tally.add(&finding.entity);
+        }
+    }
+}
+
+fn untouchable(param: &str, message: &str) -> Error {
+    Error::new(Code::PiiRejected, message).with_param(param)
+}
+
+fn rejected(param: &str, rejection: &Rejection) -> Error {
+    let refused = || rejection.findings.iter().filter(|finding| finding.action == Action::Reject);
+    let shown: Vec<Value> = refused()
+        .take(MAX_FINDINGS)
+        .map(|finding| json!({"entity": finding.entity.as_str(), "start": finding.start, "end": finding.end}))
+        .collect();
+    Error::new(Code::PiiRejected, rejection.to_string())
+        .with_param(param)
+        .with_detail("findings", shown)
+        .with_detail("count", refused().count())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+use super::*;
+
+fn scrubbing(action: Action) -> Scrubbing {
+    Scrubbing::new(Policy::built_in(action), &Metrics::default()).unwrap()
+}
+
+fn agent(action: Option<&str>, entities: &[&str]) -> v1::Agent {
+    let entities = entities.iter().map(|entity| (*entity).to_owned()).collect();
+    v1::Agent { pii: Some(v1::PiiSettings { action: action.map(str::to_owned), entities }), ..Default::default() }
+}
+
+fn object(text: &str) -> JsonObject {
+    JsonObject::parse("metadata", text, 10_000).unwrap().unwrap()
+}
+
+#[test]
+fn an_agents_settings_go_over_the_gateways_policy() {
+    let scrubbing = scrubbing(Action::Redact);
+    let text = "joe@example.com, card 4111 1111 1111 1111";
+    let scrubbed = |agent: Option<&v1::Agent>| {
+        let scrubber = scrubbing.of(agent).unwrap();
+        let mut tally = Tally::default();
+        let text = scrubber.text("text", text, &mut tally).map(Cow::into_owned);
+        (text, scrubber.report(tally))
+    };
+    let (text_default, report) = scrubbed(None);
+    assert_eq!(text_default.unwrap(), "[EMAIL], card [CREDIT_CARD]");
+    assert_eq!(report.action, "redact");
+    assert_eq!(report.counts, [("credit_card".to_owned(), 1), ("email".to_owned(), 1)].into());
+
+    assert_eq!(scrubbed(Some(&agent(None, &["email"]))).0.unwrap(), "[EMAIL], card 4111 1111 1111 1111");
+    assert_eq!(scrubbed(Some(&agent(Some("off"), &[]))).0.unwrap(), text);
+    let (detected, detect_report) = scrubbed(Some(&agent(Some("detect"), &[])));
+    assert_eq!((detected.unwrap().as_str(), detect_report.counts), (text, report.counts.clone()));
+    assert_ne!(detect_report.policy_version, report.policy_version);
+    assert_eq!(scrubbed(Some(&agent(None, &[]))).1, report, "empty settings are the gateway's own");
+}
+
+#[test]
+fn a_rejection_names_kinds_and_offsets_and_no_value() {
+    let scrubbing = scrubbing(Action::Reject);
+    let scrubber = scrubbing.of(None).unwrap();
+    let error = scrubber.text("text", "mail joe@example.com", &mut Tally::default()).unwrap_err();
+    assert_eq!((error.code, error.param.as_deref()), (Code::PiiRejected, Some("text")));
+    assert_eq!(Value::Object(error.details.clone()), json!({"findings": [{"entity": "email", "start": 5, "end": 20}], "count": 1}));
+    assert!(!format!("{error:?}").contains("joe"), "{error:?}");
+    assert_eq!(scrubbing.detections.with_label_values(&["email", "reject"]).get(), 1);
+}
+
+#[test]
+fn settings_that_cannot_be_enforced_let_no_text_through() {
+    let scrubbing = scrubbing(Action::Off);
+    for bad in [agent(Some("mask"), &[]), agent(None, &["E-Mail"]), agent(None, &["iban"])] {
+        assert_eq!(scrubbing.of(Some(&bad)).unwrap_err().code, Code::Internal);
+    }
+}
+
+#[test]
+fn metadata_values_are_scrubbed_and_nothing_else_changes() {
+    let scrubbing = scrubbing(Action::Redact);
+    let scrubber = scrubbing.of(None).unwrap();
+    let mut tally = Tally::default();
+    let metadata = object(r#"{"n":1.0, "who":["joe\u0040example.com"], "t":"x"}"#);
+    let clean = scrubber.metadata(metadata, &mut tally).unwrap();
+    assert_eq!(clean.as_str(), r#"{"n":1.0, "who":["[EMAIL]"], "t":"x"}"#);
+    assert_eq!(tally.into_counts(), [("email".to_owned(), 1)].into());
+
+    let error = scrubber.metadata(object(r#"{"joe@example.com":1}"#), &mut Tally::default()).unwrap_err();
+    assert_eq!((error.code, error.param.as_deref()), (Code::PiiRejected, Some("metadata")));
+}
+
+#[test]
+fn a_filter_on_personal_data_is_refused_and_never_widened() {
+    let scrubbing = scrubbing(Action::Redact);
+    let filter = object(r#"{"who":"joe@example.com"}"#);
+    let error = scrubbing.of(None).unwrap().filter(&filter, &mut Tally::default()).unwrap_err();
+    assert_eq!((error.code, error.param.as_deref()), (Code::PiiRejected, Some("metadata_filter")));
+    let off = agent(Some("off"), &[]);
+    scrubbing.of(Some(&off)).unwrap().filter(&filter, &mut Tally::default()).unwrap();
+}
