@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Writes crates/minilm/tests/reference.json: what the model's own Python implementation says about 20 texts.
 
-Needed only when the texts change; the fixture is committed and no test runs Python. In a throw-away environment:
+Needed only when the texts change; the fixture is committed and no test runs Python. In an environment of its own:
 
-    python3 -m venv /tmp/reference && /tmp/reference/bin/pip install torch sentence-transformers
-    /tmp/reference/bin/python scripts/make-minilm-reference.py WEIGHTS_DIR
+    python3 -m venv .venv && .venv/bin/pip install torch sentence-transformers
+    .venv/bin/python scripts/make-minilm-reference.py WEIGHTS_DIR
 
 WEIGHTS_DIR is what scripts/fetch-model-weights.sh made. Each text is run alone, so that no padding is involved, through
 transformers' BertModel in float32 with mean pooling and L2 normalisation, as the model's own modules.json lays down.

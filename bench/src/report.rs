@@ -39,7 +39,8 @@ pub struct Row {
     pub children_cpu_us_per_request: f64,
     /// Share of a core that the server process kept busy.
     pub busy: f64,
-    /// CPU time per answer over that of the proxy in the same case.
+    /// CPU time per answer over that of the proxy: median of the ratios of each round with the proxy's round beside it,
+    /// since a shared machine changes speed by a factor within seconds and the medians may be of different moments.
     pub ratio_to_proxy: Option<f64>,
 }
 
@@ -49,8 +50,7 @@ pub const PROXY: &str = "proxy";
 /// Condenses the rounds, each case's proxy first if it was measured first.
 #[must_use]
 pub fn rows(measured: &[Measured]) -> Vec<Row> {
-    let cpu = |one: &Measured| median(one, |sample| sample.cpu_us);
-    let floor = |case: Case| measured.iter().find(|one| one.case == case && one.target == PROXY).map(cpu);
+    let floor = |case: Case| measured.iter().find(|one| one.case == case && one.target == PROXY);
     measured
         .iter()
         .map(|one| {
@@ -61,18 +61,27 @@ pub fn rows(measured: &[Measured]) -> Vec<Row> {
                 requests_per_second: median(one, |sample| sample.per_second),
                 p50_us: median(one, |sample| sample.p50_us),
                 p99_us: median(one, |sample| sample.p99_us),
-                cpu_us_per_request: cpu(one),
+                cpu_us_per_request: median(one, |sample| sample.cpu_us),
                 cpu_us_range: (all.clone().fold(f64::INFINITY, f64::min), all.fold(0.0, f64::max)),
                 children_cpu_us_per_request: median(one, |sample| sample.children_cpu_us),
                 busy: median(one, |sample| sample.busy),
-                ratio_to_proxy: floor(one.case).map(|floor| cpu(one) / floor),
+                ratio_to_proxy: floor(one.case).map(|floor| ratio(one, floor)),
             }
         })
         .collect()
 }
 
+fn ratio(measured: &Measured, floor: &Measured) -> f64 {
+    median_of(
+        measured.rounds.iter().zip(&floor.rounds).map(|(one, floor)| one.cpu_us / floor.cpu_us).collect(),
+    )
+}
+
 fn median(measured: &Measured, figure: impl Fn(&Sample) -> f64) -> f64 {
-    let mut values: Vec<f64> = measured.rounds.iter().map(figure).collect();
+    median_of(measured.rounds.iter().map(figure).collect())
+}
+
+fn median_of(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     match (values.len(), values.len() / 2) {
         (0, _) => f64::NAN,
@@ -154,9 +163,12 @@ mod tests {
     #[test]
     fn takes_medians_and_compares_with_the_proxy_of_the_same_case() {
         let rows = rows(&[measured(PROXY, &[30.0, 10.0, 20.0]), measured("embermesh", &[90.0, 50.0])]);
+        let speed_change =
+            super::rows(&[measured(PROXY, &[8.0, 8.0, 16.0]), measured("e", &[24.0, 48.0, 48.0])]);
+        assert_eq!(speed_change[1].ratio_to_proxy, Some(3.0), "48 / 8 at the medians would be wrong");
         assert_eq!(rows[0].ratio_to_proxy, Some(1.0));
         assert_eq!(rows[1].cpu_us_range, (50.0, 90.0));
-        assert_eq!(rows[1].ratio_to_proxy, Some(3.5));
+        assert_eq!(rows[1].ratio_to_proxy, Some(4.0), "3 and 5, round by round");
         let mut other = measured("embermesh", &[1.0]);
         other.case.hit = true;
         assert_eq!(super::rows(&[measured(PROXY, &[1.0]), other])[1].ratio_to_proxy, None);

@@ -59,13 +59,13 @@ struct Arguments {
     #[arg(long, default_value_t = 16)]
     connections: usize,
     /// Rounds per case and target; proxy and target take turns
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Measured seconds per round
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 1.0)]
     seconds: f64,
     /// Warm-up seconds per round
-    #[arg(long, default_value_t = 0.5)]
+    #[arg(long, default_value_t = 0.3)]
     warm_up: f64,
     /// Only the cases whose name contains this, such as "1 float" or "miss"
     #[arg(long, default_value = "")]

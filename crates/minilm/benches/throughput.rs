@@ -37,7 +37,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = Arc::new(MiniLm::load(&dir)?);
     let texts = texts();
     let tokens = texts.iter().map(|text| model.tokenizer().count(text)).sum::<Result<usize, _>>()?;
-    println!("{BATCH} texts of {:.1} tokens, {} cores", tokens as f64 / BATCH as f64, thread::available_parallelism()?);
+    println!(
+        "{BATCH} texts of {:.1} tokens, {} cores",
+        tokens as f64 / BATCH as f64,
+        thread::available_parallelism()?
+    );
 
     let mut criterion = Criterion::default().configure_from_args();
     let mut workspace = Workspace::new();

@@ -5,7 +5,12 @@ use std::ops::Range;
 use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::{DIMENSIONS, exp::exp, lanes::{max, sum}, weights::HEADS};
+use crate::{
+    DIMENSIONS,
+    exp::exp,
+    lanes::{max, sum},
+    weights::HEADS,
+};
 
 const HEAD: usize = DIMENSIONS / HEADS;
 const QKV: usize = 3 * DIMENSIONS;
@@ -14,7 +19,13 @@ const QKV: usize = 3 * DIMENSIONS;
 ///
 /// `qkv` holds per token the query, key and value of all heads; `context` receives per token the heads side by side;
 /// `scores` needs room for the square of the longest text.
-pub(crate) fn attend(arch: Arch, qkv: &[f32], texts: &[Range<usize>], scores: &mut [f32], context: &mut [f32]) {
+pub(crate) fn attend(
+    arch: Arch,
+    qkv: &[f32],
+    texts: &[Range<usize>],
+    scores: &mut [f32],
+    context: &mut [f32],
+) {
     for text in texts {
         let tokens = text.len();
         let qkv = &qkv[text.start * QKV..text.end * QKV];
@@ -92,7 +103,10 @@ mod tests {
                 for column in 0..DIMENSIONS {
                     let exact = by_definition(&qkv, text.clone(), token, column);
                     let got = f64::from(context[token * DIMENSIONS + column]);
-                    assert!((got - exact).abs() < 1e-6, "token {token}, column {column}: {got} is not {exact}");
+                    assert!(
+                        (got - exact).abs() < 1e-6,
+                        "token {token}, column {column}: {got} is not {exact}"
+                    );
                 }
             }
         }

@@ -5,8 +5,8 @@ use std::{ops::Range, path::Path};
 use embermesh_tokens::TextTokenizer;
 
 use crate::{
-    DIMENSIONS, EmbedError, LoadError, MAX_TOKENS, Tokenizer, Workspace, forward::forward, pooling::mean_normalized,
-    weights::Weights,
+    DIMENSIONS, EmbedError, LoadError, MAX_TOKENS, Tokenizer, Workspace, forward::forward,
+    pooling::mean_normalized, weights::Weights,
 };
 
 /// Tokens computed at once. More amortises the packing of the weights further, fewer keep the activations in cache.
@@ -80,7 +80,9 @@ impl MiniLm {
             .collect();
         let hidden = forward(&self.weights, &ids, &ranges, workspace);
         vectors.extend(
-            ranges.iter().map(|text| mean_normalized(&hidden[text.start * DIMENSIONS..text.end * DIMENSIONS])),
+            ranges
+                .iter()
+                .map(|text| mean_normalized(&hidden[text.start * DIMENSIONS..text.end * DIMENSIONS])),
         );
     }
 }

@@ -50,8 +50,11 @@ impl Pool {
         let threads = threads.max(1);
         let queue = Arc::new(Queue::new(threads));
         // Built first: if a thread cannot be had, dropping the pool ends those before it.
-        let mut pool =
-            Self { queue, admission: Arc::new(Semaphore::new(ADMITTED)), workers: Vec::with_capacity(threads) };
+        let mut pool = Self {
+            queue,
+            admission: Arc::new(Semaphore::new(ADMITTED)),
+            workers: Vec::with_capacity(threads),
+        };
         for i in 0..threads {
             let (queue, make) = (Arc::clone(&pool.queue), Arc::clone(&make));
             let worker = thread::Builder::new().name(format!("minilm-{i}"));

@@ -60,14 +60,17 @@ impl TextTokenizer for Tokenizer {
         if text.len() > MAX_TEXT_BYTES {
             return Err(EncodeError::TooLong { bytes: text.len(), limit: MAX_TEXT_BYTES });
         }
-        let encoding = self.inner.encode_fast(text, true).map_err(|error| EncodeError::Failed(error.to_string()))?;
+        let encoding =
+            self.inner.encode_fast(text, true).map_err(|error| EncodeError::Failed(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
 
     /// The text whose tokens these are. What WordPiece has lost (case, accents, spacing) stays lost, but encoding the
     /// text again gives the same array. `[CLS]`, `[SEP]` and padding around it may be there or not.
     fn decode(&self, tokens: &[u32]) -> Result<String, DecodeError> {
-        if let Some((index, token)) = tokens.iter().enumerate().find(|(_, token)| **token as usize >= VOCABULARY) {
+        if let Some((index, token)) =
+            tokens.iter().enumerate().find(|(_, token)| **token as usize >= VOCABULARY)
+        {
             return Err(DecodeError::Unknown { index, token: *token });
         }
         let mut text = tokens.strip_prefix(&[self.cls]).unwrap_or(tokens);

@@ -57,7 +57,9 @@ impl Weights {
             words: file.tensor("embeddings.word_embeddings.weight", &[VOCABULARY, DIMENSIONS])?,
             positions,
             embedding_norm: file.norm("embeddings.LayerNorm")?,
-            layers: (0..LAYERS).map(|i| file.layer(&format!("encoder.layer.{i}"))).collect::<Result<_, _>>()?,
+            layers: (0..LAYERS)
+                .map(|i| file.layer(&format!("encoder.layer.{i}")))
+                .collect::<Result<_, _>>()?,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! The kinds of personal data that can be found.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -56,10 +57,13 @@ impl Entity {
 
     /// What stands in a redacted text, e.g. `[EMAIL]`.
     #[must_use]
-    pub fn placeholder(&self) -> String {
+    pub fn placeholder(&self) -> Cow<'static, str> {
         match self {
-            Self::UsSsn => "[SSN]".to_owned(),
-            other => format!("[{}]", other.as_str().to_ascii_uppercase()),
+            Self::Email => "[EMAIL]".into(),
+            Self::UsSsn => "[SSN]".into(),
+            Self::Phone => "[PHONE]".into(),
+            Self::CreditCard => "[CREDIT_CARD]".into(),
+            Self::Custom(name) => format!("[{}]", name.0.to_ascii_uppercase()).into(),
         }
     }
 

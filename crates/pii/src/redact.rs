@@ -1,5 +1,6 @@
 //! Placeholders: put in, recognised, and never taken for personal data themselves.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::memchr_iter;
@@ -59,7 +60,7 @@ impl Masked {
 }
 
 /// The placeholders that a policy may put into a text.
-pub(crate) struct Placeholders(Vec<String>);
+pub(crate) struct Placeholders(Vec<Cow<'static, str>>);
 
 impl Placeholders {
     pub(crate) fn new<'e>(entities: impl Iterator<Item = &'e Entity>) -> Self {
@@ -70,7 +71,7 @@ impl Placeholders {
     pub(crate) fn spans(&self, text: &str) -> Vec<Range<usize>> {
         memchr_iter(b'[', text.as_bytes())
             .filter_map(|start| {
-                self.0.iter().find(|p| text[start..].starts_with(p.as_str())).map(|p| start..start + p.len())
+                self.0.iter().find(|p| text[start..].starts_with(p.as_ref())).map(|p| start..start + p.len())
             })
             .collect()
     }
@@ -103,7 +104,7 @@ mod tests {
     fn offsets_of_the_masked_text_lead_back() {
         let original = "to a@b.io, é and ccc@ddd.org.";
         let masked = Masked::of(original, &[email(3, 9), email(18, 29)]);
-        assert_eq!(masked.text, "to [EMAIL], é and [EMAIL]");
+        assert_eq!(masked.text, "to [EMAIL], é and [EMAIL].");
         let back = |span: Range<usize>| &original[masked.to_original(span)];
         assert_eq!(back(0..3), "to ");
         assert_eq!(back(3..10), "a@b.io");

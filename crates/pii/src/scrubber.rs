@@ -138,7 +138,7 @@ impl Scrubber {
     /// Masks `findings` and looks again, since what stood against a number (`EMP-` before it) may itself have been
     /// masked, until nothing more is found. `None` when there is nothing to mask.
     ///
-    /// The second look is nearly always the last. A text made for it (`EMPEMPEMP…` against `EMP\b`) could uncover one
+    /// The second look is nearly always the last. A text made for it (`EEEE…` against `E\b`) could uncover one
     /// match a look; from the fifth on, masks are widened twofold each time, so that the looks stay logarithmic.
     fn mask_until_settled(&self, original: &str, findings: &mut Vec<Finding>) -> Option<String> {
         for round in 0_u32.. {
@@ -204,6 +204,9 @@ fn absorb(findings: &mut Vec<Finding>, mut fresh: Vec<Finding>) {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod families;
 
 #[cfg(test)]
 mod properties;

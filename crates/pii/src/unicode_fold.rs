@@ -94,8 +94,8 @@ pub(crate) fn compatibility(c: char) -> impl Iterator<Item = char> {
 
 /// Whether `c` may fold to ASCII digits. A superset, for the gate.
 pub(crate) fn may_become_digits(c: char) -> bool {
-    // the ranges are ideographic months, hours and days ("12月"), which no category calls numeric
-    c.is_numeric() || matches!(c, '\u{32C0}'..='\u{32CB}' | '\u{3358}'..='\u{3370}' | '\u{33E0}'..='\u{33FE}')
+    // the ranges are ideographic months, hours and days ("12月") and squared units, which no category calls numeric
+    c.is_numeric() || matches!(c, '\u{32C0}'..='\u{32CB}' | '\u{3358}'..='\u{33FF}')
 }
 
 /// Whether `c` folds to `@`.

@@ -138,8 +138,17 @@ impl From<tokio_postgres::Error> for DbError {
             Some(cause) => format!("{error}: {cause}"),
             None => error.to_string(),
         };
-        let is_io = error.source().is_some_and(|cause| cause.is::<std::io::Error>());
-        if error.is_closed() || is_io || text.starts_with("error connecting") || text.starts_with("timeout") {
+        let io =
+            error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+        if text.contains("TLS") && io.is_none_or(|kind| kind == std::io::ErrorKind::InvalidData) {
+            // a certificate that does not convince, or a server without TLS: trying again does not help
+            return Self::Configuration(text);
+        }
+        if error.is_closed()
+            || io.is_some()
+            || text.starts_with("error connecting")
+            || text.starts_with("timeout")
+        {
             Self::Unavailable(text)
         } else if text.starts_with("invalid c") || text.starts_with("authentication") || text.contains("TLS")
         {

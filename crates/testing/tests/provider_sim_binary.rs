@@ -1,10 +1,11 @@
 //! The simulator as a process of its own.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use embermesh_testing::sim::vector;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
 
 #[tokio::test]
 async fn prints_its_addresses_as_one_json_line_and_serves_them() {
@@ -12,10 +13,11 @@ async fn prints_its_addresses_as_one_json_line_and_serves_them() {
         .args(["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--name", "east"])
         .args(["--api-key", "k", "--prefix", "/openai", "--model", "tiny=8"])
         .stdout(Stdio::piped())
+        .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let line = lines.next_line().await.unwrap().unwrap();
     let ready: Value = serde_json::from_str(&line).unwrap();
     let client = reqwest::Client::new();
     for (index, name) in ["east", "sim-2"].into_iter().enumerate() {
@@ -26,11 +28,11 @@ async fn prints_its_addresses_as_one_json_line_and_serves_them() {
         let question = json!({"model": "tiny", "input": "x"});
         let answer: Value =
             client.post(url).bearer_auth("k").json(&question).send().await.unwrap().json().await.unwrap();
-        assert_eq!(answer["data"][0]["embedding"], json!(vector("tiny", "x", 8)));
+        let floats: Vec<f32> = serde_json::from_value(answer["data"][0]["embedding"].clone()).unwrap();
+        assert_eq!(floats, vector("tiny", "x", 8));
     }
     let calls_url = format!("{}/calls", ready["deployments"][0]["control_url"].as_str().unwrap());
     let calls: Value = client.get(calls_url).send().await.unwrap().json().await.unwrap();
     assert_eq!(calls["calls"].as_array().unwrap().len(), 2);
-    process.kill().unwrap();
-    process.wait().unwrap();
+    process.kill().await.unwrap();
 }

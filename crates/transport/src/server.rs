@@ -107,6 +107,20 @@ impl ServerBuilder {
         self
     }
 
+    /// Adds a service that passes its calls on, behind the shared layers but for the count: calls count where they are served.
+    #[must_use]
+    pub fn forward<S>(mut self, service: S) -> Self
+    where
+        S: Service<Request, Response = http::Response<Body>, Error = Infallible> + NamedService,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        self.names.push(S::NAME);
+        let layers = ServiceBuilder::new().layer(CatchPanicLayer).layer(DeadlineLayer);
+        self.routes = self.routes.add_service(layers.service(service));
+        self
+    }
+
     /// The services with gRPC health and reflection, as a router to merge HTTP routes into. `descriptors` is the encoded set of
     /// contracts.
     pub async fn router(self, descriptors: &'static [u8]) -> Result<Router, tonic_reflection::server::Error> {

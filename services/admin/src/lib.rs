@@ -1,1 +1,18 @@
-//! Not built yet.
+//! The control plane: tenants, API keys, agent configuration, the model catalog, and the stream that tells the other services
+//! of every change. Everything is in PostgreSQL; any number of replicas may run.
+//!
+//! Not here: authentication of calls (the gateway), and what the configuration does (everybody else).
+
+mod domain;
+mod feed;
+mod first_start;
+mod grpc;
+mod metrics;
+mod service;
+mod settings;
+mod store;
+
+pub use first_start::{FirstKeys, FirstStart, FirstStartError};
+pub use grpc::Handler;
+pub use service::{AdminService, Parts, StartError};
+pub use settings::Settings;

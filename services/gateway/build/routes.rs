@@ -26,7 +26,7 @@ pub fn generate(methods: &[Method]) -> Result<String, String> {
 fn handler(method: &Method, name: &str) -> Result<String, String> {
     let input = format!("v1::{}", method.input.name());
     let decode = match &method.body {
-        Body::Query => "incoming.query()?".to_owned(),
+        Body::Query => "incoming.query_alone()?".to_owned(),
         Body::Whole => "incoming.object().await?".to_owned(),
         Body::Field(field) => format!("{input} {{ {field}: incoming.array().await?, ..incoming.query()? }}"),
     };

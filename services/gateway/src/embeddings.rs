@@ -5,7 +5,7 @@ mod answer;
 mod caller;
 mod embed;
 mod entry;
-mod fields;
+pub(crate) mod fields;
 mod idempotency;
 mod json_object;
 mod keep;
@@ -27,7 +27,7 @@ use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 use tonic::{Request, Response, Status};
 
 use caller::Caller;
-pub(crate) use entry::MAX_BATCH;
+pub(crate) use entry::{MAX_BATCH, check_text, check_total};
 pub(crate) use idempotency::IdempotencyKey;
 pub(crate) use json_object::{JsonObject, JsonString};
 pub(crate) use route::{InputType, Item, Route, Routed, route};

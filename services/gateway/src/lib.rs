@@ -3,6 +3,7 @@
 
 mod authenticate;
 mod authorise;
+mod backends;
 mod edge;
 mod embeddings;
 mod forward;
@@ -16,4 +17,6 @@ mod scrub;
 mod settings;
 
 pub use gateway::{Gateway, Parts, StartError};
+pub use embeddings::EmbeddingLimits;
+pub use scrub::ScrubError;
 pub use settings::Settings;

@@ -1,1 +1,27 @@
-//! Not built yet.
+//! Stores, searches and deletes vectors in PostgreSQL with pgvector.
+//!
+//! What it guarantees:
+//! - a vector is kept, searched and compared inside its own embedding space: every space has a table of its own;
+//! - a row exists once, however often and from however many callers it is put; acknowledged means committed;
+//! - rows belong to the tenant, and for a bound key to the agent, of the caller's credential, which row-level security checks once
+//!   more;
+//! - an answer shorter than asked says why.
+//!
+//! It knows no models, no providers and no plain text rules: the gateway has scrubbed and embedded before it calls.
+//!
+//! [`VectorStore::start`] migrates the schema, connects, and starts the background work: partitions ahead of time, HNSW indexes where
+//! a partition has grown large, expiry of idempotency keys.
+
+mod domain;
+mod error;
+mod grpc;
+mod maintenance;
+mod metrics;
+mod service;
+mod settings;
+mod store;
+
+pub use domain::vector::Element;
+pub use error::StartError;
+pub use service::{Parts, VectorStore};
+pub use settings::{Hnsw, Settings};

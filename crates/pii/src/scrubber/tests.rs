@@ -133,10 +133,10 @@ fn what_redacting_uncovers_is_redacted_too() {
 
 #[test]
 fn a_chain_that_uncovers_itself_one_by_one_still_ends() {
-    let policy = custom(&[("emp", r"EMP\b")]);
-    let text = format!("keep {} this", "EMP".repeat(100_000));
+    let policy = custom(&[("last", r"E\b")]);
+    let text = format!("all {} of it", "E".repeat(300_000));
     let once = redacted(&policy, &text);
-    assert!(!once.contains("EMPEMP"));
+    assert!(!once.contains("EE"));
     assert!(once.len() < 200, "{}", once.len());
     assert_eq!(redacted(&policy, &once), once);
 }

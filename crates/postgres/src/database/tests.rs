@@ -114,11 +114,16 @@ async fn a_future_dropped_at_any_point_leaves_no_transaction_and_no_tenant() {
 
 #[tokio::test]
 async fn an_abandoned_statement_neither_blocks_the_next_user_nor_goes_on_for_ever() {
-    let (test, database) = notes(connections(1)).await;
+    // without a timeout only the lost connection can end it
+    let limits = PoolConfig { statement_timeout: Duration::ZERO, ..connections(1) };
+    let (test, database) = notes(limits).await;
+    let backend = "SELECT pg_backend_pid()";
     let session = database.tenant(A);
-    let slow = session.query("SELECT pg_sleep(600)", &[]);
+    let abandoned: i32 = session.query_one(backend, &[]).await.unwrap().get(0);
+    let slow = session.query("SELECT pg_sleep(60)", &[]);
     assert!(tokio::time::timeout(Duration::from_millis(200), slow).await.is_err());
-    assert_eq!(count(database.tenant(A)).await, 0);
+    let next: i32 = session.query_one(backend, &[]).await.unwrap().get(0);
+    assert_ne!(abandoned, next);
     assert_eq!(transactions_left_open(&test).await, 0);
 }
 

@@ -46,7 +46,7 @@ impl Entry {
             store: request.store.unwrap_or(true),
             metadata: JsonObject::parse("metadata", &request.metadata, limits.max_metadata_bytes)?,
             context_id: fields::context_id(request.context_id)?,
-            request_id: request_id(request.request_id, caller.idempotency_key.as_ref())?,
+            request_id: request_id(request.request_id)?,
             return_vector: request.return_vector.unwrap_or(true),
         })
     }
@@ -98,11 +98,6 @@ fn on_too_long(given: Option<&str>) -> Result<(), Error> {
     }
 }
 
-fn request_id(given: Option<String>, header: Option<&RequestId>) -> Result<Option<RequestId>, Error> {
-    let Some(text) = given else { return Ok(header.cloned()) };
-    let id: RequestId = text.parse().map_err(|error| Error::invalid("request_id", format!("{error}")))?;
-    if header.is_some_and(|header| *header != id) {
-        return Err(Error::invalid("request_id", "request_id and the Idempotency-Key header differ, send one of them"));
-    }
-    Ok(Some(id))
+fn request_id(given: Option<String>) -> Result<Option<RequestId>, Error> {
+    given.map(|text| text.parse().map_err(|error| Error::invalid("request_id", format!("{error}")))).transpose()
 }

@@ -1,0 +1,46 @@
+//! The thin edge between the contracts and the control plane.
+
+mod agents;
+mod catalog;
+mod config;
+mod keys;
+
+use std::sync::Arc;
+
+use embermesh_auth::Scope;
+use embermesh_errors::{Code, Error};
+use embermesh_transport::CallContext;
+use embermesh_types::AgentId;
+use tonic::Request;
+
+use crate::service::Shared;
+
+/// Serves every contract of the control plane.
+#[derive(Debug, Clone)]
+pub struct Handler(Arc<Shared>);
+
+impl Handler {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+}
+
+/// The caller, who must hold `scope`. The gateway has checked it; a call that came another way has not been.
+fn caller<T>(request: &Request<T>, scope: Scope) -> Result<CallContext, Error> {
+    let context = CallContext::of(request)?;
+    if context.principal.may(scope) {
+        return Ok(context);
+    }
+    Err(Error::new(Code::Forbidden, format!("the key needs the scope {}", scope.as_str())))
+}
+
+/// An agent that the caller may act as.
+fn agent_of(context: &CallContext, text: &str) -> Result<AgentId, Error> {
+    let agent: AgentId = text
+        .parse()
+        .map_err(|error: embermesh_types::IdError| Error::invalid("agent_id", error.to_string()))?;
+    if context.principal.may_act_as(&agent) {
+        return Ok(agent);
+    }
+    Err(Error::new(Code::Forbidden, "the key is bound to another agent").with_param("agent_id"))
+}

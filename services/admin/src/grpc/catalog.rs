@@ -1,0 +1,86 @@
+//! `Catalog`.
+
+use embermesh_auth::Scope;
+use embermesh_errors::{Code, Error};
+use embermesh_proto::v1::{
+    AddPriceRequest, CatalogModel, GetCatalogModelRequest, ListCatalogRequest, ListCatalogResponse, Price,
+    catalog_server::Catalog,
+};
+use tonic::{Request, Response, Status};
+
+use super::{Handler, caller};
+use crate::{
+    domain::{model, page::Page},
+    store::{
+        catalog::{Added, LIST},
+        failed,
+    },
+};
+
+fn not_found() -> Error {
+    Error::not_found("the model is not in the catalog").with_param("id")
+}
+
+#[tonic::async_trait]
+impl Catalog for Handler {
+    async fn list_catalog(
+        &self,
+        request: Request<ListCatalogRequest>,
+    ) -> Result<Response<ListCatalogResponse>, Status> {
+        caller(&request, Scope::Read)?;
+        let ListCatalogRequest { page_size, page_token } = request.into_inner();
+        let page = Page::parse(LIST, page_size, page_token.as_deref())?;
+        let (models, next_page_token) = self.0.store.models(&page).await.map_err(failed)?;
+        Ok(Response::new(ListCatalogResponse { models, next_page_token }))
+    }
+
+    async fn get_catalog_model(
+        &self,
+        request: Request<GetCatalogModelRequest>,
+    ) -> Result<Response<CatalogModel>, Status> {
+        caller(&request, Scope::Read)?;
+        let id = &request.get_ref().id;
+        if id.contains('\0') {
+            return Err(not_found().into());
+        }
+        let model = self.0.store.model(id).await.map_err(failed)?;
+        Ok(Response::new(model.ok_or_else(not_found)?))
+    }
+
+    async fn create_catalog_model(
+        &self,
+        request: Request<CatalogModel>,
+    ) -> Result<Response<CatalogModel>, Status> {
+        caller(&request, Scope::Admin)?;
+        let model = request.into_inner();
+        model::check(&model)?;
+        let added = self.0.store.create_model(&model, self.0.clock.now()).await.map_err(failed)?;
+        self.answer(added, "the catalog holds this model, or the request this price, already", "id")
+    }
+
+    async fn add_price(&self, request: Request<AddPriceRequest>) -> Result<Response<CatalogModel>, Status> {
+        caller(&request, Scope::Admin)?;
+        let AddPriceRequest { id, per_million_tokens_nano_usd, effective_from, source } =
+            request.into_inner();
+        let price = Price { per_million_tokens_nano_usd, effective_from, source };
+        model::check_price("", &price)?;
+        if id.contains('\0') {
+            return Err(not_found().into());
+        }
+        let added = self.0.store.add_price(&id, &price, self.0.clock.now()).await.map_err(failed)?;
+        self.answer(added, "the model has a price from that time on already", "effective_from")
+    }
+}
+
+impl Handler {
+    fn answer(&self, added: Added, duplicate: &str, param: &str) -> Result<Response<CatalogModel>, Status> {
+        match added {
+            Added::Model(model) => {
+                self.0.feed.wake();
+                Ok(Response::new(model))
+            }
+            Added::Duplicate => Err(Error::new(Code::Conflict, duplicate).with_param(param).into()),
+            Added::NoSuchModel => Err(not_found().into()),
+        }
+    }
+}

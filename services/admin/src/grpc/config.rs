@@ -1,0 +1,124 @@
+//! `Config`: the stream of the configuration, and pins.
+
+use std::{sync::Arc, time::Duration};
+
+use embermesh_errors::Error;
+use embermesh_proto::internal::v1::{
+    ConfigUpdate, Pin, PinSpaceRequest, Section, SubscribeRequest, config_server::Config,
+};
+use embermesh_transport::CallContext;
+use embermesh_types::SpaceId;
+use tokio::{sync::broadcast::error::RecvError, sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{Handler, agent_of};
+use crate::{
+    domain::names::{check_label, check_task_type},
+    service::Shared,
+    store::failed,
+};
+
+/// Subscribers give a silent stream up after four of these.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+type Updates = mpsc::Sender<Result<ConfigUpdate, Status>>;
+
+#[tonic::async_trait]
+impl Config for Handler {
+    type SubscribeStream = ReceiverStream<Result<ConfigUpdate, Status>>;
+
+    async fn subscribe(
+        &self,
+        request: Request<SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let request = request.into_inner();
+        let mut sections: Vec<Section> = request.sections().filter(|s| *s != Section::Unspecified).collect();
+        sections.sort_unstable();
+        sections.dedup();
+        if sections.is_empty() {
+            return Err(Error::invalid("sections", "name at least one section").into());
+        }
+        let (updates, stream) = mpsc::channel(4);
+        let shared = Arc::clone(&self.0);
+        self.0.tasks.spawn("config subscriber", async move {
+            tracing::info!(subscriber = request.subscriber, ?sections, "subscribed to the configuration");
+            shared.metrics.subscribers.inc();
+            let stopping = shared.tasks.clone();
+            tokio::select! {
+                () = follow(&shared, &sections, &updates) => {}
+                () = updates.closed() => {}
+                () = stopping.stopping() => {}
+            }
+            shared.metrics.subscribers.dec();
+            tracing::info!(subscriber = request.subscriber, "the configuration stream has ended");
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn pin_space(&self, request: Request<PinSpaceRequest>) -> Result<Response<Pin>, Status> {
+        let context = CallContext::of(&request)?;
+        let PinSpaceRequest { agent_id, task_type, space_id, model } = request.into_inner();
+        let agent = agent_of(&context, &agent_id)?;
+        check_task_type("task_type", &task_type)?;
+        check_label("model", &model, 200)?;
+        let space: SpaceId = space_id
+            .parse()
+            .map_err(|error: embermesh_types::SpaceError| Error::invalid("space_id", error.to_string()))?;
+        let (tenant, now) = (context.principal.tenant, self.0.clock.now());
+        let pinned = self.0.store.pin_space(tenant, &agent, &task_type, &space, &model, now).await;
+        let (pin, new) = pinned.map_err(failed)?;
+        if new {
+            tracing::info!(%tenant, %agent, task_type, %space, "pinned");
+            self.0.feed.wake();
+        }
+        Ok(Response::new(pin))
+    }
+}
+
+/// Sends snapshot and changes until the subscriber has gone.
+async fn follow(shared: &Shared, sections: &[Section], updates: &Updates) {
+    loop {
+        // first the changes, then the snapshot: what falls between is sent twice, which does no harm
+        let mut batches = shared.feed.subscribe();
+        let (mut version, entries) = match shared.store.snapshot(sections).await {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                let _gone = updates.send(Err(failed(error).into())).await;
+                return;
+            }
+        };
+        let entries = entries.into_iter().map(|(_, entry)| entry).collect();
+        if updates.send(Ok(ConfigUpdate { version, snapshot: true, entries })).await.is_err() {
+            return;
+        }
+        loop {
+            let update = match timeout(HEARTBEAT, batches.recv()).await {
+                Ok(Ok(batch)) if batch.version > version => {
+                    let entries: Vec<_> = batch
+                        .entries
+                        .iter()
+                        .filter(|(s, _)| sections.contains(s))
+                        .map(|(_, e)| e.clone())
+                        .collect();
+                    if entries.is_empty() {
+                        continue;
+                    }
+                    version = batch.version;
+                    ConfigUpdate { version, snapshot: false, entries }
+                }
+                Ok(Ok(_)) => continue,
+                Ok(Err(RecvError::Closed)) => return,
+                Ok(Err(RecvError::Lagged(missed))) => {
+                    tracing::warn!(missed, "a subscriber fell behind, it gets a new snapshot");
+                    break;
+                }
+                // nothing new, as the version says
+                Err(_) => ConfigUpdate { version, snapshot: false, entries: Vec::new() },
+            };
+            if updates.send(Ok(update)).await.is_err() {
+                return;
+            }
+        }
+    }
+}

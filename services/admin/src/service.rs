@@ -1,0 +1,133 @@
+//! Building the control plane from its parts.
+
+use std::sync::Arc;
+
+use embermesh_lifecycle::{Readiness, Tasks};
+use embermesh_postgres::{Database, DbError, Role, Schema, migrate};
+use embermesh_proto::{
+    internal::v1::config_server::ConfigServer,
+    v1::{agents_server::AgentsServer, catalog_server::CatalogServer, keys_server::KeysServer},
+};
+use embermesh_telemetry::Metrics;
+use embermesh_transport::MAX_MESSAGE_BYTES;
+use embermesh_types::Clock;
+use secrecy::SecretString;
+
+use crate::{
+    Handler, Settings,
+    feed::Feed,
+    metrics::AdminMetrics,
+    store::{self, Store},
+};
+
+/// What the control plane needs from its process.
+#[derive(Debug)]
+pub struct Parts {
+    /// PostgreSQL; the user must be able to create the schema `admin` or own it.
+    pub database_url: SecretString,
+    /// For background tasks.
+    pub tasks: Tasks,
+    /// For the condition that the database is there.
+    pub readiness: Readiness,
+    /// For the metrics.
+    pub metrics: Metrics,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Why the control plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database failed.
+    #[error("admin: {0}")]
+    Database(#[from] DbError),
+    /// The catalog that is built in is broken.
+    #[error("admin: the built-in catalog cannot be read: {0}")]
+    Catalog(#[from] serde_json::Error),
+    /// A metric is named badly.
+    #[error("admin: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// A setting cannot be used.
+    #[error("admin: key_environment must have 1 to 16 lowercase letters")]
+    KeyEnvironment,
+}
+
+/// The running control plane. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct AdminService(Arc<Shared>);
+
+/// What all handlers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) store: Store,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) metrics: AdminMetrics,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
+}
+
+impl AdminService {
+    /// Migrates the schema, completes the catalog, and follows changes from then on.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(settings: Settings, parts: Parts) -> Result<Self, StartError> {
+        let Parts { database_url, tasks, readiness, metrics, clock } = parts;
+        let environment = &settings.key_environment;
+        if !(1..=16).contains(&environment.len()) || !environment.bytes().all(|b| b.is_ascii_lowercase()) {
+            return Err(StartError::KeyEnvironment);
+        }
+        let ready = readiness.condition("admin database");
+        migrate(&database_url, Schema::Admin, &store::MIGRATIONS).await?;
+        let database = Database::connect(&database_url, Schema::Admin, Role::App, &settings.pool).await?;
+        let store = Store::new(database.clone());
+        store.add_missing(&store::catalog::seed()?, clock.now()).await?;
+        let metrics = AdminMetrics::new(&metrics)?;
+        let feed = Arc::new(Feed::new());
+        let run =
+            Arc::clone(&feed).run(store.version().await?, store.clone(), metrics.clone(), tasks.clone());
+        tasks.spawn("config feed", run);
+        let stopping = tasks.clone();
+        tasks.spawn("admin pool", async move {
+            tokio::select! {
+                () = database.maintain() => {}
+                () = stopping.stopping() => {}
+            }
+        });
+        ready.set(true);
+        Ok(Self(Arc::new(Shared { settings, store, feed, metrics, clock, tasks })))
+    }
+
+    /// Agents and their configuration.
+    pub fn agents_server(&self) -> AgentsServer<Handler> {
+        let server = AgentsServer::new(self.handler());
+        server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// API keys.
+    pub fn keys_server(&self) -> KeysServer<Handler> {
+        let server = KeysServer::new(self.handler());
+        server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// The model catalog.
+    pub fn catalog_server(&self) -> CatalogServer<Handler> {
+        let server = CatalogServer::new(self.handler());
+        server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// The configuration stream, for the other services.
+    pub fn config_server(&self) -> ConfigServer<Handler> {
+        let server = ConfigServer::new(self.handler());
+        server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
+    fn handler(&self) -> Handler {
+        Handler::new(Arc::clone(&self.0))
+    }
+}

@@ -1,0 +1,57 @@
+//! The only SQL of the control plane.
+
+pub(crate) mod agents;
+pub(crate) mod catalog;
+pub(crate) mod change;
+pub(crate) mod config;
+pub(crate) mod first_keys;
+pub(crate) mod keys;
+pub(crate) mod pins;
+
+use std::time::SystemTime;
+
+use embermesh_errors::Error;
+use embermesh_postgres::{Database, DbError, Migration, Session};
+use embermesh_types::TenantId;
+
+/// Every migration of the schema, in order.
+pub(crate) const MIGRATIONS: [Migration; 1] = [Migration {
+    name: "V001__control_plane",
+    sql: include_str!("../../../migrations/admin/V001__control_plane.sql"),
+}];
+
+/// Access to the schema `admin`. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    database: Database,
+}
+
+impl Store {
+    pub(crate) fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    fn tenant(&self, tenant: TenantId) -> Session<'_> {
+        self.database.tenant(tenant.uuid())
+    }
+
+    /// Sees the rows of every tenant at one instant and can write none of them. For the configuration stream, whose subscribers
+    /// are services, and for the first start, which asks whether there is any tenant; never for a client's call.
+    fn all_tenants(&self) -> Session<'_> {
+        self.database.system().with("app.all_tenants", "on").with("transaction_isolation", "repeatable read")
+    }
+}
+
+/// What a caller is told of a failure in the database; the log gets the cause.
+pub(crate) fn failed(error: DbError) -> Error {
+    if error.is_retryable() || matches!(error, DbError::Cancelled(_)) {
+        tracing::warn!(%error, "database is not available");
+        return Error::unavailable("the configuration database is not available, try again");
+    }
+    tracing::error!(%error, "database operation failed");
+    Error::internal("the configuration database refused an operation, see the log of admin")
+}
+
+fn timestamp(time: SystemTime) -> Option<prost_types::Timestamp> {
+    Some(time.into())
+}

@@ -1,0 +1,141 @@
+//! What the configuration stream reads: everything, or what changed since a version. Of all tenants.
+
+use std::{collections::BTreeSet, time::SystemTime};
+
+use embermesh_postgres::{DbError, Row, Transaction};
+use embermesh_proto::{
+    internal::v1::{AgentEntry, ConfigEntry, KeyEntry, Pin, Section, config_entry::Value},
+    v1::{Agent, CatalogModel},
+};
+use uuid::Uuid;
+
+use super::{Store, agents, catalog, pins, timestamp};
+
+/// An entry and the section that it is of.
+pub(crate) type Entry = (Section, ConfigEntry);
+
+const KEYS: &str = "SELECT id, tenant_id, hash, scopes, agent_id, expires_at, revoked_at IS NOT NULL AS revoked FROM api_keys";
+const AGENTS: &str = "SELECT tenant_id, agent_id, version, config::text, created_at, updated_at FROM agents";
+const PINS: &str = "SELECT tenant_id, agent_id, task_type, space_id, model FROM pins";
+
+impl Store {
+    /// The version of the last change.
+    pub(crate) async fn version(&self) -> Result<i64, DbError> {
+        Ok(self.all_tenants().query_one("SELECT version FROM change_counter", &[]).await?.try_get(0)?)
+    }
+
+    /// The state of `sections` at one instant. Revoked keys are left out: nobody accepts a key that it does not know.
+    pub(crate) async fn snapshot(&self, sections: &[Section]) -> Result<(i64, Vec<Entry>), DbError> {
+        let all = self.all_tenants().begin().await?;
+        let version = all.query_one("SELECT version FROM change_counter", &[]).await?.try_get(0)?;
+        let mut entries = Vec::new();
+        for section in sections {
+            let (sql, read): (_, fn(&Row) -> Result<Value, DbError>) = match section {
+                Section::Keys => (format!("{KEYS} WHERE revoked_at IS NULL"), key),
+                Section::Agents => (AGENTS.to_owned(), agent),
+                Section::Catalog => (catalog::select(false), model),
+                Section::Pins => (PINS.to_owned(), pin),
+                Section::Unspecified => continue,
+            };
+            for row in all.query(&sql, &[]).await? {
+                entries.push((*section, put(read(&row)?)));
+            }
+        }
+        all.rollback().await?;
+        Ok((version, entries))
+    }
+
+    /// Every entry that changed after `version`, as it is now, and the version that this brings a reader to. `None` when nothing
+    /// changed.
+    pub(crate) async fn changes_after(&self, version: i64) -> Result<Option<(i64, Vec<Entry>)>, DbError> {
+        let sql = "SELECT version, section, key FROM changes WHERE version > $1";
+        let now = self.all_tenants().begin().await?;
+        let rows = now.query(sql, &[&version]).await?;
+        let mut reached = version;
+        let mut changed: BTreeSet<(i16, Vec<String>)> = BTreeSet::new();
+        for row in rows {
+            reached = reached.max(row.try_get("version")?);
+            changed.insert((row.try_get("section")?, row.try_get("key")?));
+        }
+        let mut entries = Vec::with_capacity(changed.len());
+        for (section, key) in &changed {
+            let section = Section::try_from(i32::from(*section)).unwrap_or_default();
+            match entry(&now, section, key).await? {
+                Some(entry) => entries.push((section, entry)),
+                None => tracing::error!(
+                    section = section.as_str_name(),
+                    "a recorded change is of an unknown form"
+                ),
+            }
+        }
+        now.rollback().await?;
+        Ok((reached > version).then_some((reached, entries)))
+    }
+}
+
+/// The entry as it is now, or its removal.
+async fn entry(now: &Transaction, section: Section, key: &[String]) -> Result<Option<ConfigEntry>, DbError> {
+    let tenant = |text: &str| text.parse::<Uuid>().unwrap_or_default();
+    let (row, read, gone): (_, fn(&Row) -> Result<Value, DbError>, _) = match (section, key) {
+        (Section::Keys, [id]) => (
+            now.query_opt(&format!("{KEYS} WHERE id = $1"), &[id]).await?,
+            self::key,
+            Value::Key(KeyEntry { id: id.clone(), ..KeyEntry::default() }),
+        ),
+        (Section::Agents, [tenant_id, id]) => {
+            let sql = format!("{AGENTS} WHERE tenant_id = $1 AND agent_id = $2");
+            let agent = Agent { agent_id: id.clone(), ..Agent::default() };
+            let gone = AgentEntry { tenant_id: tenant_id.clone(), agent: Some(agent) };
+            (now.query_opt(&sql, &[&tenant(tenant_id), id]).await?, self::agent, Value::Agent(gone))
+        }
+        (Section::Catalog, [id]) => (
+            now.query_opt(&catalog::select(true), &[&[id.as_str()].as_slice()]).await?,
+            model,
+            Value::Model(CatalogModel { id: id.clone(), ..CatalogModel::default() }),
+        ),
+        (Section::Pins, [tenant_id, agent_id, task_type]) => {
+            let sql = format!("{PINS} WHERE tenant_id = $1 AND agent_id = $2 AND task_type = $3");
+            let gone = Pin {
+                tenant_id: tenant_id.clone(),
+                agent_id: agent_id.clone(),
+                task_type: task_type.clone(),
+                ..Pin::default()
+            };
+            (now.query_opt(&sql, &[&tenant(tenant_id), agent_id, task_type]).await?, pin, Value::Pin(gone))
+        }
+        _ => return Ok(None),
+    };
+    match row {
+        Some(row) => read(&row).map(put).map(Some),
+        None => Ok(Some(ConfigEntry { removed: true, value: Some(gone) })),
+    }
+}
+
+fn put(value: Value) -> ConfigEntry {
+    ConfigEntry { removed: false, value: Some(value) }
+}
+
+fn key(row: &Row) -> Result<Value, DbError> {
+    Ok(Value::Key(KeyEntry {
+        id: row.try_get("id")?,
+        tenant_id: row.try_get::<_, Uuid>("tenant_id")?.to_string(),
+        hash: row.try_get::<_, Vec<u8>>("hash")?.into(),
+        scopes: row.try_get("scopes")?,
+        agent_id: row.try_get::<_, Option<String>>("agent_id")?.unwrap_or_default(),
+        expires_at: row.try_get::<_, Option<SystemTime>>("expires_at")?.and_then(timestamp),
+        revoked: row.try_get("revoked")?,
+    }))
+}
+
+fn agent(row: &Row) -> Result<Value, DbError> {
+    let tenant_id = row.try_get::<_, Uuid>("tenant_id")?.to_string();
+    Ok(Value::Agent(AgentEntry { tenant_id, agent: Some(agents::agent(row)?) }))
+}
+
+fn model(row: &Row) -> Result<Value, DbError> {
+    catalog::model_of(row).map(Value::Model)
+}
+
+fn pin(row: &Row) -> Result<Value, DbError> {
+    pins::pin_of(row).map(Value::Pin)
+}

@@ -1,0 +1,35 @@
+//! The first tenant of an empty database.
+
+use std::time::SystemTime;
+
+use embermesh_auth::ApiKey;
+use embermesh_postgres::DbError;
+use embermesh_types::TenantId;
+
+use super::{Store, change::Change, keys};
+use crate::domain::key::NewKey;
+
+impl Store {
+    /// Waits for its turn among all replicas and opens a change, or returns `None` when there is a tenant already.
+    pub(crate) async fn begin_first_tenant(&self) -> Result<Option<Change>, DbError> {
+        let change = Change::begin(self.database.system().with("app.all_tenants", "on")).await?;
+        let any = change.query_opt("SELECT FROM tenants LIMIT 1", &[]).await?.is_some();
+        Ok((!any).then_some(change))
+    }
+}
+
+/// Makes the tenant and its keys, and commits.
+pub(crate) async fn create_first_tenant(
+    change: Change,
+    tenant: TenantId,
+    keys: [(&NewKey, &ApiKey); 2],
+    now: SystemTime,
+) -> Result<(), DbError> {
+    change.query("SELECT set_config('app.tenant', $1, true)", &[&tenant.to_string()]).await?;
+    let sql = "INSERT INTO tenants (tenant_id, name, created_at) VALUES ($1, 'default', $2)";
+    change.execute(sql, &[&tenant.uuid(), &now]).await?;
+    for (new, key) in keys {
+        keys::insert(&change, tenant, new, key, now).await?;
+    }
+    change.commit().await
+}

@@ -1,0 +1,59 @@
+//! Who is calling: from the key that a request shows to the principal behind it, out of memory.
+
+use embermesh_auth::{ApiKey, Principal};
+use embermesh_errors::{Code, Error};
+use embermesh_subscription::Subscription;
+use embermesh_types::Clock;
+use http::{HeaderMap, header::AUTHORIZATION};
+
+/// The header of its own; `Authorization: Bearer` is the other way.
+pub(crate) const API_KEY: &str = "x-api-key";
+
+/// Checks keys against the configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Authenticator {
+    subscription: Subscription,
+    clock: Clock,
+}
+
+impl Authenticator {
+    /// Keys are those of `subscription`; `clock` ends them.
+    pub fn new(subscription: Subscription, clock: Clock) -> Self {
+        Self { subscription, clock }
+    }
+
+    /// The principal of the key in the headers. Why a key is refused is not told: that would help to guess one.
+    pub fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Error> {
+        shown(headers).and_then(|text| self.principal(text)).ok_or_else(|| {
+            let message = "no valid API key, send one in the header X-API-Key or as Authorization: Bearer";
+            Error::new(Code::Unauthenticated, message).with_param("X-API-Key")
+        })
+    }
+
+    fn principal(&self, text: &str) -> Option<Principal> {
+        let key = ApiKey::parse(text).ok()?;
+        let snapshot = self.subscription.current();
+        let record = snapshot.key(key.id())?;
+        // hashes compare in constant time
+        let proved = record.hash == key.hash();
+        let alive = !record.revoked && record.expires_at.is_none_or(|end| self.clock.now() < end);
+        (proved && alive).then(|| record.principal.clone())
+    }
+}
+
+/// The text shown as a key. A key header that is there decides alone, and there may be one only, so that nobody is taken for
+/// somebody else by a second one.
+fn shown(headers: &HeaderMap) -> Option<&str> {
+    let own = headers.contains_key(API_KEY);
+    let mut values = headers.get_all(if own { API_KEY } else { AUTHORIZATION.as_str() }).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let text = value.to_str().ok()?;
+    if own {
+        return Some(text);
+    }
+    let (scheme, key) = text.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,28 @@
+//! What a key may call: the scopes of every public method, from the contracts, for REST and gRPC alike.
+
+use embermesh_auth::{Principal, Scope};
+use embermesh_errors::{Code, Error};
+
+/// A public method.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Method {
+    /// `/embermesh.v1.Embeddings/Embed`.
+    pub path: &'static str,
+    /// Any of these is enough.
+    pub scopes: &'static [Scope],
+}
+
+include!(concat!(env!("OUT_DIR"), "/methods.rs"));
+
+/// Refuses a principal that has none of `scopes`, and names them.
+pub(crate) fn require(principal: &Principal, scopes: &[Scope]) -> Result<(), Error> {
+    if scopes.iter().any(|scope| principal.may(*scope)) {
+        return Ok(());
+    }
+    let names: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+    let message = match names.as_slice() {
+        [one] => format!("the key lacks the scope {one}, use one that has it"),
+        several => format!("the key lacks the scope, use one that has any of {}", several.join(", ")),
+    };
+    Err(Error::new(Code::Forbidden, message).with_detail("scopes", names))
+}

@@ -1,0 +1,65 @@
+//! The services behind the edge.
+
+use std::{fmt, sync::Arc};
+
+use embermesh_proto::v1::{
+    agents_client::AgentsClient, catalog_client::CatalogClient, embeddings_server::Embeddings, keys_client::KeysClient,
+    operations_client::OperationsClient, reports_client::ReportsClient,
+};
+use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
+
+/// Where the public services are: one is this process's own, the others are clients.
+#[derive(Clone)]
+pub(crate) struct Backends {
+    /// Served here, without a hop.
+    pub embeddings: Arc<dyn Embeddings>,
+    /// Served by admin.
+    pub agents: AgentsClient<Transport>,
+    /// Served by admin.
+    pub keys: KeysClient<Transport>,
+    /// Served by admin.
+    pub catalog: CatalogClient<Transport>,
+    /// Served by the ledger.
+    pub reports: ReportsClient<Transport>,
+    /// Served by the router.
+    pub operations: OperationsClient<Transport>,
+}
+
+/// The ways to the services that calls are forwarded to.
+#[derive(Debug, Clone)]
+pub(crate) struct Upstreams {
+    /// Agents, keys and catalog.
+    pub admin: Transport,
+    /// Reports.
+    pub ledger: Transport,
+    /// Operations.
+    pub router: Transport,
+}
+
+macro_rules! client {
+    ($client:ident, $to:expr) => {
+        $client::new($to.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    };
+}
+
+impl Backends {
+    /// `embeddings` here, everything else behind `upstreams`.
+    pub fn new(embeddings: Arc<dyn Embeddings>, upstreams: &Upstreams) -> Self {
+        Self {
+            embeddings,
+            agents: client!(AgentsClient, upstreams.admin),
+            keys: client!(KeysClient, upstreams.admin),
+            catalog: client!(CatalogClient, upstreams.admin),
+            reports: client!(ReportsClient, upstreams.ledger),
+            operations: client!(OperationsClient, upstreams.router),
+        }
+    }
+}
+
+impl fmt::Debug for Backends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Backends")
+    }
+}

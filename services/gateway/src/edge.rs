@@ -1,0 +1,90 @@
+//! Everything between a connection and the services: routes, who may call them, limits, and how answers look.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, middleware::from_fn_with_state};
+use embermesh_lifecycle::Tasks;
+use embermesh_proto::v1::embeddings_server::Embeddings;
+use embermesh_subscription::Subscription;
+use embermesh_transport::{GrpcMetrics, Ops};
+use embermesh_types::Clock;
+use ipnet::IpNet;
+
+use crate::{
+    Settings, StartError,
+    authenticate::Authenticator,
+    backends::{Backends, Upstreams},
+    http::{admit_openai, no_such_method, no_such_route, observe, operations},
+    metrics::HttpMetrics,
+    public_grpc, rest,
+};
+
+/// What every handler may use.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// The services.
+    pub backends: Backends,
+    /// Checks keys.
+    pub authenticator: Authenticator,
+    /// What is counted.
+    pub metrics: HttpMetrics,
+    /// For what outlives a request.
+    pub tasks: Tasks,
+    /// The time of day.
+    pub clock: Clock,
+    /// Largest body.
+    pub max_body_bytes: usize,
+    /// From a request's head to its answer's head.
+    pub request_timeout: Duration,
+    /// Who needs no key for metrics and the like, beside loopback.
+    pub metrics_allow: Vec<IpNet>,
+}
+
+/// Shared by all handlers.
+pub(crate) type AppState = Arc<App>;
+
+/// What an edge is built from.
+pub(crate) struct EdgeParts<E> {
+    /// Served here.
+    pub embeddings: Arc<E>,
+    /// The OpenAI-compatible routes, for requests that have been let in.
+    pub openai: Router,
+    /// Served elsewhere.
+    pub upstreams: Upstreams,
+    /// Keys.
+    pub subscription: Subscription,
+    /// For what outlives a request.
+    pub tasks: Tasks,
+    /// Health and metrics.
+    pub ops: Ops,
+    /// Counts gRPC calls.
+    pub grpc_metrics: GrpcMetrics,
+    /// The time of day.
+    pub clock: Clock,
+}
+
+/// All that a client can reach.
+pub(crate) async fn router<E: Embeddings>(settings: &Settings, parts: EdgeParts<E>) -> Result<Router, StartError> {
+    let app = Arc::new(App {
+        backends: Backends::new(parts.embeddings.clone(), &parts.upstreams),
+        authenticator: Authenticator::new(parts.subscription, parts.clock.clone()),
+        metrics: HttpMetrics::new(&parts.ops.metrics)?,
+        tasks: parts.tasks,
+        clock: parts.clock,
+        max_body_bytes: settings.max_body_bytes,
+        request_timeout: Duration::from_secs(settings.request_timeout_seconds),
+        metrics_allow: settings.metrics_allow.clone(),
+    });
+    let grpc = public_grpc::router(&app, parts.embeddings, &parts.upstreams, parts.grpc_metrics).await?;
+    let openai = parts.openai.route_layer(from_fn_with_state(app.clone(), admit_openai));
+    let http = rest::routes().with_state(app.clone()).merge(openai).merge(operations(&parts.ops, app.clone()));
+    Ok(grpc
+        .reset_fallback()
+        .merge(http)
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(from_fn_with_state(app, observe)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! Search inside one space, by a text or by a vector.
+
+use bytes::Bytes;
+use embermesh_errors::{Code, Error};
+use embermesh_proto::{
+    internal::v1::{StoreFilter, StoreHit, StoreSearchRequest},
+    to_le_bytes, v1,
+};
+use embermesh_types::{AgentId, SpaceId};
+
+use super::{Embeddings, InputType, Item, JsonObject, Route, Summary, caller::Caller, defect, entry, fields, route::route};
+use crate::scrub::Tally;
+
+const DEFAULT_LIMIT: u32 = 10;
+
+/// What is looked for.
+#[derive(Debug)]
+enum Query {
+    /// To be embedded as the agent's texts are.
+    Text { text: String, route: Route },
+    /// Embedded by the client.
+    Vector { bytes: Bytes, space: SpaceId },
+}
+
+impl Query {
+    fn parse(request: &mut v1::SearchRequest, caller: &Caller, max_text_bytes: usize) -> Result<Self, Error> {
+        let vector = std::mem::take(&mut request.query_embedding);
+        match (request.query.take(), vector.is_empty()) {
+            (Some(text), true) => {
+                entry::check_text("query", &text, max_text_bytes)?;
+                if request.space_id.is_some() {
+                    return Err(Error::invalid(
+                        "space_id",
+                        "space_id goes with query_embedding; name the space of a query by `model` and `dimensions`",
+                    ));
+                }
+                let route = Route {
+                    agent: caller.agent(request.agent_id.as_deref().unwrap_or_default())?,
+                    model: fields::model(request.model.take())?,
+                    task_type: fields::task_type(request.task_type.take())?,
+                    input_type: InputType::Query,
+                    dimensions: fields::dimensions(request.dimensions)?,
+                };
+                Ok(Self::Text { text, route })
+            }
+            (None, false) => {
+                for (param, is_given) in [
+                    ("model", request.model.is_some()),
+                    ("task_type", request.task_type.is_some()),
+                    ("dimensions", request.dimensions.is_some()),
+                ] {
+                    if is_given {
+                        let message = format!("{param} goes with query; a query_embedding has its space_id");
+                        return Err(Error::invalid(param, message));
+                    }
+                }
+                let Some(space) = &request.space_id else {
+                    return Err(Error::invalid("space_id", "space_id is required with query_embedding"));
+                };
+                let space = fields::space(space)?;
+                check_vector(&vector, &space)?;
+                Ok(Self::Vector { bytes: to_le_bytes(&vector), space })
+            }
+            (Some(_), false) => {
+                Err(Error::invalid("query_embedding", "send query or query_embedding, not both"))
+            }
+            (None, true) => Err(Error::invalid("query", "query or query_embedding is required")),
+        }
+    }
+}
+
+fn check_vector(vector: &[f32], space: &SpaceId) -> Result<(), Error> {
+    const PARAM: &str = "query_embedding";
+    if u32::try_from(vector.len()) != Ok(space.dimensions()) {
+        let message = format!("query_embedding has {} numbers, {space} has {}", vector.len(), space.dimensions());
+        return Err(Error::invalid(PARAM, message));
+    }
+    if let Some(index) = vector.iter().position(|x| !x.is_finite()) {
+        let message = format!("query_embedding[{index}] is not a finite 32-bit float");
+        return Err(Error::invalid(format!("{PARAM}[{index}]"), message).with_detail("index", index));
+    }
+    if vector.iter().all(|x| *x == 0.0) {
+        return Err(Error::invalid(PARAM, "query_embedding is all zero and points nowhere"));
+    }
+    Ok(())
+}
+
+impl Embeddings {
+    /// Finds the nearest rows.
+    pub(super) async fn search(
+        &self,
+        caller: &Caller,
+        mut request: v1::SearchRequest,
+    ) -> Result<(v1::SearchResponse, Summary), Error> {
+        let limits = &self.0.limits;
+        let query = Query::parse(&mut request, caller, limits.max_text_bytes)?;
+        let limit = fields::bounded("limit", request.limit, DEFAULT_LIMIT)?;
+        if request.min_similarity.is_some_and(|least| !(-1.0..=1.0).contains(&least)) {
+            return Err(Error::invalid("min_similarity", "min_similarity must be a number from -1 to 1"));
+        }
+        fields::created_between(request.created_after.as_ref(), request.created_before.as_ref())?;
+        let context_id = fields::context_id(request.context_id.take())?;
+        let metadata = flat_filter(&request.metadata_filter, limits.max_metadata_bytes)?;
+        let agent = caller.agent_filter(request.agent_id.as_deref().unwrap_or_default())?;
+
+        let mut pii = None;
+        let scrubbed = self.scrub_query(caller, query, agent.as_ref(), metadata.as_ref(), &mut pii)?;
+        let (bytes, space, summary) = self.vector_of(caller, scrubbed).await?;
+        let filter = StoreFilter {
+            agent_id: agent.map_or_else(String::new, String::from),
+            context_id: context_id.unwrap_or_default(),
+            metadata: metadata.map_or_else(String::new, String::from),
+            created_after: request.created_after,
+            created_before: request.created_before,
+            ..Default::default()
+        };
+        let search = StoreSearchRequest {
+            space_id: space.as_str().to_owned(),
+            query: bytes,
+            filter: Some(filter),
+            limit,
+            min_similarity: request.min_similarity,
+            exact: request.exact.unwrap_or(false),
+        };
+        let reply = self.0.store().search(caller.context.request(search)).await?.into_inner();
+        let results = reply.hits.into_iter().map(|hit| hit_of(hit, &space)).collect::<Result<Vec<_>, _>>()?;
+        let answer = v1::SearchResponse {
+            count: u32::try_from(results.len()).unwrap_or(u32::MAX),
+            results,
+            scan: reply.scan,
+            truncated: (!reply.truncated.is_empty()).then_some(reply.truncated),
+            space_id: space.into(),
+            other_spaces: reply.other_spaces,
+            cost_nano_usd: summary.cost.0,
+            pii,
+        };
+        Ok((answer, summary))
+    }
+
+    /// A query passes the policy that its agent's documents have passed.
+    fn scrub_query(
+        &self,
+        caller: &Caller,
+        query: Query,
+        filtered: Option<&AgentId>,
+        filter: Option<&JsonObject>,
+        report: &mut Option<v1::PiiReport>,
+    ) -> Result<Query, Error> {
+        let snapshot = self.0.subscription.current();
+        let agent = match &query {
+            Query::Text { route, .. } => Some(&route.agent),
+            Query::Vector { .. } => filtered,
+        };
+        let settings = agent.and_then(|agent| snapshot.agent(caller.context.principal.tenant, agent));
+        let scrubber = self.0.scrubbing.of(settings.map(AsRef::as_ref))?;
+        let mut tally = Tally::default();
+        if let Some(filter) = filter {
+            scrubber.filter(filter, &mut tally)?;
+        }
+        let query = match query {
+            Query::Text { text, route } => {
+                let clean = scrubber.text("query", &text, &mut tally)?.into_owned();
+                *report = Some(scrubber.report(tally));
+                Query::Text { text: clean, route }
+            }
+            vector @ Query::Vector { .. } => vector,
+        };
+        Ok(query)
+    }
+
+    async fn vector_of(&self, caller: &Caller, query: Query) -> Result<(Bytes, SpaceId, Summary), Error> {
+        let mut summary = Summary::default();
+        let (text, by) = match query {
+            Query::Vector { bytes, space } => return Ok((bytes, space, summary)),
+            Query::Text { text, route } => (text, route),
+        };
+        let mut routed = route(self.0.router(), &caller.context, &by, vec![text]).await?;
+        let item: Item = match routed.items.pop() {
+            Some(item) => item.map_err(of_query)?,
+            None => return Err(defect("one query gave no vector")),
+        };
+        summary.add(&item);
+        Ok((item.vector, item.space, summary))
+    }
+}
+
+fn of_query(mut error: Error) -> Error {
+    if error.code != Code::Internal && error.param.as_deref().is_none_or(|param| param.starts_with("text")) {
+        error.param = Some("query".to_owned());
+    }
+    error
+}
+
+/// A filter whose values can be compared.
+pub(super) fn flat_filter(text: &str, max_bytes: usize) -> Result<Option<JsonObject>, Error> {
+    let filter = JsonObject::parse("metadata_filter", text, max_bytes)?;
+    if filter.as_ref().is_some_and(|filter| !filter.is_flat()) {
+        let message = "the values of metadata_filter must be strings, numbers, booleans or null";
+        return Err(Error::invalid("metadata_filter", message));
+    }
+    Ok(filter.filter(|filter| !filter.is_empty()))
+}
+
+fn hit_of(hit: StoreHit, space: &SpaceId) -> Result<v1::SearchHit, Error> {
+    let row = hit.row.ok_or_else(|| defect("a search hit has no row"))?;
+    if row.space_id != space.as_str() {
+        return Err(defect("a search hit lies in another space"));
+    }
+    Ok(v1::SearchHit {
+        embedding_id: row.embedding_id,
+        agent_id: row.agent_id,
+        context_id: (!row.context_id.is_empty()).then_some(row.context_id),
+        content: row.content,
+        similarity: hit.similarity,
+        score: hit.similarity,
+        metadata: row.metadata,
+        model_used: row.model,
+        space_id: row.space_id,
+        created_at: row.created_at,
+    })
+}

@@ -1,0 +1,68 @@
+//! Public services of other processes for gRPC clients: calls pass byte for byte, only their headers change.
+
+use std::{
+    convert::Infallible,
+    marker::PhantomData,
+    task::{Context, Poll},
+};
+
+use embermesh_errors::Error;
+use embermesh_transport::{CallContext, Transport};
+use futures::future::BoxFuture;
+use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+use tonic::{Status, body::Body, server::NamedService};
+use tower::{Service, ServiceExt};
+
+use crate::authenticate::API_KEY;
+
+/// Stands for the generated server `S`, which is behind a transport. Calls have been admitted.
+pub(crate) struct Forward<S> {
+    to: Transport,
+    server: PhantomData<fn() -> S>,
+}
+
+impl<S> Forward<S> {
+    /// Passes calls of `S` on to `to`.
+    pub fn new(to: Transport) -> Self {
+        Self { to, server: PhantomData }
+    }
+}
+
+impl<S> Clone for Forward<S> {
+    fn clone(&self) -> Self {
+        Self::new(self.to.clone())
+    }
+}
+
+impl<S: NamedService> NamedService for Forward<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<Request<Body>> for Forward<S> {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let context = request.extensions().get::<CallContext>().cloned();
+        let to = self.to.clone();
+        Box::pin(async move {
+            let Some(context) = context else {
+                return Ok(Status::from(Error::internal("the call has not passed authentication")).into_http());
+            };
+            dress(request.headers_mut(), &context);
+            Ok(to.oneshot(request).await.unwrap_or_else(Status::into_http))
+        })
+    }
+}
+
+/// The credential stays here; what the client claims to be is replaced by what it is.
+fn dress(headers: &mut HeaderMap, context: &CallContext) {
+    headers.remove(API_KEY);
+    headers.remove(AUTHORIZATION);
+    context.replace_in(headers);
+}

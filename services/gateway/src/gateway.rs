@@ -1,0 +1,95 @@
+//! Puts the gateway together.
+
+use std::sync::Arc;
+
+use axum::Router;
+use embermesh_lifecycle::{Readiness, Tasks};
+use embermesh_pii::Policy;
+use embermesh_subscription::Subscription;
+use embermesh_telemetry::Metrics;
+use embermesh_transport::{GrpcMetrics, Ops, Transport};
+use embermesh_types::Clock;
+
+use crate::{
+    Settings,
+    backends::Upstreams,
+    edge::{self, EdgeParts},
+    embeddings::{EmbeddingParts, Embeddings},
+    openai,
+    scrub::{ScrubError, Scrubbing},
+};
+
+/// What the gateway stands on.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The provider router: embeds, and tells how providers are.
+    pub router: Transport,
+    /// The vector store.
+    pub store: Transport,
+    /// The cost ledger: reports.
+    pub ledger: Transport,
+    /// Admin: agents, keys and catalog.
+    pub admin: Transport,
+    /// Keys, agents and catalog, in memory.
+    pub subscription: Subscription,
+    /// For what outlives a request.
+    pub tasks: Tasks,
+    /// Behind `/health/ready`.
+    pub readiness: Readiness,
+    /// Behind `/metrics`.
+    pub metrics: Metrics,
+    /// Counts gRPC calls; one for the process.
+    pub grpc_metrics: GrpcMetrics,
+    /// The time of day.
+    pub clock: Clock,
+}
+
+/// Why the gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Personal data could not be scrubbed as configured.
+    #[error(transparent)]
+    Scrub(#[from] ScrubError),
+    /// A defect in the name of a metric.
+    #[error(transparent)]
+    Metric(#[from] prometheus::Error),
+    /// A defect in the descriptors.
+    #[error("the contracts cannot be described: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// A gateway, ready to be served.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    app: Router,
+}
+
+impl Gateway {
+    /// Puts routes and services over `parts`.
+    pub async fn start(settings: &Settings, parts: Parts) -> Result<Self, StartError> {
+        let policy = Policy::try_from(settings.pii.clone()).map_err(ScrubError::Policy)?;
+        let embeddings = EmbeddingParts {
+            router: parts.router.clone(),
+            store: parts.store,
+            subscription: parts.subscription.clone(),
+            scrubbing: Arc::new(Scrubbing::new(policy, &parts.metrics)?),
+            limits: settings.limits,
+        };
+        let edge = EdgeParts {
+            openai: openai::router(embeddings.clone(), settings.max_body_bytes),
+            embeddings: Arc::new(Embeddings::new(embeddings)),
+            upstreams: Upstreams { admin: parts.admin, ledger: parts.ledger, router: parts.router },
+            subscription: parts.subscription,
+            tasks: parts.tasks,
+            ops: Ops { readiness: parts.readiness, metrics: parts.metrics },
+            grpc_metrics: parts.grpc_metrics,
+            clock: parts.clock,
+        };
+        Ok(Self { app: edge::router(settings, edge).await? })
+    }
+
+    /// REST, the OpenAI-compatible routes, gRPC, health and metrics: everything that the gateway's port serves.
+    pub fn app(&self) -> Router {
+        self.app.clone()
+    }
+}

@@ -1,0 +1,20 @@
+//! What every HTTP answer has in common: the one error shape, request ids, limits, and the requests that have been let in.
+
+mod admit;
+mod body;
+mod failure;
+mod fallback;
+mod incoming;
+mod json;
+mod observe;
+mod operations;
+
+pub(crate) use admit::{Arrival, admit, admit_openai, admit_request};
+pub(crate) use failure::Failure;
+pub(crate) use fallback::{is_grpc, no_such_method, no_such_route};
+pub(crate) use incoming::Incoming;
+pub(crate) use json::{param, without_value};
+pub(crate) use observe::observe;
+#[cfg(test)]
+pub(crate) use operations::OPENAPI;
+pub(crate) use operations::operations;

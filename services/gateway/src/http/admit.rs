@@ -1,0 +1,75 @@
+//! Letting a request in: whose it is, whether it may, and what travels with it.
+
+use std::time::Instant;
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+use embermesh_auth::Scope;
+use embermesh_errors::Error;
+use embermesh_transport::{CallContext, read_timeout};
+use embermesh_types::RequestId;
+use http::{Extensions, HeaderMap, Method};
+
+use super::{Failure, is_grpc};
+use crate::{
+    authorise::require,
+    edge::{App, AppState},
+    embeddings::IdempotencyKey,
+};
+
+/// What the edge knows of every request, with a key or without; a request extension.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrival {
+    /// Its name in every log and answer.
+    pub request_id: RequestId,
+    /// When the edge gives up on it.
+    pub deadline: Instant,
+}
+
+/// Lets a request with these headers in if its key has any of `scopes`. What travels with the call is put into `extensions` too.
+pub(crate) fn admit(
+    app: &App,
+    headers: &HeaderMap,
+    extensions: &mut Extensions,
+    scopes: &[Scope],
+) -> Result<CallContext, Error> {
+    let principal = app.authenticator.authenticate(headers)?;
+    require(&principal, scopes)?;
+    let arrival =
+        extensions.get::<Arrival>().cloned().ok_or_else(|| Error::internal("the request has not passed the edge"))?;
+    if let Some(key) = idempotency_key(headers)? {
+        extensions.insert(key);
+    }
+    let own_limit = read_timeout(headers).filter(|_| is_grpc(headers)).map(|left| Instant::now() + left);
+    let deadline = own_limit.map_or(arrival.deadline, |limit| limit.min(arrival.deadline));
+    let context = CallContext { principal, request_id: arrival.request_id, deadline: Some(deadline) };
+    extensions.insert(context.clone());
+    Ok(context)
+}
+
+/// [`admit`] for a request whose handler reads the context from its extensions.
+pub(crate) fn admit_request(app: &App, request: Request, scopes: &[Scope]) -> Result<Request, Error> {
+    let (mut parts, body) = request.into_parts();
+    admit(app, &parts.headers, &mut parts.extensions, scopes)?;
+    Ok(Request::from_parts(parts, body))
+}
+
+/// Middleware of the OpenAI-compatible routes, which are not in the contracts: whoever may embed may look up models.
+pub(crate) async fn admit_openai(State(app): State<AppState>, request: Request, next: Next) -> Result<Response, Failure> {
+    let scopes: &[Scope] =
+        if request.method() == Method::POST { &[Scope::Embed] } else { &[Scope::Embed, Scope::Read] };
+    Ok(next.run(admit_request(&app, request, scopes)?).await)
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Error> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let key = value.to_str().ok().and_then(|text| text.parse().ok()).filter(|_| values.next().is_none());
+    key.map(|key| Some(IdempotencyKey(key))).ok_or_else(|| {
+        let message = "Idempotency-Key must be one value of 1 to 255 printable ASCII characters";
+        Error::invalid("Idempotency-Key", message)
+    })
+}

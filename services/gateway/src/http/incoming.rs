@@ -1,0 +1,129 @@
+//! A REST request that has been let in: its body, query and path become a message, the rest of it travels with the message.
+
+use axum::{
+    RequestPartsExt,
+    body::Body,
+    extract::{RawPathParams, Request},
+};
+use embermesh_auth::Scope;
+use embermesh_errors::Error;
+use embermesh_transport::CallContext;
+use http::{header::CONTENT_TYPE, request::Parts};
+use http_body::Body as _;
+use serde::de::DeserializeOwned;
+
+use super::{admit, body, json};
+use crate::{
+    edge::App,
+    embeddings::IdempotencyKey,
+    rest::query,
+};
+
+/// A request whose key is good for it.
+pub(crate) struct Incoming<'a> {
+    app: &'a App,
+    parts: Parts,
+    body: Body,
+    /// Who asks, as which request, until when.
+    pub context: CallContext,
+}
+
+impl<'a> Incoming<'a> {
+    /// Lets a request in that has a key with any of `scopes`. Nothing of the body is read for anybody else.
+    pub fn admit(app: &'a App, request: Request, scopes: &[Scope]) -> Result<Self, Error> {
+        let (mut parts, body) = request.into_parts();
+        let context = admit(app, &parts.headers, &mut parts.extensions, scopes)?;
+        Ok(Self { app, parts, body, context })
+    }
+
+    /// The body as a message, where nothing is taken from the query string. An empty body is `{}`.
+    pub async fn object<T: DeserializeOwned + Default>(&mut self) -> Result<T, Error> {
+        self.query::<NoFields>()?;
+        self.json(b'{', "an object").await
+    }
+
+    /// The body as a list. An empty body is an empty list.
+    pub async fn array<T: DeserializeOwned + Default>(&mut self) -> Result<T, Error> {
+        self.json(b'[', "an array").await
+    }
+
+    /// The query string as a message, where nothing but a list is taken from the body.
+    pub fn query<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        query::decode(self.parts.uri.query().unwrap_or_default())
+    }
+
+    /// The query string as a message, where nothing is taken from a body.
+    pub fn query_alone<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        if !self.body.is_end_stream() && self.body.size_hint().exact() != Some(0) {
+            return Err(Error::invalid("body", "this call takes no body, put its fields into the query string"));
+        }
+        self.query()
+    }
+
+    /// Sets a field that the path names. Naming it elsewhere too is no error as long as both say the same.
+    pub async fn bind(&mut self, name: &str, field: &mut String) -> Result<(), Error> {
+        let params = self.parts.extract::<RawPathParams>().await;
+        let params = params.map_err(|_| Error::invalid(name, format!("{name} in the path is not valid UTF-8")))?;
+        let value = params.iter().find(|(param, _)| *param == name).map(|(_, value)| value).unwrap_or_default();
+        if !field.is_empty() && field != value {
+            return Err(Error::invalid(name, format!("{name} is one thing in the path and another in the request")));
+        }
+        value.clone_into(field);
+        Ok(())
+    }
+
+    /// Any body, within the limit.
+    pub async fn bytes(&mut self) -> Result<bytes::Bytes, Error> {
+        let body = std::mem::take(&mut self.body);
+        body::read(&self.parts.headers, body, self.app.max_body_bytes, &self.app.tasks).await
+    }
+
+    /// The call to a service of this process: the context is beside the message.
+    pub fn own<T>(mut self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        if let Some(key) = self.parts.extensions.remove::<IdempotencyKey>() {
+            request.extensions_mut().insert(key);
+        }
+        request.extensions_mut().insert(self.context);
+        request
+    }
+
+    /// The call to another service: the context is in its metadata.
+    pub fn forwarded<T>(self, message: T) -> tonic::Request<T> {
+        self.context.request(message)
+    }
+
+    async fn json<T: DeserializeOwned + Default>(&mut self, first: u8, what: &str) -> Result<T, Error> {
+        let bytes = self.bytes().await?;
+        if bytes.is_empty() {
+            return Ok(T::default());
+        }
+        self.check_content_type()?;
+        // derived readers take a list of a message's fields for the message
+        let begins = bytes.iter().find(|b| !b.is_ascii_whitespace());
+        if begins.is_some_and(|b| *b != first && matches!(b, b'{' | b'[')) {
+            return Err(Error::invalid("body", format!("the body must be {what}")));
+        }
+        json::decode(&bytes)
+    }
+
+    fn check_content_type(&self) -> Result<(), Error> {
+        let Some(given) = self.parts.headers.get(CONTENT_TYPE) else { return Ok(()) };
+        let mut parts = given.to_str().unwrap_or_default().split(';').map(str::trim);
+        let json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+        let utf8 = parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, value)) if name.eq_ignore_ascii_case("charset") => value.trim_matches('"').eq_ignore_ascii_case("utf-8"),
+            _ => true,
+        });
+        if json && utf8 {
+            return Ok(());
+        }
+        let given: String = given.to_str().unwrap_or("unreadable").chars().take(100).collect();
+        Err(Error::invalid("Content-Type", format!("the body must be application/json in UTF-8, not {given}")))
+    }
+}
+
+/// What a query string may hold where the body holds everything.
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoFields {}

@@ -1,0 +1,95 @@
+//! Around every request: its id, its deadline, what is counted and logged, and the last word on how a failure looks.
+
+use std::{
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use embermesh_errors::{Code, Error};
+use embermesh_types::RequestId;
+use futures::FutureExt;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use tonic::Status;
+use uuid::Uuid;
+
+use super::{Arrival, Failure, failure, is_grpc};
+use crate::{authorise, edge::AppState};
+
+/// The header that names a request, in both directions.
+const REQUEST_ID: &str = "x-request-id";
+
+/// Middleware around all routes.
+pub(crate) async fn observe(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let deadline = started + app.request_timeout;
+    let request_id = request_id(request.headers(), app.clock.now());
+    let method = request.method().clone();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let uri = request.uri().clone();
+    let grpc = is_grpc(request.headers());
+    request.extensions_mut().insert(Arrival { request_id: request_id.clone(), deadline });
+
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let mut response = match tokio::time::timeout_at(deadline.into(), answer).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => {
+            tracing::error!(%request_id, "a handler panicked; the backtrace is above");
+            Failure(Error::internal("the request met a defect, report its request id")).into_response()
+        }
+        Err(_) => Failure(Error::new(Code::DeadlineExceeded, "the deadline of the request has passed")).into_response(),
+    };
+
+    let status = if grpc {
+        if let Some(error) = response.extensions_mut().remove::<Error>() {
+            response = Status::from(error).into_http();
+        }
+        grpc_status(&response)
+    } else {
+        failure::render(&mut response, &request_id, &method);
+        response.status()
+    };
+    if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let path = label(&uri, matched.as_ref());
+    let took = started.elapsed();
+    app.metrics.record(&method, path, status, took);
+    log(&request_id, &method, path, status, took);
+    response
+}
+
+fn log(request_id: &RequestId, method: &Method, path: &str, status: StatusCode, took: Duration) {
+    tracing::debug!(%request_id, %method, path, status = status.as_u16(), took_us = took.as_micros() as u64, "request");
+}
+
+/// The client's own id if it is one, else a new one.
+fn request_id(headers: &HeaderMap, now: SystemTime) -> RequestId {
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    given.unwrap_or_else(|| {
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let time = uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos());
+        let id = Uuid::new_v7(time).to_string();
+        id.parse().unwrap_or_else(|_| unreachable!("a UUID is a request id"))
+    })
+}
+
+/// A label of which there are only so many: the template of the route, or the name of a public gRPC method.
+fn label<'a>(uri: &'a Uri, matched: Option<&'a MatchedPath>) -> &'a str {
+    match authorise::method(uri.path()) {
+        Some(method) => method.path,
+        None => matched.map_or("other", MatchedPath::as_str),
+    }
+}
+
+/// The HTTP status that a gRPC answer would have had.
+fn grpc_status(response: &Response) -> StatusCode {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() != tonic::Code::Ok => Error::from(&status).code.http(),
+        _ => response.status(),
+    }
+}

@@ -1,0 +1,195 @@
+//! The OpenAI-compatible edge: the one hand-written set of routes, byte-compatible with OpenAI's SDKs. Stores nothing. It is the
+//! hot path: texts are borrowed from the body until they are scrubbed, vectors stay bytes until they are written.
+
+mod body;
+mod encode;
+mod input;
+mod models;
+mod refusal;
+mod request;
+mod scalar;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::Response,
+    routing::{get, post},
+};
+use embermesh_errors::{Code, Error};
+use embermesh_proto::v1;
+use embermesh_transport::CallContext;
+use embermesh_types::AgentId;
+use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
+
+use crate::{
+    embeddings::{EmbeddingParts, InputType, Route, Summary, check_text, check_total, fields, route},
+    scrub::{AgentScrubber, Tally},
+};
+use encode::Encoding;
+use request::EmbeddingsRequest;
+
+const AGENT_ID: HeaderName = HeaderName::from_static("x-agent-id");
+/// Leaves the choice of the model to the agent's configuration.
+const AUTO: &str = "auto";
+/// Requests of this protocol cannot name a task type.
+const TASK_TYPE: &str = "general_qa";
+
+#[derive(Debug)]
+struct Edge {
+    parts: EmbeddingParts,
+    max_body_bytes: usize,
+}
+
+/// `/v1/embeddings` and `/v1/models`. Whoever mounts it authenticates, and leaves the [`CallContext`] beside the request.
+pub(crate) fn router(parts: EmbeddingParts, max_body_bytes: usize) -> Router {
+    Router::new()
+        .route("/v1/embeddings", post(embeddings))
+        .route("/v1/models", get(list_models))
+        // ids may hold a slash, which SDKs do not escape
+        .route("/v1/models/{*id}", get(one_model))
+        .with_state(Arc::new(Edge { parts, max_body_bytes }))
+}
+
+async fn embeddings(State(edge): State<Arc<Edge>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let context = match context_of(&parts.extensions) {
+        Ok(context) => context,
+        Err(error) => return refusal::response(&error, ""),
+    };
+    let answer = match body::read(&parts.headers, body, edge.max_body_bytes).await {
+        Ok(body) => edge.embed(&context, &parts.headers, &body).await,
+        Err(error) => Err(error),
+    };
+    answer.unwrap_or_else(|error| refusal::response(&error, context.request_id.as_str()))
+}
+
+async fn list_models(State(edge): State<Arc<Edge>>) -> Response {
+    models::list(&edge.parts.subscription.current())
+}
+
+async fn one_model(
+    State(edge): State<Arc<Edge>>,
+    axum::extract::Path(id): axum::extract::Path<String>,
+    request: Request,
+) -> Response {
+    let found = models::one(&edge.parts.subscription.current(), &id);
+    found.unwrap_or_else(|error| {
+        let context = context_of(request.extensions());
+        refusal::response(&error, context.as_ref().map_or("", |context| context.request_id.as_str()))
+    })
+}
+
+fn context_of(extensions: &http::Extensions) -> Result<CallContext, Error> {
+    let context = extensions.get::<CallContext>().cloned();
+    context.ok_or_else(|| Error::internal("the call has not passed authentication"))
+}
+
+/// What is left of a request once it may go on.
+struct Plan {
+    route: Route,
+    texts: Vec<String>,
+    encoding: Encoding,
+    /// Whether the input was an array, whose entries are named by index.
+    is_array: bool,
+}
+
+impl Edge {
+    async fn embed(&self, context: &CallContext, headers: &HeaderMap, body: &[u8]) -> Result<Response, Error> {
+        let Plan { route: by, texts, encoding, is_array } = self.plan(context, headers, body)?;
+        let routed = route(self.parts.router(), context, &by, texts).await?;
+        let mut summary = Summary::default();
+        let mut items = Vec::with_capacity(routed.items.len());
+        for (index, item) in routed.items.into_iter().enumerate() {
+            // this protocol has no partial results
+            let item = item.map_err(|error| of_input(error, &param(is_array, index)))?;
+            summary.add(&item);
+            items.push(item);
+        }
+        let vectors = items.iter().map(|item| item.vector.as_ref());
+        let mut response = Response::new(encode::answer(&routed.model, vectors, encoding, summary.tokens).into());
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        summary.write(response.headers_mut());
+        Ok(response)
+    }
+
+    /// From the body to scrubbed texts. Does not await, so that the texts may borrow from the body.
+    fn plan(&self, context: &CallContext, headers: &HeaderMap, body: &[u8]) -> Result<Plan, Error> {
+        let request = EmbeddingsRequest::parse(body)?;
+        let principal = &context.principal;
+        let agent = match &principal.agent {
+            Some(bound) => bound.clone(),
+            None => named_agent(headers, request.user.as_deref()),
+        };
+        let model = match request.model.as_ref() {
+            AUTO => None,
+            id => fields::model(Some(id.to_owned()))?,
+        };
+        let dimensions = fields::dimensions(request.dimensions)?;
+        let is_array = request.input.is_array();
+        let texts = request.input.into_texts()?;
+
+        let limits = &self.parts.limits;
+        for (index, text) in texts.iter().enumerate() {
+            check_text(&param(is_array, index), text, limits.max_text_bytes)?;
+        }
+        check_total(texts.iter().map(|text| text.len()).sum(), limits.max_total_bytes)?;
+
+        let snapshot = self.parts.subscription.current();
+        let settings: Option<&v1::Agent> = snapshot.agent(principal.tenant, &agent).map(AsRef::as_ref);
+        let scrubber = self.parts.scrubbing.of(settings)?;
+        let texts = scrubbed(&scrubber, texts, is_array)?;
+        let route = Route {
+            agent,
+            model,
+            task_type: TASK_TYPE.to_owned(),
+            input_type: InputType::Document,
+            dimensions,
+        };
+        Ok(Plan { route, texts, encoding: request.encoding, is_array })
+    }
+}
+
+fn scrubbed(
+    scrubber: &AgentScrubber<'_>,
+    texts: Vec<std::borrow::Cow<'_, str>>,
+    is_array: bool,
+) -> Result<Vec<String>, Error> {
+    let mut tally = Tally::default();
+    let texts = texts.into_iter().enumerate();
+    let clean = texts.map(|(index, text)| {
+        // the name is made for errors alone; rejections are rare
+        let clean = scrubber.text("input", &text, &mut tally).map_err(|error| of_input(error, &param(is_array, index)))?;
+        Ok(match clean {
+            std::borrow::Cow::Owned(clean) => clean,
+            std::borrow::Cow::Borrowed(_) => text.into_owned(),
+        })
+    });
+    clean.collect()
+}
+
+/// The header, else `user`; whatever is no agent id stands for nobody.
+fn named_agent(headers: &HeaderMap, user: Option<&str>) -> AgentId {
+    let named = match headers.get(AGENT_ID) {
+        Some(header) => header.to_str().ok(),
+        None => user,
+    };
+    named.and_then(|name| name.parse().ok()).unwrap_or_default()
+}
+
+fn param(is_array: bool, index: usize) -> String {
+    if is_array { format!("input[{index}]") } else { "input".to_owned() }
+}
+
+/// An error of one text speaks of the entry that it came in.
+fn of_input(mut error: Error, param: &str) -> Error {
+    let of_text = |param: &str| param.starts_with("text") || param.starts_with("input");
+    if error.code != Code::Internal && error.param.as_deref().is_none_or(of_text) {
+        error.param = Some(param.to_owned());
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests;

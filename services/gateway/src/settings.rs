@@ -1,0 +1,48 @@
+//! What an operator may set.
+
+use embermesh_pii::PiiConfig;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::embeddings::EmbeddingLimits;
+
+/// Settings of the gateway.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Largest body of a REST request.
+    pub max_body_bytes: usize,
+    /// Seconds that a request may take, from its head to the head of its answer.
+    pub request_timeout_seconds: u64,
+    /// Networks that may read `/metrics`, `/version` and `/openapi.json` without a key, beside loopback.
+    pub metrics_allow: Vec<IpNet>,
+    /// How much one embedding call may bring.
+    pub limits: EmbeddingLimits,
+    /// What happens to personal data, unless an agent's configuration says otherwise.
+    pub pii: PiiConfig,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 32 * 1024 * 1024,
+            request_timeout_seconds: 60,
+            metrics_allow: Vec::new(),
+            limits: EmbeddingLimits::default(),
+            pii: PiiConfig::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_read_and_unknown_names_refused() {
+        let settings: Settings = serde_json::from_str(r#"{"metrics_allow": ["10.0.0.0/8", "fd00::/8"]}"#).unwrap();
+        assert!(settings.metrics_allow[0].contains(&"10.1.2.3".parse::<std::net::IpAddr>().unwrap()));
+        assert!(serde_json::from_str::<Settings>(r#"{"metrics_allow": ["10.0.0.0/33"]}"#).is_err());
+        assert!(serde_json::from_str::<Settings>(r#"{"max_body": 1}"#).is_err());
+    }
+}

@@ -1,0 +1,226 @@
+//! Calls providers for texts of one space: the one loop that retries and fails over. Every call is reserved before it leaves and
+//! ended afterwards, even when the caller has gone away meanwhile.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use embermesh_errors::{Code, Error};
+use embermesh_proto::{internal::v1::ReserveRequest, v1::CatalogModel};
+use embermesh_transport::CallContext;
+use embermesh_types::{AgentId, AttemptId, Clock, NanoUsd, Price, SpaceId, TokenCount};
+use rand::RngExt;
+
+use crate::{
+    books::{Books, End},
+    deployment::Deployment,
+    domain::verify,
+    metrics::RouterMetrics,
+    providers::{Billing, ProviderAnswer, ProviderCall, ProviderError, Remedy},
+    tokenizers::Tokenizers,
+};
+
+/// Calls for one batch, over all deployments.
+const MAX_ATTEMPTS: usize = 3;
+
+/// Texts of one space that go to a provider together.
+#[derive(Debug, Clone)]
+pub(crate) struct Batch {
+    pub ctx: CallContext,
+    pub agent: AgentId,
+    pub model: Arc<CatalogModel>,
+    pub space: SpaceId,
+    pub price: Price,
+    pub texts: Vec<Arc<str>>,
+}
+
+/// What came back, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Embedded {
+    pub answer: ProviderAnswer,
+    pub tokens: TokenCount,
+    pub cost: NanoUsd,
+    pub provider: Arc<str>,
+}
+
+/// What an attempt needs beside its batch.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    pub books: Books,
+    pub tokenizers: Tokenizers,
+    pub metrics: RouterMetrics,
+    pub clock: Clock,
+}
+
+enum Failed {
+    /// Do not go on: the ledger refused, or the request is at fault.
+    Final(Error),
+    /// The deployment failed.
+    Deployment(ProviderError),
+}
+
+impl Attempts {
+    /// Embeds a batch on the first of `candidates` that can.
+    pub async fn embed(&self, batch: &Batch, candidates: &[Arc<Deployment>]) -> Result<Embedded, Error> {
+        let mut last: Option<(Arc<str>, ProviderError)> = None;
+        let mut out = vec![false; candidates.len()];
+        let mut made = 0;
+        // round after round over the deployments, so that a lone one is tried again too
+        for (at, deployment) in (0..MAX_ATTEMPTS).flat_map(|_| candidates.iter().enumerate()) {
+            if made == MAX_ATTEMPTS || out[at] {
+                continue;
+            }
+            let Some(timeout) = time_for(deployment, &batch.ctx) else { return Err(out_of_time()) };
+            if !deployment.health.admit(Instant::now(), timeout + Duration::from_secs(1)) {
+                continue;
+            }
+            if let Some((from, error)) = &last {
+                if **from != *deployment.name {
+                    self.metrics.failovers.with_label_values(&[from, &deployment.name]).inc();
+                } else {
+                    pause(made, error.retry_after, &batch.ctx).await?;
+                }
+            }
+            made += 1;
+            match self.attempt(batch, deployment, timeout).await {
+                Ok(embedded) => return Ok(embedded),
+                Err(Failed::Final(error)) => return Err(error),
+                Err(Failed::Deployment(error)) => {
+                    tracing::warn!(provider = %deployment.name, %error, "a provider call failed");
+                    out[at] = error.remedy != Remedy::Retry;
+                    last = Some((Arc::clone(&deployment.name), error));
+                }
+            }
+        }
+        Err(exhausted(&batch.model.id, last.map(|(_, error)| error)))
+    }
+
+    async fn attempt(&self, batch: &Batch, deployment: &Deployment, timeout: Duration) -> Result<Embedded, Failed> {
+        let millis = self.clock.unix_millis();
+        let stamp = uuid::Timestamp::from_unix(uuid::NoContext, millis / 1000, u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000);
+        let attempt = AttemptId::new(uuid::Uuid::new_v7(stamp));
+        let bound: TokenCount = batch.texts.iter().map(|text| Tokenizers::bound(&batch.model, text)).sum();
+        let amount = batch.price.cost(bound);
+        if let Err(error) = self.books.reserve(&batch.ctx, reservation(batch, deployment, attempt, bound, amount)).await {
+            deployment.health.ignored();
+            return Err(Failed::Final(error));
+        }
+        let call = ProviderCall {
+            attempt,
+            model: batch.model.id.as_str().into(),
+            texts: batch.texts.clone(),
+            dimensions: batch.space.dimensions(),
+            shortened: batch.space.dimensions() != batch.model.native_dimensions,
+            timeout,
+        };
+        let started = Instant::now();
+        let answered = deployment.provider.embed(call).await.and_then(|answer| checked(answer, batch));
+        let took = started.elapsed();
+        let status = if answered.is_ok() { "ok" } else { "error" };
+        let seconds = self.metrics.provider_seconds.with_label_values(&[&deployment.name, status]);
+        seconds.observe(took.as_secs_f64());
+
+        let inputs = u32::try_from(batch.texts.len()).unwrap_or(u32::MAX);
+        let (end, outcome) = match answered {
+            Ok(answer) => {
+                deployment.health.succeeded(took);
+                let tokens = match answer.tokens {
+                    Some(tokens) => tokens,
+                    None => self.count(batch).await,
+                };
+                let cost = batch.price.cost(tokens);
+                self.metrics.tokens.with_label_values(&[&*deployment.name, &batch.model.id]).inc_by(tokens.0);
+                let provider = Arc::clone(&deployment.name);
+                (End::Settled { tokens, amount: cost, inputs }, Ok(Embedded { answer, tokens, cost, provider }))
+            }
+            Err(error) => {
+                if error.unhealthy {
+                    deployment.health.failed(&error.message, Instant::now());
+                } else {
+                    deployment.health.ignored();
+                }
+                let end = match error.billing {
+                    Billing::NotBilled => End::Voided,
+                    Billing::Unknown => End::Presumed { tokens: bound, amount, inputs },
+                };
+                let failed = match error.remedy {
+                    Remedy::GiveUp => Failed::Final(refused(&batch.model.id, &error)),
+                    Remedy::Retry | Remedy::Elsewhere => Failed::Deployment(error),
+                };
+                (end, Err(failed))
+            }
+        };
+        self.books.settle(&batch.ctx, attempt, batch.agent.as_str(), end).await;
+        outcome
+    }
+
+    async fn count(&self, batch: &Batch) -> TokenCount {
+        let mut sum = TokenCount(0);
+        for text in &batch.texts {
+            sum.0 += self.tokenizers.count(&batch.model, text).await.0;
+        }
+        sum
+    }
+}
+
+fn checked(answer: ProviderAnswer, batch: &Batch) -> Result<ProviderAnswer, ProviderError> {
+    match verify::check(&answer.vectors, batch.texts.len(), batch.space.dimensions()) {
+        Ok(()) => Ok(answer),
+        Err(bad) => Err(ProviderError::failed(format!("the provider's answer is wrong: {bad}"), Billing::Unknown)),
+    }
+}
+
+fn reservation(
+    batch: &Batch,
+    deployment: &Deployment,
+    attempt: AttemptId,
+    bound: TokenCount,
+    amount: NanoUsd,
+) -> ReserveRequest {
+    ReserveRequest {
+        attempt_id: attempt.to_string(),
+        agent_id: batch.agent.to_string(),
+        request_id: batch.ctx.request_id.to_string(),
+        key_id: batch.ctx.principal.key.to_string(),
+        provider: deployment.kind.as_str().to_owned(),
+        deployment: deployment.name.to_string(),
+        model: batch.model.id.clone(),
+        space_id: batch.space.to_string(),
+        amount_nano_usd: amount.0,
+        tokens_bound: bound.0,
+        price_per_million_nano_usd: batch.price.0.0,
+    }
+}
+
+/// How long the next call may take; `None`: no time is left.
+fn time_for(deployment: &Deployment, ctx: &CallContext) -> Option<Duration> {
+    let time = ctx.time_left().map_or(deployment.timeout, |left| left.min(deployment.timeout));
+    (time > Duration::from_millis(1)).then_some(time)
+}
+
+/// Full jitter, or what the provider asks for; refuses to wait past the deadline.
+async fn pause(made: usize, asked: Option<Duration>, ctx: &CallContext) -> Result<(), Error> {
+    let most = 100_u64 << made.min(4);
+    let wait = asked.unwrap_or_else(|| Duration::from_millis(rand::rng().random_range(20..=most)));
+    if asked.is_some_and(|asked| asked > Duration::from_secs(2)) || ctx.time_left().is_some_and(|left| left < wait) {
+        let error = Error::new(Code::Unavailable, "the provider asks to wait, try again later");
+        return Err(error.with_retry_after(wait));
+    }
+    tokio::time::sleep(wait).await;
+    Ok(())
+}
+
+fn out_of_time() -> Error {
+    Error::new(Code::DeadlineExceeded, "no time is left to call a provider")
+}
+
+fn refused(model: &str, error: &ProviderError) -> Error {
+    Error::invalid("input", format!("{model} refuses the input: {error}"))
+}
+
+fn exhausted(model: &str, last: Option<ProviderError>) -> Error {
+    let after = last.as_ref().and_then(|error| error.retry_after).unwrap_or(Duration::from_secs(5));
+    let why = last.map_or_else(|| "every deployment is resting after failures".to_owned(), |error| error.message);
+    Error::unavailable(format!("no provider of {model} can answer now: {why}")).with_retry_after(after)
+}

@@ -1,0 +1,108 @@
+//! The router's side of the ledger: money is set aside before bytes leave, and every attempt gets its end.
+
+use std::time::Duration;
+
+use embermesh_errors::Error;
+use embermesh_lifecycle::Tasks;
+use embermesh_proto::internal::v1::{
+    AttemptOutcome, Charge, Hit, RecordHitsRequest, ReserveRequest, SettleRequest, ledger_client::LedgerClient,
+};
+use embermesh_transport::{CallContext, MAX_MESSAGE_BYTES, Transport};
+use embermesh_types::{AttemptId, NanoUsd, TokenCount};
+use rand::RngExt;
+use tokio::sync::Semaphore;
+
+/// Tries to settle; after them the ledger's own sweep books the attempt at its bound.
+const SETTLE_TRIES: u32 = 6;
+
+/// Hit reports under way at a time; hits cost nothing, so further ones are left out while the ledger is behind.
+const HITS_UNDER_WAY: usize = 256;
+
+#[derive(Debug)]
+pub(crate) struct Books {
+    ledger: LedgerClient<Transport>,
+    hits: std::sync::Arc<Semaphore>,
+    tasks: Tasks,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum End {
+    /// Answered and billed.
+    Settled { tokens: TokenCount, amount: NanoUsd, inputs: u32 },
+    /// Provably not billed.
+    Voided,
+    /// Nobody knows: charged at the bound.
+    Presumed { tokens: TokenCount, amount: NanoUsd, inputs: u32 },
+}
+
+impl Books {
+    pub fn new(ledger: Transport, tasks: Tasks) -> Self {
+        let ledger = LedgerClient::new(ledger)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Self { ledger, hits: std::sync::Arc::new(Semaphore::new(HITS_UNDER_WAY)), tasks }
+    }
+
+    /// Sets money aside, or says why not.
+    pub async fn reserve(&self, ctx: &CallContext, request: ReserveRequest) -> Result<(), Error> {
+        let reply = self.ledger.clone().reserve(ctx.request(request)).await;
+        reply.map(drop).map_err(Error::from)
+    }
+
+    /// Ends an attempt. Keeps trying while the ledger is away; the request's own deadline does not matter here.
+    pub async fn settle(&self, ctx: &CallContext, attempt: AttemptId, agent_id: &str, end: End) {
+        let mut ctx = ctx.clone();
+        ctx.deadline = None;
+        let message = settlement(&ctx, attempt, agent_id, end);
+        for round in 0..SETTLE_TRIES {
+            let Err(status) = self.ledger.clone().settle(ctx.request(message.clone())).await else { return };
+            let error = Error::from(status);
+            if !error.code.is_retryable() {
+                tracing::error!(%attempt, code = error.code.as_str(), %error, "the ledger refuses a settlement");
+                return;
+            }
+            let most = 100_u64 << round;
+            let pause = rand::rng().random_range(most / 2..=most);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+        tracing::error!(%attempt, "cannot settle, the ledger will presume the bound");
+    }
+
+    /// Books cache hits, later and without making anybody wait.
+    pub fn record_hit(&self, ctx: &CallContext, hit: Hit) {
+        let Ok(permit) = std::sync::Arc::clone(&self.hits).try_acquire_owned() else { return };
+        let mut ledger = self.ledger.clone();
+        let mut ctx = ctx.clone();
+        ctx.deadline = None;
+        self.tasks.spawn("record-hit", async move {
+            let _permit = permit;
+            if let Err(status) = ledger.record_hits(ctx.request(RecordHitsRequest { hits: vec![hit] })).await {
+                tracing::debug!(code = ?status.code(), "cache hits are not booked");
+            }
+        });
+    }
+}
+
+fn settlement(ctx: &CallContext, attempt: AttemptId, agent_id: &str, end: End) -> SettleRequest {
+    let (outcome, tokens, amount, inputs) = match end {
+        End::Settled { tokens, amount, inputs } => (AttemptOutcome::Settled, tokens, amount, inputs),
+        End::Voided => (AttemptOutcome::Voided, TokenCount(0), NanoUsd::ZERO, 0),
+        End::Presumed { tokens, amount, inputs } => (AttemptOutcome::Presumed, tokens, amount, inputs),
+    };
+    let charge = Charge {
+        request_id: ctx.request_id.to_string(),
+        agent_id: agent_id.to_owned(),
+        key_id: ctx.principal.key.to_string(),
+        tokens: tokens.0,
+        amount_nano_usd: amount.0,
+        inputs,
+    };
+    SettleRequest {
+        attempt_id: attempt.to_string(),
+        outcome: outcome.into(),
+        amount_nano_usd: amount.0,
+        tokens: tokens.0,
+        charges: if inputs == 0 { Vec::new() } else { vec![charge] },
+    }
+}

@@ -1,0 +1,312 @@
+//! The way of one request through the router: choose the space, look every text up, send what is missing, keep what came.
+
+use std::{collections::HashMap, future::Future, sync::Arc, time::Instant};
+
+use embermesh_errors::Error;
+use embermesh_lifecycle::Tasks;
+use embermesh_proto::{
+    internal::v1::{Failure, Hit, RouteItem, RouteReply, RouteRequest},
+    v1::CatalogModel,
+};
+use embermesh_subscription::Subscription;
+use embermesh_transport::CallContext;
+use embermesh_types::{AgentId, NanoUsd, TokenCount};
+use futures::{StreamExt, stream};
+
+use crate::{
+    attempts::{Attempts, Batch, Embedded},
+    cache::{Cache, Cached, Key, KeyMaker},
+    deployment::{Deployment, Deployments},
+    domain::{
+        choice::{Choice, Wanted, choose, pinned},
+        price::{price_at, tokens_per_text},
+    },
+    pins::Pins,
+};
+
+/// Provider calls of one request at a time.
+const CONCURRENT_BATCHES: usize = 4;
+/// Task type of requests that name none.
+const DEFAULT_TASK: &str = "general_qa";
+
+/// Everything a request needs.
+#[derive(Debug)]
+pub(crate) struct Embedder {
+    pub subscription: Subscription,
+    pub deployments: Deployments,
+    pub default_models: Vec<String>,
+    pub cache: Cache,
+    pub pins: Pins,
+    pub attempts: Arc<Attempts>,
+    pub tasks: Tasks,
+}
+
+/// A text that has to be sent, and where its vector goes.
+struct Missing {
+    key: Key,
+    text: Arc<str>,
+    /// Positions in the request that hold this text.
+    at: Vec<usize>,
+}
+
+impl Embedder {
+    /// Embeds the texts of a request: as many items as texts, in order, each a vector or a failure.
+    pub async fn embed(&self, ctx: CallContext, request: RouteRequest) -> Result<RouteReply, Error> {
+        let started = Instant::now();
+        let agent: AgentId = request.agent_id.parse().map_err(|e| Error::invalid("agent_id", format!("{e}")))?;
+        if request.texts.is_empty() {
+            return Err(Error::invalid("input", "there is no text to embed"));
+        }
+        let choice = self.choice(&ctx, &agent, &request).await?;
+        let model = &choice.model;
+
+        let mut items = vec![RouteItem::default(); request.texts.len()];
+        let input_type = if model.distinguishes_input_type { request.input_type.as_str() } else { "" };
+        let keys = KeyMaker::new(ctx.principal.tenant, &choice.space, input_type);
+        let use_cache = self.caches(&ctx, &agent);
+        let missing = self.look_up(&keys, request.texts, use_cache, &mut items);
+        self.book_hits(&ctx, &agent, model, &items);
+        let sendable = self.refuse_too_long(model, missing, &mut items).await;
+        self.send(&ctx, &agent, &choice, sendable, use_cache, &mut items).await;
+
+        let failed = items.iter().filter(|item| item.failure.is_some()).count();
+        let metrics = &self.attempts.metrics;
+        let status = if failed == 0 { "ok" } else { "error" };
+        metrics.requests.with_label_values(&[model.id.as_str(), status]).inc();
+        metrics.items.with_label_values(&[&model.id]).inc_by((items.len() - failed) as u64);
+        metrics.request_seconds.with_label_values(&[&model.id]).observe(started.elapsed().as_secs_f64());
+        Ok(RouteReply {
+            model: model.id.clone(),
+            space_id: choice.space.to_string(),
+            dimensions: choice.space.dimensions(),
+            items,
+        })
+    }
+
+    /// The model and space of a request; a document of an agent without a pin pins them.
+    async fn choice(&self, ctx: &CallContext, agent: &AgentId, request: &RouteRequest) -> Result<Choice, Error> {
+        let choice = self.resolve(ctx, agent, &request.task_type, &request.model, request.dimensions)?;
+        if !choice.unpinned || request.input_type == "query" {
+            return Ok(choice);
+        }
+        let pin = self.pins.pin(ctx, agent, task_or_default(&request.task_type), &choice).await?;
+        pinned(&pin, &self.subscription.current(), None)
+    }
+
+    /// The model and space that a request would get, without fixing anything.
+    pub fn resolve(
+        &self,
+        ctx: &CallContext,
+        agent: &AgentId,
+        task_type: &str,
+        model: &str,
+        dimensions: u32,
+    ) -> Result<Choice, Error> {
+        let (tenant, task_type) = (ctx.principal.tenant, task_or_default(task_type));
+        let dimensions = (dimensions > 0).then_some(dimensions);
+        let model = (!model.is_empty()).then_some(model);
+        let snapshot = self.subscription.current();
+        if model.is_none()
+            && snapshot.pin(tenant, agent, task_type).is_none()
+            && let Some(pin) = self.pins.fresh(tenant, agent, task_type)
+        {
+            return pinned(&pin, &snapshot, dimensions);
+        }
+        let now = Instant::now();
+        let wanted = Wanted { tenant, agent, task_type, model, dimensions };
+        let serves = |model: &CatalogModel| {
+            self.deployments.iter().any(|deployment| deployment.serves(model) && deployment.health.is_callable(now))
+        };
+        choose(&wanted, &snapshot, &self.default_models, &serves)
+    }
+
+    fn caches(&self, ctx: &CallContext, agent: &AgentId) -> bool {
+        let snapshot = self.subscription.current();
+        let settings = snapshot.agent(ctx.principal.tenant, agent).and_then(|agent| agent.cache.clone());
+        settings.and_then(|cache| cache.enabled).unwrap_or(true)
+    }
+
+    /// Fills in what the cache holds; returns the rest, each distinct text once.
+    fn look_up(&self, keys: &KeyMaker, texts: Vec<String>, use_cache: bool, items: &mut [RouteItem]) -> Vec<Missing> {
+        let mut missing: Vec<Missing> = Vec::new();
+        let mut known: HashMap<Key, usize> = HashMap::new();
+        for (at, text) in texts.into_iter().enumerate() {
+            let key = keys.key(&text);
+            if let Some(first) = known.get(&key) {
+                missing[*first].at.push(at);
+            } else if let Some(cached) = use_cache.then(|| self.cache.get(&key)).flatten() {
+                items[at] = hit(&cached);
+            } else {
+                known.insert(key, missing.len());
+                missing.push(Missing { key, text: text.into(), at: vec![at] });
+            }
+        }
+        let metrics = &self.attempts.metrics;
+        metrics.cache_misses.inc_by(missing.len() as u64);
+        metrics.cache_hits.inc_by((items.len() - missing.len()) as u64);
+        missing
+    }
+
+    fn book_hits(&self, ctx: &CallContext, agent: &AgentId, model: &CatalogModel, items: &[RouteItem]) {
+        let hits: Vec<&RouteItem> = items.iter().filter(|item| item.cached).collect();
+        let (Some(first), Some(price)) = (hits.first(), price_at(model, self.attempts.clock.now())) else { return };
+        let tokens = hits.iter().map(|item| item.tokens).sum();
+        let hit = Hit {
+            request_id: ctx.request_id.to_string(),
+            agent_id: agent.to_string(),
+            key_id: ctx.principal.key.to_string(),
+            provider: first.provider.clone(),
+            model: model.id.clone(),
+            tokens,
+            inputs: u32::try_from(hits.len()).unwrap_or(u32::MAX),
+            saved_nano_usd: price.cost(TokenCount(tokens)).0,
+        };
+        self.attempts.books.record_hit(ctx, hit);
+    }
+
+    async fn refuse_too_long(
+        &self,
+        model: &CatalogModel,
+        missing: Vec<Missing>,
+        items: &mut [RouteItem],
+    ) -> Vec<Missing> {
+        let mut sendable = Vec::with_capacity(missing.len());
+        for one in missing {
+            match self.attempts.tokenizers.check_length(model, &one.text).await {
+                Ok(()) => sendable.push(one),
+                Err(error) => fail(items, &one, &error),
+            }
+        }
+        sendable
+    }
+
+    async fn send(
+        &self,
+        ctx: &CallContext,
+        agent: &AgentId,
+        choice: &Choice,
+        missing: Vec<Missing>,
+        use_cache: bool,
+        items: &mut [RouteItem],
+    ) {
+        if missing.is_empty() {
+            return;
+        }
+        let candidates = self.deployments.candidates(&choice.model, Instant::now());
+        let unusable = match price_at(&choice.model, self.attempts.clock.now()) {
+            None => Err(Error::unavailable(format!("{} has no price; add one before it can be charged", choice.model.id))),
+            Some(_) if candidates.is_empty() => Err(Error::unavailable(format!(
+                "no configured provider serves {}; add one under embedding.providers",
+                choice.model.id
+            ))),
+            Some(price) => Ok(price),
+        };
+        let price = match unusable {
+            Ok(price) => price,
+            Err(error) => return missing.iter().for_each(|one| fail(items, one, &error)),
+        };
+        let providers = candidates.iter().map(|deployment| deployment.provider.max_batch());
+        let catalog = usize::try_from(choice.model.max_batch).unwrap_or(usize::MAX);
+        let size = providers.chain((catalog > 0).then_some(catalog)).min().unwrap_or(1).max(1);
+
+        let calls: Vec<_> = missing
+            .chunks(size)
+            .map(|part| {
+                let batch = Batch {
+                    ctx: ctx.clone(),
+                    agent: agent.clone(),
+                    model: Arc::clone(&choice.model),
+                    space: choice.space.clone(),
+                    price,
+                    texts: part.iter().map(|one| Arc::clone(&one.text)).collect(),
+                };
+                let keys = use_cache.then(|| part.iter().map(|one| one.key).collect());
+                self.call(batch, keys, candidates.clone())
+            })
+            .collect();
+        let mut outcomes = stream::iter(calls).buffered(CONCURRENT_BATCHES);
+        let mut parts = missing.chunks(size);
+        while let (Some(outcome), Some(part)) = (outcomes.next().await, parts.next()) {
+            match outcome {
+                Ok((cost, results)) => {
+                    let weights: Vec<u64> = results.iter().map(|cached| cached.tokens.0).collect();
+                    let costs = cost.split(&weights);
+                    for ((one, cached), cost) in part.iter().zip(&results).zip(costs) {
+                        for (nth, at) in one.at.iter().enumerate() {
+                            items[*at] = hit(cached);
+                            // the first of equal texts was paid, the others came with it
+                            if nth == 0 {
+                                items[*at].cached = false;
+                                items[*at].cost_nano_usd = cost.0;
+                            }
+                        }
+                    }
+                }
+                Err(error) => part.iter().for_each(|one| fail(items, one, &error)),
+            }
+        }
+    }
+
+    /// Calls for one batch, in a task of its own: a caller who goes away leaves neither an open attempt nor a paid vector behind.
+    fn call(
+        &self,
+        batch: Batch,
+        keys: Option<Vec<Key>>,
+        candidates: Vec<Arc<Deployment>>,
+    ) -> impl Future<Output = Result<(NanoUsd, Vec<Cached>), Error>> + use<> {
+        let (attempts, cache, tasks) = (Arc::clone(&self.attempts), self.cache.clone(), self.tasks.clone());
+        async move {
+            let task = tasks.spawn("provider-call", async move {
+                let embedded = attempts.embed(&batch, &candidates).await?;
+                let results = results(&batch, &embedded);
+                for (key, cached) in keys.into_iter().flatten().zip(&results) {
+                    cache.insert(key, cached.clone());
+                }
+                Ok((embedded.cost, results))
+            });
+            let stopping = || Err(Error::unavailable("the router is stopping, try again"));
+            task.await.ok().flatten().unwrap_or_else(stopping)
+        }
+    }
+}
+
+fn results(batch: &Batch, embedded: &Embedded) -> Vec<Cached> {
+    let texts: Vec<&str> = batch.texts.iter().map(AsRef::as_ref).collect();
+    let tokens = tokens_per_text(embedded.tokens, &texts);
+    let vectors = embedded.answer.vectors.iter().cloned();
+    let cached = |(vector, tokens)| Cached { vector, tokens, provider: Arc::clone(&embedded.provider) };
+    vectors.zip(tokens).map(cached).collect()
+}
+
+fn hit(cached: &Cached) -> RouteItem {
+    RouteItem {
+        vector: cached.vector.clone(),
+        tokens: cached.tokens.0,
+        cost_nano_usd: 0,
+        cached: true,
+        provider: cached.provider.to_string(),
+        failure: None,
+    }
+}
+
+fn fail(items: &mut [RouteItem], one: &Missing, error: &Error) {
+    for at in &one.at {
+        items[*at] = RouteItem { failure: Some(failure(error)), ..RouteItem::default() };
+    }
+}
+
+fn failure(error: &Error) -> Failure {
+    let details = &error.details;
+    Failure {
+        code: error.code.as_str().to_owned(),
+        message: error.message.clone(),
+        param: error.param.clone().unwrap_or_default(),
+        details: if details.is_empty() { String::new() } else { serde_json::Value::Object(details.clone()).to_string() },
+        retry_after_ms: error.retry_after.map_or(0, |after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+fn task_or_default(task_type: &str) -> &str {
+    if task_type.is_empty() { DEFAULT_TASK } else { task_type }
+}
+

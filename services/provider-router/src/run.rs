@@ -1,0 +1,30 @@
+//! The router as a process of its own.
+
+use axum::Router;
+use embermesh_process::{BoxError, Process};
+use embermesh_transport::{Endpoint, Ops, ServerBuilder};
+
+use crate::{Parts, ProviderRouter};
+
+/// Port on loopback when none is configured.
+pub const DEFAULT_PORT: u16 = 8082;
+
+/// Builds the router's port: its services, health and metrics.
+pub async fn run(process: &Process) -> Result<Router, BoxError> {
+    let (config, tasks) = (&process.config, &process.tasks);
+    let tls = config.server.tls.as_ref();
+    let parts = Parts {
+        tasks: tasks.clone(),
+        readiness: process.readiness.clone(),
+        metrics: process.metrics.clone(),
+        clock: process.clock.clone(),
+        ledger: Endpoint::parse(&config.services.ledger)?.connect(tls, tasks)?,
+        admin: Endpoint::parse(&config.services.admin)?.connect(tls, tasks)?,
+    };
+    let router = ProviderRouter::start(config, parts).await?;
+    let services = ServerBuilder::new(process.grpc_metrics.clone())
+        .service(router.router_server())
+        .service(router.operations_server());
+    let ops = Ops { readiness: process.readiness.clone(), metrics: process.metrics.clone() };
+    Ok(services.router(embermesh_proto::DESCRIPTORS).await?.merge(ops.router()))
+}

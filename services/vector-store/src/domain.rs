@@ -1,0 +1,13 @@
+//! What a row, a vector, a filter and a page are. Pure: no I/O, no SQL, no protocol.
+
+pub(crate) mod agent;
+pub(crate) mod dedup;
+pub(crate) mod filter;
+pub(crate) mod id;
+pub(crate) mod metadata;
+pub(crate) mod page_token;
+pub(crate) mod row;
+pub(crate) mod shard;
+pub(crate) mod text;
+pub(crate) mod truncation;
+pub(crate) mod vector;

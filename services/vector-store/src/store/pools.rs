@@ -1,0 +1,57 @@
+//! The connections of the store: one pool for requests, which may read and write rows, and two small ones of the owner, which
+//! define tables and indexes.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use embermesh_postgres::{Database, DbError, Migration, PoolConfig, Role, Schema, migrate};
+use secrecy::SecretString;
+
+use crate::StartError;
+
+const MIGRATIONS: &[Migration] =
+    &[Migration { name: "V001__store", sql: include_str!("../../../../migrations/store/V001__store.sql") }];
+
+pub(crate) struct Pools {
+    /// Obeys row-level security.
+    pub(crate) app: Database,
+    /// Creates spaces and partitions, holds the lock of an index build, and expires.
+    pub(crate) owner: Database,
+    /// One connection for index builds, so that what is set on it stays set for the next statement.
+    pub(crate) builder: Database,
+}
+
+impl Pools {
+    /// Brings the schema up to date and connects.
+    pub(crate) async fn open(url: &SecretString, pool: &PoolConfig) -> Result<Self, StartError> {
+        migrate(url, Schema::Store, MIGRATIONS).await?;
+        let small = |connections: NonZeroUsize| PoolConfig {
+            max_open_conns: connections,
+            max_idle_conns: 1,
+            // waiting for a table lock or building an index may take as long as it takes
+            statement_timeout: Duration::ZERO,
+            ..pool.clone()
+        };
+        let two = NonZeroUsize::MIN.saturating_add(1);
+        let owner = Database::connect(url, Schema::Store, Role::Owner, &small(two)).await?;
+        let builder = Database::connect(url, Schema::Store, Role::Owner, &small(NonZeroUsize::MIN)).await?;
+        require_pgvector(&owner).await?;
+        Ok(Self { app: Database::connect(url, Schema::Store, Role::App, pool).await?, owner, builder })
+    }
+
+    pub(crate) fn reap(&self) {
+        for pool in [&self.app, &self.owner, &self.builder] {
+            pool.reap();
+        }
+    }
+}
+
+async fn require_pgvector(database: &Database) -> Result<(), StartError> {
+    let sql = "SELECT extversion FROM pg_extension WHERE extname = 'vector'";
+    let version: String = database.system().query_one(sql, &[]).await?.try_get(0).map_err(DbError::from)?;
+    let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    if (numbers.next(), numbers.next()) < (Some(0), Some(8)) {
+        return Err(StartError::Pgvector(version));
+    }
+    Ok(())
+}

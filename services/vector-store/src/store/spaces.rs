@@ -1,0 +1,137 @@
+//! The registry of spaces, and the tables behind them.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    ops::Range,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
+
+use embermesh_postgres::{DbError, Row};
+use embermesh_types::SpaceId;
+
+use super::{Owner, Store};
+use crate::domain::vector::Element;
+
+/// A space that has a table.
+pub(crate) struct Space {
+    pub(crate) no: i32,
+    pub(crate) id: SpaceId,
+    pub(crate) element: Element,
+    /// Whether some partition has an HNSW index.
+    indexed: AtomicBool,
+    /// The time for which this process knows that there are partitions.
+    pub(super) covered: RwLock<Range<SystemTime>>,
+}
+
+impl Space {
+    /// The name of its table.
+    pub(super) fn table(&self) -> impl fmt::Display + use<> {
+        let no = self.no;
+        fmt::from_fn(move |f| write!(f, "space_{no}"))
+    }
+
+    pub(crate) fn is_indexed(&self) -> bool {
+        self.indexed.load(Ordering::Relaxed)
+    }
+}
+
+/// What this process knows of the registry. Spaces are never removed or changed.
+#[derive(Default)]
+pub(crate) struct Spaces(RwLock<HashMap<SpaceId, Arc<Space>>>);
+
+impl Spaces {
+    fn get(&self, id: &SpaceId) -> Option<Arc<Space>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    fn numbered(&self, numbers: &[i32]) -> Vec<Arc<Space>> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found: Vec<_> = known.values().filter(|space| numbers.contains(&space.no)).cloned().collect();
+        found.sort_by_key(|space| space.no);
+        found
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Space>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn learn(&self, row: &Row) -> Result<Arc<Space>, DbError> {
+        let (no, id, element): (i32, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let indexed: bool = row.try_get(3)?;
+        let id: SpaceId = id.parse().map_err(|error: embermesh_types::SpaceError| DbError::Protocol(error.to_string()))?;
+        let element = if element == Element::Half.as_str() { Element::Half } else { Element::Float };
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let space = known.entry(id.clone()).or_insert_with(|| {
+            let never = SystemTime::UNIX_EPOCH..SystemTime::UNIX_EPOCH;
+            Arc::new(Space { no, id, element, indexed: AtomicBool::default(), covered: RwLock::new(never) })
+        });
+        space.indexed.store(indexed, Ordering::Relaxed);
+        Ok(Arc::clone(space))
+    }
+}
+
+impl Store {
+    /// Reads the registry, and which spaces have an index.
+    pub(crate) async fn refresh_spaces(&self) -> Result<(), DbError> {
+        let sql = "SELECT s.space_no, s.space_id, s.element, EXISTS (
+                SELECT FROM pg_inherits h
+                    JOIN pg_index i ON i.indrelid = h.inhrelid AND i.indisvalid
+                    JOIN pg_class c ON c.oid = i.indexrelid
+                    JOIN pg_am a ON a.oid = c.relam AND a.amname = 'hnsw'
+                WHERE h.inhparent = to_regclass(s.table_name))
+            FROM spaces s";
+        for row in self.pools.app.system().query(sql, &[]).await? {
+            self.spaces.learn(&row)?;
+        }
+        Ok(())
+    }
+
+    /// A space, if anything was ever stored in it.
+    pub(super) async fn space(&self, id: &SpaceId) -> Result<Option<Arc<Space>>, DbError> {
+        if let Some(space) = self.spaces.get(id) {
+            return Ok(Some(space));
+        }
+        // another replica may have created it
+        self.refresh_spaces().await?;
+        Ok(self.spaces.get(id))
+    }
+
+    /// A space, whose table is created where there is none.
+    pub(super) async fn space_or_create(&self, id: &SpaceId) -> Result<Arc<Space>, DbError> {
+        if let Some(space) = self.space(id).await? {
+            return Ok(space);
+        }
+        let sql = "SELECT space_no, space_id, element, false FROM create_space($1, $2, $3, $4)";
+        let dimensions = i32::try_from(id.dimensions()).unwrap_or(i32::MAX);
+        let element = self.settings.element.as_str();
+        let parameters: [&(dyn embermesh_postgres::types::ToSql + Sync); 4] =
+            [&id.as_str(), &dimensions, &element, &self.clock.now()];
+        let rows = self.pools.owner.system().execute_returning(sql, &parameters).await?;
+        let space = self.spaces.learn(rows.first().ok_or(DbError::RowCount(0))?)?;
+        tracing::info!(space = %id, table = %space.table(), "space is ready");
+        Ok(space)
+    }
+
+    /// The spaces that hold rows of a tenant.
+    pub(super) async fn spaces_of(&self, owner: Owner) -> Result<Vec<Arc<Space>>, DbError> {
+        let sql = "SELECT s.space_no FROM spaces s WHERE EXISTS (SELECT FROM embedding_keys k
+            WHERE k.tenant_id = $1 AND k.shard_key = $2 AND k.space_no = s.space_no)";
+        let rows = self.session(owner).query(sql, &[&owner.tenant, &owner.shard]).await?;
+        let numbers = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i32>, _>>()?;
+        self.spaces_numbered(&numbers).await
+    }
+
+    pub(super) async fn spaces_numbered(&self, numbers: &[i32]) -> Result<Vec<Arc<Space>>, DbError> {
+        let known = self.spaces.numbered(numbers);
+        if known.len() == numbers.len() {
+            return Ok(known);
+        }
+        self.refresh_spaces().await?;
+        Ok(self.spaces.numbered(numbers))
+    }
+}
