@@ -21,4 +21,5 @@ done
 "$here/fetch-model-weights.sh"
 if $tests; then
     "$here/install-redis.sh"
+    "$here/python-clients.sh"
 fi

@@ -81,6 +81,9 @@ pub enum ConfigError {
     /// A variable is missing.
     #[error("configuration: {0}")]
     Unset(#[from] Unset),
+    /// A service that needs a database has none.
+    #[error("no database is configured, set DATABASE_URL or database.host")]
+    NoDatabase,
     /// The environment is production and something only suits a trial.
     #[error("ENVIRONMENT=production: {0}")]
     Production(&'static str),
@@ -123,6 +126,15 @@ impl Config {
     /// Whether the environment is `production`.
     pub fn is_production(&self) -> bool {
         self.environment.as_deref() == Some("production")
+    }
+
+    /// Where clients reach the gateway of this machine.
+    pub fn public_url(&self) -> String {
+        let listen = self.server.public_url.clone();
+        listen.unwrap_or_else(|| {
+            let port = self.server.listen.map_or(8081, |address| address.port());
+            format!("http://127.0.0.1:{port}")
+        })
     }
 
     /// A service's own settings.

@@ -15,7 +15,7 @@ use crate::{
 
 /// The buffers of a forward pass, kept from one to the next: fresh pages cost more than the arithmetic on them.
 ///
-/// They grow to what the largest batch needs, about 6 MB, and stay there.
+/// They grow to what the largest batch needs, about 7 MB, and stay there.
 #[derive(Debug, Default)]
 pub struct Workspace {
     hidden: Vec<f32>,

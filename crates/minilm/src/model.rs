@@ -21,7 +21,7 @@ pub struct MiniLm {
 
 impl MiniLm {
     /// Loads `config.json`, `model.safetensors` and `tokenizer.json` from a directory and checks that they are of this
-    /// model. Blocks for about 0.2 s.
+    /// model. Blocks: it reads and rearranges 90 MB.
     pub fn load(dir: &Path) -> Result<Self, LoadError> {
         Ok(Self { weights: Weights::load(dir)?, tokenizer: Tokenizer::load(dir)? })
     }

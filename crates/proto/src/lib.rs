@@ -9,7 +9,12 @@ pub use vectors::{WrongVector, from_le_bytes, to_le_bytes};
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// The public API.
-#[expect(missing_docs, clippy::all, reason = "generated; the documentation is in the contracts")]
+#[expect(
+    missing_docs,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; the documentation is in the contracts"
+)]
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/embermesh.v1.rs"));
 }
@@ -17,7 +22,13 @@ pub mod v1 {
 /// What the services say to one another.
 pub mod internal {
     /// Version 1.
-    #[expect(missing_docs, clippy::all, reason = "generated; the documentation is in the contracts")]
+    #[expect(
+        missing_docs,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        clippy::large_enum_variant,
+        reason = "generated; the documentation is in the contracts"
+    )]
     pub mod v1 {
         include!(concat!(env!("OUT_DIR"), "/embermesh.internal.v1.rs"));
     }

@@ -14,5 +14,9 @@ pub fn to_le_bytes(vector: &[f32]) -> Bytes {
 /// Reads little-endian bytes; their number must be a multiple of four.
 pub fn from_le_bytes(bytes: &[u8]) -> Result<Vec<f32>, WrongVector> {
     let (chunks, rest) = bytes.as_chunks::<4>();
-    if rest.is_empty() { Ok(chunks.iter().map(|c| f32::from_le_bytes(*c)).collect()) } else { Err(WrongVector) }
+    if rest.is_empty() {
+        Ok(chunks.iter().map(|c| f32::from_le_bytes(*c)).collect())
+    } else {
+        Err(WrongVector)
+    }
 }

@@ -7,14 +7,15 @@ use tiktoken_rs::CoreBPE;
 use crate::{DecodeError, EncodeError, TextTokenizer, TokenizerKind};
 
 /// The longest text that is tokenised. The models that use this tokenizer take 8,192 tokens, about 32 KiB of prose; and
-/// the split pattern backtracks over runs of white space, where `tiktoken-rs` panics near a million characters.
+/// the split pattern backtracks over runs of white space, where `tiktoken-rs` 0.12 panics at a million characters (half
+/// a million pass).
 pub const MAX_TEXT_BYTES: usize = 512 * 1024;
 
 /// The ids of the text tokens. Those above are control tokens or nothing.
 pub(crate) const TEXT_TOKENS: Range<u32> = 0..100_256;
 const CONTROL_TOKENS: [u32; 5] = [100_257, 100_258, 100_259, 100_260, 100_276];
 
-/// The `cl100k_base` tokenizer. The table is built once for the process, at the first use of any method (about 60 ms).
+/// The `cl100k_base` tokenizer. The table is built once for the process, at the first use of any method.
 ///
 /// Control tokens spelled out in a text (`<|endoftext|>`) are ordinary text, and in a token array they are refused: what
 /// a user writes never steers the model.

@@ -18,7 +18,7 @@ pub use kind::{TokenizerKind, UnknownTokenizer};
 
 /// What the way of a request asks of a model's tokenizer.
 ///
-/// Encoding is CPU-bound, 10–20 MB/s: a long text is no work for an async thread.
+/// Encoding is CPU-bound: a long text is no work for an async thread.
 pub trait TextTokenizer: Debug + Send + Sync {
     /// Which family of tokenizers this is, and with it the cost bound.
     fn kind(&self) -> TokenizerKind;

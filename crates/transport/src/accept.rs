@@ -72,8 +72,12 @@ pub async fn serve(
         tasks.spawn("connection", async move {
             let _permit = permit;
             let served = match prepare(stream, tls).await {
-                Ok(Prepared::Plain(stream)) => connection(&server, stream, router, peer, &tasks_of_connection).await,
-                Ok(Prepared::Tls(stream)) => connection(&server, stream, router, peer, &tasks_of_connection).await,
+                Ok(Prepared::Plain(stream)) => {
+                    connection(&server, stream, router, peer, &tasks_of_connection).await
+                }
+                Ok(Prepared::Tls(stream)) => {
+                    connection(&server, stream, router, peer, &tasks_of_connection).await
+                }
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = served {

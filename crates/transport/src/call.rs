@@ -30,11 +30,18 @@ impl CallContext {
     fn from_metadata(metadata: &MetadataMap) -> Result<Self, Error> {
         let headers = metadata.as_ref();
         let principal = identity::read(headers).ok_or_else(|| {
-            Error::new(Code::Unauthenticated, "the call carries no identity; public calls go through the gateway")
+            Error::new(
+                Code::Unauthenticated,
+                "the call carries no identity; public calls go through the gateway",
+            )
         })?;
         let request_id = identity::read_request_id(headers)
             .ok_or_else(|| Error::invalid(identity::REQUEST_ID, "the call carries no request id"))?;
-        Ok(Self { principal, request_id, deadline: deadline::read(headers).map(|left| Instant::now() + left) })
+        Ok(Self {
+            principal,
+            request_id,
+            deadline: deadline::read(headers).map(|left| Instant::now() + left),
+        })
     }
 
     /// Dresses a message for a call to another service.

@@ -42,7 +42,13 @@ impl Endpoint {
         if !matches!(url.scheme_str(), Some("http" | "https")) || !matches!(url.path(), "" | "/") {
             return Err(wrong());
         }
-        let host = url.host().ok_or_else(wrong)?.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = url
+            .host()
+            .filter(|host| !host.is_empty())
+            .ok_or_else(wrong)?
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
         let port = url.port_u16().ok_or_else(wrong)?;
         Ok(Self { url, host, port })
     }

@@ -26,7 +26,7 @@ pub use call::CallContext;
 pub use channel::{ChannelError, Endpoint};
 pub use deadline::read as read_timeout;
 pub use metrics::GrpcMetrics;
-pub use server::{Ops, ServerBuilder, in_process};
+pub use server::{InProcess, Ops, ServerBuilder, in_process};
 pub use tls::{TlsError, TlsSettings};
 
 /// Largest message between services: 2,048 vectors of 4,096 dimensions.

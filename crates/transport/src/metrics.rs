@@ -19,7 +19,8 @@ pub struct GrpcMetrics {
 impl GrpcMetrics {
     /// Registers the counter.
     pub fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {
-        let opts = Opts::new("grpc_server_handled_total", "Calls served, by service, method and gRPC status.");
+        let opts =
+            Opts::new("grpc_server_handled_total", "Calls served, by service, method and gRPC status.");
         let handled = IntCounterVec::new(opts, &["grpc_service", "grpc_method", "grpc_code"])?;
         Ok(Self { handled: metrics.register(handled) })
     }

@@ -49,7 +49,8 @@ where
         Box::pin(async move {
             call.await.unwrap_or_else(|_| {
                 tracing::error!("a handler panicked; the backtrace is above");
-                Ok(Status::from(Error::internal("the request met a defect, report its request id")).into_http())
+                Ok(Status::from(Error::internal("the request met a defect, report its request id"))
+                    .into_http())
             })
         })
     }

@@ -1,6 +1,6 @@
 //! The server that every service stands on: roles register what they serve, and one port carries gRPC, health and metrics.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -12,11 +12,12 @@ use axum::{
 use embermesh_lifecycle::Readiness;
 use embermesh_telemetry::Metrics;
 use serde_json::json;
-use tonic::{body::Body, server::NamedService, service::Routes};
+use tonic::{Status, body::Body, server::NamedService, service::Routes};
 use tower::{Service, ServiceBuilder};
 
 use crate::{
-    GrpcMetrics, Request, Transport, deadline::DeadlineLayer, metrics::CountCallsLayer, panics::CatchPanicLayer,
+    GrpcMetrics, Request, Transport, deadline::DeadlineLayer, metrics::CountCallsLayer,
+    panics::CatchPanicLayer,
 };
 
 /// A client's transport to a generated server in this process: no socket, the same layers as over one.
@@ -29,8 +30,48 @@ where
     Transport::new(layered(server, metrics))
 }
 
-type Layered<S> =
-    crate::panics::CatchPanic<crate::deadline::Deadline<crate::metrics::CountCalls<S>>>;
+/// Several generated servers of this process behind one transport, as a remote service would have them behind one port.
+#[derive(Debug)]
+pub struct InProcess {
+    services: Vec<(&'static str, Transport)>,
+    metrics: GrpcMetrics,
+}
+
+impl InProcess {
+    /// No servers yet.
+    pub const fn new(metrics: GrpcMetrics) -> Self {
+        Self { services: Vec::new(), metrics }
+    }
+
+    /// Adds a generated server.
+    #[must_use]
+    pub fn service<S>(mut self, server: S) -> Self
+    where
+        S: Service<Request, Response = http::Response<Body>, Error = Infallible> + NamedService,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        self.services.push((S::NAME, in_process(server, &self.metrics)));
+        self
+    }
+
+    /// The transport to all of them.
+    pub fn transport(self) -> Transport {
+        let services: Arc<[_]> = self.services.into();
+        Transport::new(tower::service_fn(move |request: Request| {
+            let name = request.uri().path().trim_start_matches('/').split('/').next().unwrap_or_default();
+            let found = services.iter().find(|(known, _)| *known == name).map(|(_, to)| to.clone());
+            async move {
+                match found {
+                    Some(mut to) => to.call(request).await,
+                    None => Err(Status::unimplemented("the service is not part of this process")),
+                }
+            }
+        }))
+    }
+}
+
+type Layered<S> = crate::panics::CatchPanic<crate::deadline::Deadline<crate::metrics::CountCalls<S>>>;
 
 fn layered<S>(server: S, metrics: &GrpcMetrics) -> Layered<S> {
     ServiceBuilder::new()

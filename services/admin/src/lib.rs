@@ -8,11 +8,13 @@ mod feed;
 mod first_start;
 mod grpc;
 mod metrics;
+mod run;
 mod service;
 mod settings;
 mod store;
 
 pub use first_start::{FirstKeys, FirstStart, FirstStartError};
 pub use grpc::Handler;
+pub use run::{DEFAULT_PORT, parts, run, settings};
 pub use service::{AdminService, Parts, StartError};
 pub use settings::Settings;

@@ -25,7 +25,9 @@ fn answers(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for (name, encoding) in [("float", Encoding::Float), ("base64", Encoding::Base64)] {
         group.bench_function(name, |b| {
-            b.iter(|| answer("text-embedding-3-small", [black_box(bytes.as_slice())].into_iter(), encoding, 8));
+            b.iter(|| {
+                answer("text-embedding-3-small", [black_box(bytes.as_slice())].into_iter(), encoding, 8)
+            });
         });
     }
     group.bench_function("float through serde_json and a vector of floats", |b| {

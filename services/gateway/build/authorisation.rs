@@ -13,8 +13,11 @@ pub fn generate(methods: &[Method]) -> Result<String, String> {
         let scopes = method.scopes.iter().map(|name| variant(method, name)).collect::<Result<Vec<_>, _>>()?;
         let (name, path) = (constant(method), format!("/{}/{}", method.service_full_name, method.name));
         let scopes = scopes.join(", ");
-        let written = writeln!(constants, "pub(crate) const {name}: Method = Method {{ path: {path:?}, scopes: &[{scopes}] }};")
-            .and_then(|()| writeln!(arms, "        {path:?} => Some(&{name}),"));
+        let written = writeln!(
+            constants,
+            "pub(crate) const {name}: Method = Method {{ path: {path:?}, scopes: &[{scopes}] }};"
+        )
+        .and_then(|()| writeln!(arms, "        {path:?} => Some(&{name}),"));
         written.map_err(|error| error.to_string())?;
     }
     Ok(format!(

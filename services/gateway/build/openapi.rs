@@ -10,7 +10,11 @@ use crate::{PUBLIC, schema::Schemas, snake_case};
 /// What is written by hand: the frame with health and metrics, and the OpenAI-compatible edge.
 const WRITTEN: [&str; 2] = ["src/http/openapi.json", "src/openai/openapi.json"];
 
-pub fn generate(contracts: &Contracts, methods: &[Method], crate_root: &Path) -> Result<Value, Box<dyn Error>> {
+pub fn generate(
+    contracts: &Contracts,
+    methods: &[Method],
+    crate_root: &Path,
+) -> Result<Value, Box<dyn Error>> {
     let mut document = json!({"info": {"version": std::env::var("CARGO_PKG_VERSION")?}});
     for part in WRITTEN {
         println!("cargo::rerun-if-changed={part}");
@@ -49,9 +53,12 @@ fn operation(method: &Method, schemas: &mut Schemas) -> Value {
     }
     let fields: Vec<JsonField> = method.input.fields().map(|field| JsonField::read(&field)).collect();
     let in_path = |field: &&JsonField| method.path_fields.contains(&field.name);
-    let in_query = |field: &&JsonField| !in_path(field) && !matches!(&method.body, Body::Field(body) if *body == field.name);
+    let in_query = |field: &&JsonField| {
+        !in_path(field) && !matches!(&method.body, Body::Field(body) if *body == field.name)
+    };
 
-    let mut parameters: Vec<Value> = fields.iter().filter(in_path).map(|f| parameter(f, "path", schemas)).collect();
+    let mut parameters: Vec<Value> =
+        fields.iter().filter(in_path).map(|f| parameter(f, "path", schemas)).collect();
     if method.body != Body::Whole {
         parameters.extend(fields.iter().filter(in_query).map(|f| parameter(f, "query", schemas)));
     }
@@ -61,7 +68,9 @@ fn operation(method: &Method, schemas: &mut Schemas) -> Value {
     let body = match &method.body {
         Body::Query => None,
         Body::Whole => Some(schemas.reference(&method.input)),
-        Body::Field(name) => fields.iter().find(|field| field.name == *name).map(|field| schemas.field(field)),
+        Body::Field(name) => {
+            fields.iter().find(|field| field.name == *name).map(|field| schemas.field(field))
+        }
     };
     if let Some(schema) = body {
         operation["requestBody"] = json!({"content": {"application/json": {"schema": schema}}});
@@ -72,7 +81,8 @@ fn operation(method: &Method, schemas: &mut Schemas) -> Value {
 fn parameter(field: &JsonField, place: &str, schemas: &mut Schemas) -> Value {
     let mut schema = schemas.field(field);
     let description = schema.as_object_mut().and_then(|members| members.remove("description"));
-    let mut parameter = json!({"name": field.json_name, "in": place, "required": place == "path", "schema": schema});
+    let mut parameter =
+        json!({"name": field.json_name, "in": place, "required": place == "path", "schema": schema});
     if let Some(description) = description {
         parameter["description"] = description;
     }

@@ -15,7 +15,8 @@ pub fn generate(methods: &[Method]) -> Result<String, String> {
     let mut handlers = String::new();
     for method in methods {
         let name = format!("{}_{}", snake_case(&method.service), snake_case(&method.name));
-        writeln!(table, "        .route({:?}, {}({name}))", method.path, method.verb.lower()).map_err(|e| e.to_string())?;
+        writeln!(table, "        .route({:?}, {}({name}))", method.path, method.verb.lower())
+            .map_err(|e| e.to_string())?;
         handlers.push_str(&handler(method, &name)?);
     }
     Ok(format!(
@@ -25,13 +26,16 @@ pub fn generate(methods: &[Method]) -> Result<String, String> {
 
 fn handler(method: &Method, name: &str) -> Result<String, String> {
     let input = format!("v1::{}", method.input.name());
-    let decode = match &method.body {
-        Body::Query => "incoming.query_alone()?".to_owned(),
-        Body::Whole => "incoming.object().await?".to_owned(),
-        Body::Field(field) => format!("{input} {{ {field}: incoming.array().await?, ..incoming.query()? }}"),
+    let (decode, body) = match &method.body {
+        Body::Query => ("incoming.query_alone()?", String::new()),
+        Body::Whole => ("incoming.object().await?", String::new()),
+        Body::Field(field) => {
+            ("incoming.query()?", format!("    message.{field} = incoming.array().await?;\n"))
+        }
     };
     let binds = method.path_fields.iter().map(|field| bind(method, field)).collect::<Result<String, _>>()?;
-    let mutable = if binds.is_empty() { "" } else { "mut " };
+    let fields = body + &binds;
+    let mutable = if fields.is_empty() { "" } else { "mut " };
     let (service, call) = (snake_case(&method.service), snake_case(&method.name));
     let call = if method.service == OWN {
         format!("app.backends.{service}.{call}(incoming.own(message))")
@@ -44,7 +48,7 @@ fn handler(method: &Method, name: &str) -> Result<String, String> {
 async fn {name}(State(app): State<AppState>, request: Request) -> Result<Response, Failure> {{
     let mut incoming = Incoming::admit(&app, request, {constant}.scopes)?;
     let {mutable}message: {input} = {decode};
-{binds}    answer(StatusCode::{status}, {call}.await)
+{fields}    answer(StatusCode::{status}, {call}.await)
 }}
 ",
         constant = constant(method),
@@ -55,7 +59,10 @@ fn bind(method: &Method, field: &str) -> Result<String, String> {
     let descriptor = method.input.get_field_by_name(field);
     let text = descriptor.is_some_and(|f| f.kind() == Kind::String && !f.is_list() && !f.supports_presence());
     if !text {
-        return Err(format!("{}.{}: path field {field} must be a plain string", method.service_full_name, method.name));
+        return Err(format!(
+            "{}.{}: path field {field} must be a plain string",
+            method.service_full_name, method.name
+        ));
     }
     Ok(format!("    incoming.bind({field:?}, &mut message.{field}).await?;\n"))
 }

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use embermesh_proto::v1::{
-    agents_client::AgentsClient, catalog_client::CatalogClient, embeddings_server::Embeddings, keys_client::KeysClient,
-    operations_client::OperationsClient, reports_client::ReportsClient,
+    agents_client::AgentsClient, catalog_client::CatalogClient, embeddings_server::Embeddings,
+    keys_client::KeysClient, operations_client::OperationsClient, reports_client::ReportsClient,
 };
 use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 

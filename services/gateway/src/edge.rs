@@ -64,7 +64,10 @@ pub(crate) struct EdgeParts<E> {
 }
 
 /// All that a client can reach.
-pub(crate) async fn router<E: Embeddings>(settings: &Settings, parts: EdgeParts<E>) -> Result<Router, StartError> {
+pub(crate) async fn router<E: Embeddings>(
+    settings: &Settings,
+    parts: EdgeParts<E>,
+) -> Result<Router, StartError> {
     let app = Arc::new(App {
         backends: Backends::new(parts.embeddings.clone(), &parts.upstreams),
         authenticator: Authenticator::new(parts.subscription, parts.clock.clone()),
@@ -77,7 +80,8 @@ pub(crate) async fn router<E: Embeddings>(settings: &Settings, parts: EdgeParts<
     });
     let grpc = public_grpc::router(&app, parts.embeddings, &parts.upstreams, parts.grpc_metrics).await?;
     let openai = parts.openai.route_layer(from_fn_with_state(app.clone(), admit_openai));
-    let http = rest::routes().with_state(app.clone()).merge(openai).merge(operations(&parts.ops, app.clone()));
+    let http =
+        rest::routes().with_state(app.clone()).merge(openai).merge(operations(&parts.ops, app.clone()));
     Ok(grpc
         .reset_fallback()
         .merge(http)

@@ -30,7 +30,7 @@ use caller::Caller;
 pub(crate) use entry::{MAX_BATCH, check_text, check_total};
 pub(crate) use idempotency::IdempotencyKey;
 pub(crate) use json_object::{JsonObject, JsonString};
-pub(crate) use route::{InputType, Item, Route, Routed, route};
+pub(crate) use route::{InputType, Item, Route, route};
 pub use settings::EmbeddingLimits;
 pub(crate) use summary::Summary;
 
@@ -92,14 +92,14 @@ impl embeddings_server::Embeddings for Embeddings {
 
     async fn embed_batch(&self, request: Request<v1::EmbedBatchRequest>) -> Answer<v1::EmbedBatchResponse> {
         let caller = Caller::of(&request)?;
-        let outcomes = self.embed_batch(&caller, request.into_inner().requests).await?;
+        let outcomes = self.embed_each(&caller, request.into_inner().requests).await?;
         let (answer, summary) = answer::batch(outcomes, &caller);
         Ok(summary.dress(answer))
     }
 
     async fn search(&self, request: Request<v1::SearchRequest>) -> Answer<v1::SearchResponse> {
         let caller = Caller::of(&request)?;
-        let (answer, summary) = self.search(&caller, request.into_inner()).await?;
+        let (answer, summary) = self.find(&caller, request.into_inner()).await?;
         Ok(summary.dress(answer))
     }
 
@@ -140,6 +140,6 @@ fn defect(what: &'static str) -> Error {
 }
 
 #[cfg(test)]
-mod stand_ins;
+pub(crate) mod stand_ins;
 #[cfg(test)]
 mod tests;

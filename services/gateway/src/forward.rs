@@ -52,7 +52,9 @@ impl<S> Service<Request<Body>> for Forward<S> {
         let to = self.to.clone();
         Box::pin(async move {
             let Some(context) = context else {
-                return Ok(Status::from(Error::internal("the call has not passed authentication")).into_http());
+                return Ok(
+                    Status::from(Error::internal("the call has not passed authentication")).into_http()
+                );
             };
             dress(request.headers_mut(), &context);
             Ok(to.oneshot(request).await.unwrap_or_else(Status::into_http))

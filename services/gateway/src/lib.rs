@@ -13,10 +13,12 @@ mod metrics;
 mod openai;
 mod public_grpc;
 mod rest;
+mod run;
 mod scrub;
 mod settings;
 
-pub use gateway::{Gateway, Parts, StartError};
 pub use embeddings::EmbeddingLimits;
+pub use gateway::{Gateway, Parts, StartError};
+pub use run::{DEFAULT_PORT, Services, parts, run, settings};
 pub use scrub::ScrubError;
 pub use settings::Settings;

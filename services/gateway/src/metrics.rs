@@ -17,8 +17,11 @@ impl HttpMetrics {
     /// Registers both.
     pub fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let requests = Opts::new("http_requests_total", "Requests answered, by method, route and status.");
-        let duration = HistogramOpts::new("http_request_duration_seconds", "From a request's head to its answer's head.")
-            .buckets(LATENCY_BUCKETS.to_vec());
+        let duration = HistogramOpts::new(
+            "http_request_duration_seconds",
+            "From a request's head to its answer's head.",
+        )
+        .buckets(LATENCY_BUCKETS.to_vec());
         Ok(Self {
             requests: metrics.register(IntCounterVec::new(requests, &["method", "path", "status"])?),
             duration: metrics.register(HistogramVec::new(duration, &["method", "path"])?),

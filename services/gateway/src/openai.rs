@@ -5,26 +5,25 @@ mod body;
 mod encode;
 mod input;
 mod models;
-mod refusal;
 mod request;
 mod scalar;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::{Path, Request, State},
     response::Response,
     routing::{get, post},
 };
 use embermesh_errors::{Code, Error};
-use embermesh_proto::v1;
 use embermesh_transport::CallContext;
 use embermesh_types::AgentId;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 
 use crate::{
     embeddings::{EmbeddingParts, InputType, Route, Summary, check_text, check_total, fields, route},
+    http::Failure,
     scrub::{AgentScrubber, Tally},
 };
 use encode::Encoding;
@@ -52,38 +51,20 @@ pub(crate) fn router(parts: EmbeddingParts, max_body_bytes: usize) -> Router {
         .with_state(Arc::new(Edge { parts, max_body_bytes }))
 }
 
-async fn embeddings(State(edge): State<Arc<Edge>>, request: Request) -> Response {
+async fn embeddings(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
-    let context = match context_of(&parts.extensions) {
-        Ok(context) => context,
-        Err(error) => return refusal::response(&error, ""),
-    };
-    let answer = match body::read(&parts.headers, body, edge.max_body_bytes).await {
-        Ok(body) => edge.embed(&context, &parts.headers, &body).await,
-        Err(error) => Err(error),
-    };
-    answer.unwrap_or_else(|error| refusal::response(&error, context.request_id.as_str()))
+    let context = parts.extensions.get::<CallContext>();
+    let context = context.ok_or_else(|| Error::internal("the call has not passed authentication"))?;
+    let body = body::read(&parts.headers, body, edge.max_body_bytes).await?;
+    Ok(edge.embed(context, &parts.headers, &body).await?)
 }
 
 async fn list_models(State(edge): State<Arc<Edge>>) -> Response {
     models::list(&edge.parts.subscription.current())
 }
 
-async fn one_model(
-    State(edge): State<Arc<Edge>>,
-    axum::extract::Path(id): axum::extract::Path<String>,
-    request: Request,
-) -> Response {
-    let found = models::one(&edge.parts.subscription.current(), &id);
-    found.unwrap_or_else(|error| {
-        let context = context_of(request.extensions());
-        refusal::response(&error, context.as_ref().map_or("", |context| context.request_id.as_str()))
-    })
-}
-
-fn context_of(extensions: &http::Extensions) -> Result<CallContext, Error> {
-    let context = extensions.get::<CallContext>().cloned();
-    context.ok_or_else(|| Error::internal("the call has not passed authentication"))
+async fn one_model(State(edge): State<Arc<Edge>>, Path(id): Path<String>) -> Result<Response, Failure> {
+    Ok(models::one(&edge.parts.subscription.current(), &id)?)
 }
 
 /// What is left of a request once it may go on.
@@ -96,7 +77,12 @@ struct Plan {
 }
 
 impl Edge {
-    async fn embed(&self, context: &CallContext, headers: &HeaderMap, body: &[u8]) -> Result<Response, Error> {
+    async fn embed(
+        &self,
+        context: &CallContext,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Response, Error> {
         let Plan { route: by, texts, encoding, is_array } = self.plan(context, headers, body)?;
         let routed = route(self.parts.router(), context, &by, texts).await?;
         let mut summary = Summary::default();
@@ -108,7 +94,8 @@ impl Edge {
             items.push(item);
         }
         let vectors = items.iter().map(|item| item.vector.as_ref());
-        let mut response = Response::new(encode::answer(&routed.model, vectors, encoding, summary.tokens).into());
+        let mut response =
+            Response::new(encode::answer(&routed.model, vectors, encoding, summary.tokens).into());
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         summary.write(response.headers_mut());
         Ok(response)
@@ -132,13 +119,15 @@ impl Edge {
 
         let limits = &self.parts.limits;
         for (index, text) in texts.iter().enumerate() {
-            check_text(&param(is_array, index), text, limits.max_text_bytes)?;
+            // the name of an entry is made for its refusal alone
+            check_text("input", text, limits.max_text_bytes)
+                .map_err(|error| of_input(error, &param(is_array, index)))?;
         }
         check_total(texts.iter().map(|text| text.len()).sum(), limits.max_total_bytes)?;
 
         let snapshot = self.parts.subscription.current();
-        let settings: Option<&v1::Agent> = snapshot.agent(principal.tenant, &agent).map(AsRef::as_ref);
-        let scrubber = self.parts.scrubbing.of(settings)?;
+        let settings = snapshot.agent(principal.tenant, &agent);
+        let scrubber = self.parts.scrubbing.of(settings.map(AsRef::as_ref))?;
         let texts = scrubbed(&scrubber, texts, is_array)?;
         let route = Route {
             agent,
@@ -153,17 +142,18 @@ impl Edge {
 
 fn scrubbed(
     scrubber: &AgentScrubber<'_>,
-    texts: Vec<std::borrow::Cow<'_, str>>,
+    texts: Vec<Cow<'_, str>>,
     is_array: bool,
 ) -> Result<Vec<String>, Error> {
     let mut tally = Tally::default();
     let texts = texts.into_iter().enumerate();
     let clean = texts.map(|(index, text)| {
-        // the name is made for errors alone; rejections are rare
-        let clean = scrubber.text("input", &text, &mut tally).map_err(|error| of_input(error, &param(is_array, index)))?;
+        let clean = scrubber
+            .text("input", &text, &mut tally)
+            .map_err(|error| of_input(error, &param(is_array, index)))?;
         Ok(match clean {
-            std::borrow::Cow::Owned(clean) => clean,
-            std::borrow::Cow::Borrowed(_) => text.into_owned(),
+            Cow::Owned(clean) => clean,
+            Cow::Borrowed(_) => text.into_owned(),
         })
     });
     clean.collect()

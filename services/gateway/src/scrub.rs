@@ -47,7 +47,10 @@ pub(crate) struct Scrubbing {
 impl Scrubbing {
     /// Compiles the default policy and registers `pii_detections_total`.
     pub fn new(policy: Policy, metrics: &Metrics) -> Result<Self, ScrubError> {
-        let opts = Opts::new("pii_detections_total", "Personal data found, by entity and by what was done about it.");
+        let opts = Opts::new(
+            "pii_detections_total",
+            "Personal data found, by entity and by what was done about it.",
+        );
         let detections = metrics.register(IntCounterVec::new(opts, &["entity", "action"])?);
         let default = Arc::new(Scrubber::new(&policy)?);
         Ok(Self { policy, default, of_agents: RwLock::default(), detections })
@@ -84,10 +87,12 @@ impl Scrubbing {
         };
         let mut policy = self.policy.clone();
         if let Some(action) = &settings.action {
-            policy = policy.with_action(action.parse::<Action>().map_err(|error| unusable(error.to_string()))?);
+            policy =
+                policy.with_action(action.parse::<Action>().map_err(|error| unusable(error.to_string()))?);
         }
         if !settings.entities.is_empty() {
-            let named = |name: &String| Entity::named(name).ok_or_else(|| unusable(format!("no entity `{name}`")));
+            let named =
+                |name: &String| Entity::named(name).ok_or_else(|| unusable(format!("no entity `{name}`")));
             policy = policy.only(settings.entities.iter().map(named).collect::<Result<Vec<_>, _>>()?);
         }
         Scrubber::new(&policy).map_err(|error| unusable(error.to_string()))
@@ -122,7 +127,9 @@ impl AgentScrubber<'_> {
         metadata.replace_strings(|string| {
             let JsonString { text, is_key, at } = string;
             match self.text("metadata", &text, tally).map_err(|error| error.with_detail("string_at", at))? {
-                Cow::Owned(_) if is_key => Err(untouchable("metadata", "a metadata key holds personal data, move it to a value")),
+                Cow::Owned(_) if is_key => {
+                    Err(untouchable("metadata", "a metadata key holds personal data, move it to a value"))
+                }
                 Cow::Owned(clean) => Ok(Some(clean)),
                 Cow::Borrowed(_) => Ok(None),
             }

@@ -40,7 +40,8 @@ mod tests {
 
     #[test]
     fn networks_are_read_and_unknown_names_refused() {
-        let settings: Settings = serde_json::from_str(r#"{"metrics_allow": ["10.0.0.0/8", "fd00::/8"]}"#).unwrap();
+        let settings: Settings =
+            serde_json::from_str(r#"{"metrics_allow": ["10.0.0.0/8", "fd00::/8"]}"#).unwrap();
         assert!(settings.metrics_allow[0].contains(&"10.1.2.3".parse::<std::net::IpAddr>().unwrap()));
         assert!(serde_json::from_str::<Settings>(r#"{"metrics_allow": ["10.0.0.0/33"]}"#).is_err());
         assert!(serde_json::from_str::<Settings>(r#"{"max_body": 1}"#).is_err());

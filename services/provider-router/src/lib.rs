@@ -18,5 +18,5 @@ mod run;
 mod service;
 mod tokenizers;
 
-pub use run::{DEFAULT_PORT, run};
+pub use run::{DEFAULT_PORT, parts, run};
 pub use service::{Parts, ProviderRouter, StartError};

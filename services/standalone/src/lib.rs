@@ -1,1 +1,4 @@
-//! Not built yet.
+//! `embermesh`: all services in one process, and the command line that speaks the public API.
+
+pub mod data_dir;
+pub mod up;

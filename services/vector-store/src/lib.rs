@@ -17,11 +17,13 @@ mod error;
 mod grpc;
 mod maintenance;
 mod metrics;
+mod run;
 mod service;
 mod settings;
 mod store;
 
 pub use domain::vector::Element;
 pub use error::StartError;
+pub use run::{DEFAULT_PORT, parts, run, settings};
 pub use service::{Parts, VectorStore};
 pub use settings::{Hnsw, Settings};

@@ -25,7 +25,7 @@ use crate::{Settings, domain::shard, metrics::StoreMetrics};
 
 pub(crate) use pools::Pools;
 pub(crate) use put::Kept;
-pub(crate) use search::{Found, Search};
+pub(crate) use search::Search;
 
 /// The rows of all spaces.
 pub(crate) struct Store {

@@ -3,9 +3,10 @@
 use std::num::NonZeroUsize;
 
 use embermesh_postgres::PoolConfig;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::Secret;
+use crate::{ConfigError, Secret};
 
 /// `database`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -88,5 +89,25 @@ impl Database {
             escape(&self.name),
             self.ssl_mode
         )))
+    }
+
+    /// Where the vectors are.
+    pub fn for_store(&self) -> Result<SecretString, ConfigError> {
+        self.of(self.store_url.as_ref())
+    }
+
+    /// Where the money is.
+    pub fn for_ledger(&self) -> Result<SecretString, ConfigError> {
+        self.of(self.ledger_url.as_ref())
+    }
+
+    /// Where the configuration is.
+    pub fn for_admin(&self) -> Result<SecretString, ConfigError> {
+        self.of(self.admin_url.as_ref())
+    }
+
+    fn of(&self, own: Option<&Secret>) -> Result<SecretString, ConfigError> {
+        let url = own.cloned().or_else(|| self.connection_url()).ok_or(ConfigError::NoDatabase)?;
+        Ok(url.as_secret().clone())
     }
 }

@@ -13,8 +13,10 @@ use crate::Span;
 pub struct Server {
     /// Address of the one port; absent: the service's own port on loopback.
     pub listen: Option<SocketAddr>,
+    /// Where clients reach the gateway, for what is printed and written to `keys.json`.
+    pub public_url: Option<String>,
     /// Networks, beside loopback, that may read `/metrics`, `/version` and `/openapi.json` without a key.
-    pub metrics_allow: Vec<String>,
+    pub metrics_allow: Vec<ipnet::IpNet>,
     /// How long requests under way may take once the process is told to stop.
     pub shutdown_grace: Span,
     /// Mutual TLS between services.
@@ -27,6 +29,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: None,
+            public_url: None,
             metrics_allow: Vec::new(),
             shutdown_grace: Span::seconds(30),
             tls: None,

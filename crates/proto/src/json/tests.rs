@@ -7,14 +7,16 @@ fn money_is_exact_both_ways() {
     let constraints = input.constraints.unwrap();
     assert_eq!(constraints.max_cost_per_day_nano_usd, Some(150_000_000_000));
     assert_eq!(constraints.max_cost_per_request_nano_usd, Some(20));
-    let json = serde_json::to_string(&CostReport { total_cost_nano_usd: i64::MAX, ..Default::default() }).unwrap();
+    let json =
+        serde_json::to_string(&CostReport { total_cost_nano_usd: i64::MAX, ..Default::default() }).unwrap();
     assert!(json.contains(r#""total_cost_usd":9223372036.854775807"#), "{json}");
 }
 
 #[test]
 fn metadata_is_kept_as_given() {
     let given = r#"{"b":1.0,"a":[12345678901234567890,{"x":"\u00e9"}]}"#;
-    let request: EmbedRequest = serde_json::from_str(&format!(r#"{{"text":"t","metadata":{given}}}"#)).unwrap();
+    let request: EmbedRequest =
+        serde_json::from_str(&format!(r#"{{"text":"t","metadata":{given}}}"#)).unwrap();
     assert_eq!(request.metadata, given);
     let answer = EmbedResponse { metadata: request.metadata, ..Default::default() };
     assert!(serde_json::to_string(&answer).unwrap().contains(given));
@@ -22,7 +24,9 @@ fn metadata_is_kept_as_given() {
 
 #[test]
 fn unknown_and_repeated_fields_are_refused() {
-    for bad in [r#"{"txet":"x"}"#, r#"{"text":"x","text":"y"}"#, r#"{"metadata":[1]}"#, r#"{"dimensions":-1}"#] {
+    for bad in
+        [r#"{"txet":"x"}"#, r#"{"text":"x","text":"y"}"#, r#"{"metadata":[1]}"#, r#"{"dimensions":-1}"#]
+    {
         assert!(serde_json::from_str::<EmbedRequest>(bad).is_err(), "{bad}");
     }
 }

@@ -101,10 +101,10 @@ async fn follow(shared: &Shared, sections: &[Section], updates: &Updates) {
                         .filter(|(s, _)| sections.contains(s))
                         .map(|(_, e)| e.clone())
                         .collect();
-                    if entries.is_empty() {
-                        continue;
+                    if !entries.is_empty() {
+                        version = batch.version;
                     }
-                    version = batch.version;
+                    // even an empty update shows that the stream lives
                     ConfigUpdate { version, snapshot: false, entries }
                 }
                 Ok(Ok(_)) => continue,

@@ -71,7 +71,11 @@ fn every_other_request_gets_the_same_refusal() {
         ("expired", expired, headers([("x-api-key", &shown)])),
         ("another scheme", record(&good), headers([("authorization", &format!("Basic {shown}"))])),
         ("two keys", record(&good), headers([("x-api-key", &shown), ("x-api-key", other.reveal())])),
-        ("a wrong key before a right one", record(&good), headers([("x-api-key", "no"), ("authorization", &bearer)])),
+        (
+            "a wrong key before a right one",
+            record(&good),
+            headers([("x-api-key", "no"), ("authorization", &bearer)]),
+        ),
     ];
     let expected = authenticator(record(&good), &clock).authenticate(&HeaderMap::new()).unwrap_err();
     assert!(expected.message.contains("X-API-Key"), "{expected}");

@@ -1,1 +1,10 @@
-//! Soon.
+//! The edge as clients see it, over a stand-in for the embeddings service.
+
+mod conventions;
+mod forwarding;
+mod grpc;
+mod harness;
+mod hostile;
+mod openapi;
+mod operations;
+mod scopes;

@@ -58,7 +58,8 @@ pub(super) fn batch(outcomes: Vec<Outcome>, caller: &Caller) -> (v1::EmbedBatchR
                 None => summary.add_failed(),
             }
             // what was paid for is handed over beside the error
-            let (mut entry, error) = match embedded.map(|embedded| embedded.into_response(caller)).transpose() {
+            let (mut entry, error) = match embedded.map(|embedded| embedded.into_response(caller)).transpose()
+            {
                 Ok(answer) => (answer.map(entry).unwrap_or_default(), error),
                 Err(defect) => (v1::BatchEntry::default(), Some(defect)),
             };
@@ -99,7 +100,8 @@ fn entry(answer: v1::EmbedResponse) -> v1::BatchEntry {
 }
 
 fn error_body(error: Error, caller: &Caller) -> v1::ErrorBody {
-    let details = if error.details.is_empty() { String::new() } else { Value::Object(error.details).to_string() };
+    let details =
+        if error.details.is_empty() { String::new() } else { Value::Object(error.details).to_string() };
     v1::ErrorBody {
         code: error.code.as_str().to_owned(),
         message: error.message,

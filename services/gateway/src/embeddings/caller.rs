@@ -39,8 +39,11 @@ impl Caller {
         }
         let agent: AgentId = named.parse().map_err(|error| Error::invalid("agent_id", format!("{error}")))?;
         if !principal.may_act_as(&agent) {
-            return Err(Error::new(Code::Forbidden, "the key belongs to another agent, leave `agent_id` out or use its own key")
-                .with_param("agent_id"));
+            return Err(Error::new(
+                Code::Forbidden,
+                "the key belongs to another agent, leave `agent_id` out or use its own key",
+            )
+            .with_param("agent_id"));
         }
         Ok(Some(agent))
     }

@@ -12,13 +12,13 @@ use embermesh_types::{NanoUsd, RequestId};
 use futures::{StreamExt, stream};
 
 use super::{
-    Embeddings, Item, MAX_BATCH, Route, caller::Caller, defect, entry, entry::Entry, fields, idempotency::fingerprint,
-    route::route,
+    Embeddings, Item, MAX_BATCH, Route, caller::Caller, defect, entry, entry::Entry, fields,
+    idempotency::fingerprint, route::route,
 };
 use crate::scrub::Tally;
 
 /// Calls to other services that one batch may have open.
-pub(super) const MAX_OPEN_CALLS: usize = 16;
+const MAX_OPEN_CALLS: usize = 16;
 
 /// A text without personal data, waiting for its vector.
 #[derive(Debug)]
@@ -68,7 +68,11 @@ pub(super) type Placed<T> = Vec<(usize, T)>;
 
 impl Embeddings {
     /// Embeds one text; its failure is the call's.
-    pub(super) async fn embed_one(&self, caller: &Caller, request: v1::EmbedRequest) -> Result<Embedded, Error> {
+    pub(super) async fn embed_one(
+        &self,
+        caller: &Caller,
+        request: v1::EmbedRequest,
+    ) -> Result<Embedded, Error> {
         let mut entry = Entry::parse(request, caller, &self.0.limits)?;
         if let Some(key) = &caller.idempotency_key
             && entry.request_id.get_or_insert_with(|| key.clone()) != key
@@ -83,7 +87,7 @@ impl Embeddings {
     }
 
     /// Embeds many; each succeeds or fails alone, unless there are too many.
-    pub(super) async fn embed_batch(
+    pub(super) async fn embed_each(
         &self,
         caller: &Caller,
         requests: Vec<v1::EmbedRequest>,
@@ -91,9 +95,14 @@ impl Embeddings {
         let count = requests.len();
         if !(1..=MAX_BATCH).contains(&count) {
             let message = format!("a batch has 1 to {MAX_BATCH} entries, this one has {count}");
-            return Err(Error::invalid("requests", message).with_detail("count", count).with_detail("max", MAX_BATCH));
+            return Err(Error::invalid("requests", message)
+                .with_detail("count", count)
+                .with_detail("max", MAX_BATCH));
         }
-        entry::check_total(requests.iter().map(|request| request.text.len()).sum(), self.0.limits.max_total_bytes)?;
+        entry::check_total(
+            requests.iter().map(|request| request.text.len()).sum(),
+            self.0.limits.max_total_bytes,
+        )?;
         let mut entries = Vec::with_capacity(count);
         for (place, request) in requests.into_iter().enumerate() {
             let of_header = caller.idempotency_key.as_ref().map(|key| of_entry(key, place)).transpose()?;
@@ -117,7 +126,8 @@ impl Embeddings {
         }
         let waiting = self.answer_repeats(caller, waiting, &mut done).await;
         let embedded = self.embed_routes(caller, waiting, &mut done).await;
-        let (to_keep, answered) = embedded.into_iter().partition(|(_, embedded)| embedded.scrubbed.entry.store);
+        let (to_keep, answered) =
+            embedded.into_iter().partition(|(_, embedded)| embedded.scrubbed.entry.store);
         let answered: Placed<Embedded> = answered;
         done.extend(answered.into_iter().map(|(place, embedded)| (place, Ok(embedded))));
         done.extend(self.keep(caller, to_keep).await);
@@ -148,8 +158,9 @@ impl Embeddings {
         waiting: Placed<Scrubbed>,
         done: &mut Placed<Outcome>,
     ) -> Placed<Scrubbed> {
-        let (keyed, mut rest): (Placed<Scrubbed>, Placed<Scrubbed>) =
-            waiting.into_iter().partition(|(_, scrubbed)| scrubbed.entry.store && scrubbed.fingerprint.is_some());
+        let (keyed, mut rest): (Placed<Scrubbed>, Placed<Scrubbed>) = waiting
+            .into_iter()
+            .partition(|(_, scrubbed)| scrubbed.entry.store && scrubbed.fingerprint.is_some());
         if keyed.is_empty() {
             return rest;
         }
@@ -170,7 +181,9 @@ impl Embeddings {
     }
 
     async fn earlier_row(&self, caller: &Caller, scrubbed: &Scrubbed) -> Result<Option<StoreRow>, Error> {
-        let (Some(key), Some(fingerprint)) = (&scrubbed.entry.request_id, &scrubbed.fingerprint) else { return Ok(None) };
+        let (Some(key), Some(fingerprint)) = (&scrubbed.entry.request_id, &scrubbed.fingerprint) else {
+            return Ok(None);
+        };
         let request = FindRequestRequest { request_id: key.as_str().to_owned() };
         let found = self.0.store().find_request(caller.context.request(request)).await?.into_inner();
         if found.request_hash.is_empty() {
@@ -219,14 +232,17 @@ impl Embeddings {
         let mut embedded = Vec::new();
         for (group, routed, millis) in routed {
             match routed {
-                Err(error) => done.extend(group.into_iter().map(|(place, _)| (place, Err(error.clone().into())))),
+                Err(error) => {
+                    done.extend(group.into_iter().map(|(place, _)| (place, Err(error.clone().into()))))
+                }
                 Ok(routed) => {
                     for ((place, scrubbed), item) in group.into_iter().zip(routed.items) {
                         match item {
                             Err(error) => done.push((place, Err(of_text(error).into()))),
                             Ok(item) => {
                                 let model = routed.model.clone();
-                                embedded.push((place, Embedded { scrubbed, model, item, millis, kept: None }));
+                                embedded
+                                    .push((place, Embedded { scrubbed, model, item, millis, kept: None }));
                             }
                         }
                     }
@@ -246,7 +262,8 @@ fn of_entry(key: &RequestId, place: usize) -> Result<RequestId, Error> {
 
 /// The same key with another body.
 pub(super) fn conflict() -> Error {
-    Error::new(Code::Conflict, "this request_id was used with another body, choose a new one").with_param("request_id")
+    Error::new(Code::Conflict, "this request_id was used with another body, choose a new one")
+        .with_param("request_id")
 }
 
 /// An error of the one text that the router was asked for speaks of the field that it came in.

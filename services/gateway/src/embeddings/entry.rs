@@ -30,7 +30,11 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// Checks a request; errors name its field.
-    pub fn parse(request: v1::EmbedRequest, caller: &Caller, limits: &EmbeddingLimits) -> Result<Self, Error> {
+    pub fn parse(
+        request: v1::EmbedRequest,
+        caller: &Caller,
+        limits: &EmbeddingLimits,
+    ) -> Result<Self, Error> {
         let agent = caller.agent(&request.agent_id)?;
         check_text("text", &request.text, limits.max_text_bytes)?;
         on_too_long(request.on_too_long.as_deref())?;
@@ -75,7 +79,8 @@ pub(crate) fn check_total(bytes: usize, max_bytes: usize) -> Result<(), Error> {
     if bytes <= max_bytes {
         return Ok(());
     }
-    let message = format!("the texts have {bytes} bytes together, at most {max_bytes} are taken; send fewer at a time");
+    let message =
+        format!("the texts have {bytes} bytes together, at most {max_bytes} are taken; send fewer at a time");
     Err(Error::new(Code::TooLarge, message).with_detail("bytes", bytes).with_detail("max_bytes", max_bytes))
 }
 
@@ -91,13 +96,16 @@ fn on_too_long(given: Option<&str>) -> Result<(), Error> {
     let refused = |code, message| Err(Error::new(code, message).with_param("on_too_long"));
     match given {
         None | Some("error") => Ok(()),
-        Some(later @ ("truncate" | "chunk")) => {
-            refused(Code::NotImplemented, format!("on_too_long '{later}' is not available in this version, use error"))
-        }
+        Some(later @ ("truncate" | "chunk")) => refused(
+            Code::NotImplemented,
+            format!("on_too_long '{later}' is not available in this version, use error"),
+        ),
         Some(_) => refused(Code::Invalid, "on_too_long must be error, truncate or chunk".to_owned()),
     }
 }
 
 fn request_id(given: Option<String>) -> Result<Option<RequestId>, Error> {
-    given.map(|text| text.parse().map_err(|error| Error::invalid("request_id", format!("{error}")))).transpose()
+    given
+        .map(|text| text.parse().map_err(|error| Error::invalid("request_id", format!("{error}"))))
+        .transpose()
 }

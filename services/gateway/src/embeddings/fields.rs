@@ -17,7 +17,10 @@ pub(super) fn task_type(given: Option<String>) -> Result<String, Error> {
     if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
         return Ok(name);
     }
-    Err(Error::invalid("task_type", "task_type must be 1 to 64 characters of letters, digits, '.', '_' and '-'"))
+    Err(Error::invalid(
+        "task_type",
+        "task_type must be 1 to 64 characters of letters, digits, '.', '_' and '-'",
+    ))
 }
 
 pub(crate) fn model(given: Option<String>) -> Result<Option<String>, Error> {

@@ -34,10 +34,12 @@ impl JsonObject {
         }
         if text.len() > max_bytes {
             let message = format!("{param} has {} bytes, at most {max_bytes} are kept", text.len());
-            return Err(invalid(message).with_detail("bytes", text.len()).with_detail("max_bytes", max_bytes));
+            return Err(invalid(message)
+                .with_detail("bytes", text.len())
+                .with_detail("max_bytes", max_bytes));
         }
-        let raw: &RawValue =
-            serde_json::from_str(text).map_err(|error| invalid(format!("{param} is not valid JSON: {error}")))?;
+        let raw: &RawValue = serde_json::from_str(text)
+            .map_err(|error| invalid(format!("{param} is not valid JSON: {error}")))?;
         let object = raw.get();
         if !object.starts_with('{') {
             return Err(invalid(format!("{param} must be a JSON object")));
@@ -54,12 +56,15 @@ impl JsonObject {
                 Token::Close => depth = depth.saturating_sub(1),
                 Token::Number(span) => {
                     if !is_kept_exactly(&object[span]) {
-                        return Err(invalid(format!("{param} holds a number out of range, send it as a string")));
+                        return Err(invalid(format!(
+                            "{param} holds a number out of range, send it as a string"
+                        )));
                     }
                 }
                 Token::String { span, .. } => {
-                    let text = unescape(&object[span])
-                        .ok_or_else(|| invalid(format!("{param} holds an escape that stands for no character")))?;
+                    let text = unescape(&object[span]).ok_or_else(|| {
+                        invalid(format!("{param} holds an escape that stands for no character"))
+                    })?;
                     if text.contains('\0') {
                         return Err(invalid(format!("{param} must not contain NUL (U+0000)")));
                     }
@@ -122,7 +127,8 @@ impl From<JsonObject> for String {
 fn is_kept_exactly(number: &str) -> bool {
     let mantissa = number.split(['e', 'E']).next().unwrap_or(number);
     let is_zero = mantissa.bytes().all(|b| matches!(b, b'0' | b'.' | b'-'));
-    number.len() <= MAX_NUMBER_BYTES && number.parse::<f64>().is_ok_and(|x| x.is_finite() && (x != 0.0 || is_zero))
+    number.len() <= MAX_NUMBER_BYTES
+        && number.parse::<f64>().is_ok_and(|x| x.is_finite() && (x != 0.0 || is_zero))
 }
 
 /// The text of a literal with its quotes; `None` for a lone surrogate.
@@ -186,7 +192,8 @@ impl Iterator for Tokens<'_> {
                 b'}' | b']' => Token::Close,
                 b'"' => self.string(start),
                 b'-' | b'0'..=b'9' => {
-                    self.at = self.run(start, |b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
+                    self.at =
+                        self.run(start, |b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
                     Token::Number(start..self.at)
                 }
                 _ => continue,
@@ -253,7 +260,9 @@ mod tests {
 
     #[test]
     fn flat_means_no_nesting() {
-        for (text, flat, empty) in [(r#"{"a":"[","b":1}"#, true, false), ("{}", true, true), (r#"{"a":[]}"#, false, false)] {
+        for (text, flat, empty) in
+            [(r#"{"a":"[","b":1}"#, true, false), ("{}", true, true), (r#"{"a":[]}"#, false, false)]
+        {
             let object = parse(text).unwrap().unwrap();
             assert_eq!((object.is_flat(), object.is_empty()), (flat, empty), "{text}");
         }

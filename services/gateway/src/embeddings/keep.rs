@@ -2,13 +2,12 @@
 
 use embermesh_errors::{Code, Error};
 use embermesh_proto::internal::v1::{PutRequest, PutResult, PutRow};
-use futures::{StreamExt, stream};
 
 use super::{
     Embeddings,
     caller::Caller,
     defect,
-    embed::{Embedded, Kept, MAX_OPEN_CALLS, Outcome, Placed, Refused, conflict},
+    embed::{Embedded, Kept, Outcome, Placed, Refused, conflict},
 };
 
 /// What goes in one message; far below what one may hold, whatever the last row adds.
@@ -17,9 +16,11 @@ const MAX_PUT_BYTES: usize = 16 * 1024 * 1024;
 impl Embeddings {
     /// Keeps what was embedded. What cannot be kept is still answered: it was paid for.
     pub(super) async fn keep(&self, caller: &Caller, embedded: Placed<Embedded>) -> Placed<Outcome> {
-        let puts = by_space(embedded).into_iter().map(|group| self.put(caller, group));
-        let outcomes: Vec<_> = stream::iter(puts).buffered(MAX_OPEN_CALLS).collect().await;
-        outcomes.into_iter().flatten().collect()
+        let mut outcomes = Vec::with_capacity(embedded.len());
+        for group in by_space(embedded) {
+            outcomes.extend(self.put(caller, group).await);
+        }
+        outcomes
     }
 
     async fn put(&self, caller: &Caller, group: Placed<Embedded>) -> Placed<Outcome> {
@@ -32,12 +33,18 @@ impl Embeddings {
         let answer = self.0.store().put(caller.context.request(request)).await.map_err(Error::from);
         let results = answer.and_then(|reply| {
             let results = reply.into_inner().results;
-            if results.len() == group.len() { Ok(results) } else { Err(defect("the store answered for other rows than sent")) }
+            if results.len() == group.len() {
+                Ok(results)
+            } else {
+                Err(defect("the store answered for other rows than sent"))
+            }
         });
         match results {
-            Ok(results) => {
-                group.into_iter().zip(results).map(|((place, one), result)| (place, outcome(one, result))).collect()
-            }
+            Ok(results) => group
+                .into_iter()
+                .zip(results)
+                .map(|((place, one), result)| (place, outcome(one, result)))
+                .collect(),
             Err(error) => group.into_iter().map(|(place, one)| (place, Err(not_kept(one, &error)))).collect(),
         }
     }
@@ -47,15 +54,16 @@ fn by_space(embedded: Placed<Embedded>) -> Vec<Placed<Embedded>> {
     let mut groups: Vec<(usize, Placed<Embedded>)> = Vec::new();
     for (place, one) in embedded {
         let size = size(&one);
-        let fits = |(bytes, group): &&mut (usize, Placed<Embedded>)| {
-            bytes.saturating_add(size) <= MAX_PUT_BYTES && group.first().is_some_and(|(_, first)| first.item.space == one.item.space)
+        let of_space = |group: &Placed<Embedded>| {
+            group.first().is_some_and(|(_, first)| first.item.space == one.item.space)
         };
-        match groups.iter_mut().rev().find(fits) {
-            Some((bytes, group)) => {
+        // only the newest of a space is added to, so that rows stay in order
+        match groups.iter_mut().rev().find(|(_, group)| of_space(group)) {
+            Some((bytes, group)) if bytes.saturating_add(size) <= MAX_PUT_BYTES => {
                 *bytes += size;
                 group.push((place, one));
             }
-            None => groups.push((size, vec![(place, one)])),
+            _ => groups.push((size, vec![(place, one)])),
         }
     }
     groups.into_iter().map(|(_, group)| group).collect()
@@ -64,7 +72,10 @@ fn by_space(embedded: Placed<Embedded>) -> Vec<Placed<Embedded>> {
 fn size(embedded: &Embedded) -> usize {
     let entry = &embedded.scrubbed.entry;
     // 1 KiB is more than the ids beside them take
-    entry.text.len() + entry.metadata.as_ref().map_or(0, |metadata| metadata.as_str().len()) + embedded.item.vector.len() + 1024
+    entry.text.len()
+        + entry.metadata.as_ref().map_or(0, |metadata| metadata.as_str().len())
+        + embedded.item.vector.len()
+        + 1024
 }
 
 fn row(embedded: &Embedded) -> PutRow {
@@ -101,7 +112,9 @@ fn not_kept(embedded: Embedded, why: &Error) -> Refused {
     let mut error = if why.code.http().is_client_error() && why.code != Code::Cancelled {
         why.clone()
     } else {
-        Error::unavailable("the text was embedded but could not be stored, try again: the vector is cached and costs nothing more")
+        Error::unavailable(
+            "the text was embedded but could not be stored, try again: the vector is cached and costs nothing more",
+        )
     };
     error = error.with_detail("embedded", true).with_detail("stored", false);
     error = error.with_detail("cost_usd", embedded.item.cost.to_string());

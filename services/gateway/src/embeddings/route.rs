@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 use embermesh_errors::{Code, Error};
-use embermesh_proto::internal::v1::{Failure, RouteItem, RouteReply, RouteRequest, router_client::RouterClient};
+use embermesh_proto::internal::v1::{
+    Failure, RouteItem, RouteReply, RouteRequest, router_client::RouterClient,
+};
 use embermesh_transport::{CallContext, Transport};
 use embermesh_types::{AgentId, NanoUsd, SpaceId};
 
@@ -137,7 +139,8 @@ fn error_of(failure: Failure) -> Error {
     let mut error = Error::new(code, failure.message);
     error.param = (!failure.param.is_empty()).then_some(failure.param);
     error.details = serde_json::from_str(&failure.details).unwrap_or_default();
-    error.retry_after = (failure.retry_after_ms > 0).then(|| std::time::Duration::from_millis(failure.retry_after_ms));
+    error.retry_after =
+        (failure.retry_after_ms > 0).then(|| std::time::Duration::from_millis(failure.retry_after_ms));
     error
 }
 
@@ -149,7 +152,12 @@ mod tests {
 
     fn reply(vectors: &[&[f32]], space_id: &str, dimensions: u32) -> RouteReply {
         let item = |vector: &&[f32]| RouteItem { vector: to_le_bytes(vector), ..Default::default() };
-        RouteReply { model: "m".into(), space_id: space_id.into(), dimensions, items: vectors.iter().map(item).collect() }
+        RouteReply {
+            model: "m".into(),
+            space_id: space_id.into(),
+            dimensions,
+            items: vectors.iter().map(item).collect(),
+        }
     }
 
     #[test]
@@ -184,7 +192,10 @@ mod tests {
         let failed = RouteItem { failure: Some(failure), ..Default::default() };
         let routed = checked(RouteReply { items: vec![failed], ..Default::default() }, 1, None).unwrap();
         let error = routed.items[0].as_ref().unwrap_err();
-        assert_eq!((error.code, error.param.as_deref(), error.retry_after.unwrap().as_millis()), (Code::InputTooLong, None, 1500));
+        assert_eq!(
+            (error.code, error.param.as_deref(), error.retry_after.unwrap().as_millis()),
+            (Code::InputTooLong, None, 1500)
+        );
         assert_eq!(error.details["tokens"], 9000);
     }
 }

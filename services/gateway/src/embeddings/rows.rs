@@ -19,7 +19,11 @@ fn unknown() -> Error {
 }
 
 impl Embeddings {
-    pub(super) async fn get(&self, caller: &Caller, request: v1::GetEmbeddingRequest) -> Result<v1::StoredEmbedding, Error> {
+    pub(super) async fn get(
+        &self,
+        caller: &Caller,
+        request: v1::GetEmbeddingRequest,
+    ) -> Result<v1::StoredEmbedding, Error> {
         let id = fields::embedding_id("embedding_id", &request.embedding_id)?;
         let get = StoreGetRequest {
             embedding_id: id.to_string(),
@@ -65,7 +69,11 @@ impl Embeddings {
         })
     }
 
-    pub(super) async fn delete(&self, caller: &Caller, id: &str) -> Result<v1::DeleteEmbeddingResponse, Error> {
+    pub(super) async fn delete(
+        &self,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<v1::DeleteEmbeddingResponse, Error> {
         let id = fields::embedding_id("embedding_id", id)?;
         let filter = StoreFilter {
             agent_id: caller.agent_filter("")?.map_or_else(String::new, String::from),
@@ -86,14 +94,18 @@ impl Embeddings {
         let named = request.agent_id.as_deref().unwrap_or_default();
         let context_id = fields::context_id(request.context_id)?;
         let metadata = flat_filter(&request.metadata_filter, self.0.limits.max_metadata_bytes)?;
-        if named.is_empty() && context_id.is_none() && metadata.is_none() && request.embedding_ids.is_empty() {
+        if named.is_empty() && context_id.is_none() && metadata.is_none() && request.embedding_ids.is_empty()
+        {
             return Err(Error::invalid(
                 "filter",
                 "an empty filter would delete everything, name agent_id, context_id, embedding_ids or metadata_filter",
             ));
         }
         if request.embedding_ids.len() > MAX_IDS {
-            return Err(Error::invalid("embedding_ids", format!("embedding_ids holds at most {MAX_IDS} ids")));
+            return Err(Error::invalid(
+                "embedding_ids",
+                format!("embedding_ids holds at most {MAX_IDS} ids"),
+            ));
         }
         let ids = request.embedding_ids.iter().enumerate();
         let ids = ids.map(|(place, id)| fields::embedding_id(&format!("embedding_ids[{place}]"), id));
@@ -101,7 +113,8 @@ impl Embeddings {
         let agent = caller.agent_filter(named)?;
         if let Some(filter) = &metadata {
             let snapshot = self.0.subscription.current();
-            let settings = agent.as_ref().and_then(|agent| snapshot.agent(caller.context.principal.tenant, agent));
+            let settings =
+                agent.as_ref().and_then(|agent| snapshot.agent(caller.context.principal.tenant, agent));
             self.0.scrubbing.of(settings.map(AsRef::as_ref))?.filter(filter, &mut Tally::default())?;
         }
         let filter = StoreFilter {
@@ -112,10 +125,18 @@ impl Embeddings {
             ..Default::default()
         };
         let dry_run = request.dry_run.unwrap_or(false);
-        Ok(v1::DeleteEmbeddingsResponse { count: self.delete_filtered(caller, filter, dry_run).await?, dry_run })
+        Ok(v1::DeleteEmbeddingsResponse {
+            count: self.delete_filtered(caller, filter, dry_run).await?,
+            dry_run,
+        })
     }
 
-    async fn delete_filtered(&self, caller: &Caller, filter: StoreFilter, dry_run: bool) -> Result<u64, Error> {
+    async fn delete_filtered(
+        &self,
+        caller: &Caller,
+        filter: StoreFilter,
+        dry_run: bool,
+    ) -> Result<u64, Error> {
         let delete = StoreDeleteRequest { filter: Some(filter), dry_run };
         Ok(self.0.store().delete(caller.context.request(delete)).await?.into_inner().count)
     }
@@ -137,6 +158,7 @@ fn stored(row: StoreRow) -> Result<v1::StoredEmbedding, Error> {
         tokens_used: row.tokens,
         pii_policy_version: row.pii_policy_version,
         created_at: row.created_at,
-        embedding: from_le_bytes(&row.vector).map_err(|_| defect("a stored vector is no multiple of four bytes"))?,
+        embedding: from_le_bytes(&row.vector)
+            .map_err(|_| defect("a stored vector is no multiple of four bytes"))?,
     })
 }

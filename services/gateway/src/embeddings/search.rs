@@ -8,7 +8,10 @@ use embermesh_proto::{
 };
 use embermesh_types::{AgentId, SpaceId};
 
-use super::{Embeddings, InputType, Item, JsonObject, Route, Summary, caller::Caller, defect, entry, fields, route::route};
+use super::{
+    Embeddings, InputType, Item, JsonObject, Route, Summary, caller::Caller, defect, entry, fields,
+    route::route,
+};
 use crate::scrub::Tally;
 
 const DEFAULT_LIMIT: u32 = 10;
@@ -72,7 +75,8 @@ impl Query {
 fn check_vector(vector: &[f32], space: &SpaceId) -> Result<(), Error> {
     const PARAM: &str = "query_embedding";
     if u32::try_from(vector.len()) != Ok(space.dimensions()) {
-        let message = format!("query_embedding has {} numbers, {space} has {}", vector.len(), space.dimensions());
+        let message =
+            format!("query_embedding has {} numbers, {space} has {}", vector.len(), space.dimensions());
         return Err(Error::invalid(PARAM, message));
     }
     if let Some(index) = vector.iter().position(|x| !x.is_finite()) {
@@ -87,7 +91,7 @@ fn check_vector(vector: &[f32], space: &SpaceId) -> Result<(), Error> {
 
 impl Embeddings {
     /// Finds the nearest rows.
-    pub(super) async fn search(
+    pub(super) async fn find(
         &self,
         caller: &Caller,
         mut request: v1::SearchRequest,

@@ -1,0 +1,277 @@
+//! A router and a store that are as small as their contracts allow: deterministic, remembering what they saw. Tests only; the
+//! flow over the real ones is tested in `integration-tests`.
+
+use std::sync::{Arc, Mutex};
+
+use embermesh_auth::{Principal, Scopes};
+use embermesh_pii::{Action, Policy};
+use embermesh_proto::{
+    from_le_bytes,
+    internal::v1::{
+        router_server::{Router, RouterServer},
+        store_server::{Store, StoreServer},
+        *,
+    },
+    to_le_bytes,
+};
+use embermesh_subscription::{Snapshot, Subscription};
+use embermesh_telemetry::Metrics;
+use embermesh_transport::{CallContext, GrpcMetrics, MAX_MESSAGE_BYTES, in_process};
+use embermesh_types::TenantId;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{EmbeddingLimits, EmbeddingParts};
+use crate::scrub::Scrubbing;
+
+pub(crate) const DIMENSIONS: u32 = 4;
+
+/// What a text becomes; different texts differ.
+pub(crate) fn vector_of(text: &str, dimensions: u32) -> Vec<f32> {
+    let mut bytes = vec![0; dimensions as usize];
+    blake3::Hasher::new().update(text.as_bytes()).finalize_xof().fill(&mut bytes);
+    bytes.into_iter().map(|byte| (f32::from(byte) + 0.5) / 256.0).collect()
+}
+
+#[derive(Default)]
+pub(crate) struct RouterStandIn {
+    pub seen: Mutex<Vec<RouteRequest>>,
+}
+
+impl RouterStandIn {
+    pub fn texts(&self) -> Vec<String> {
+        self.seen.lock().unwrap().iter().flat_map(|request| request.texts.clone()).collect()
+    }
+}
+
+/// `fail…` is a text that fails, `hit…` one that is known; the agent `down` and the model `short` fail whole calls.
+#[tonic::async_trait]
+impl Router for RouterStandIn {
+    async fn embed(&self, request: Request<RouteRequest>) -> Result<Response<RouteReply>, Status> {
+        CallContext::of(&request)?;
+        let request = request.into_inner();
+        self.seen.lock().unwrap().push(request.clone());
+        if request.agent_id == "down" {
+            return Err(embermesh_errors::Error::unavailable("no provider can serve this").into());
+        }
+        let model = if request.model.is_empty() { "pinned".to_owned() } else { request.model };
+        let dimensions = if request.dimensions == 0 { DIMENSIONS } else { request.dimensions };
+        let item = |text: &String| {
+            let failure = text.starts_with("fail").then(|| Failure {
+                code: "input_too_long".into(),
+                message: "text has 9000 tokens, the model takes 256".into(),
+                param: "texts".into(),
+                details: r#"{"tokens":9000}"#.into(),
+                retry_after_ms: 0,
+            });
+            RouteItem {
+                vector: if failure.is_some() {
+                    Default::default()
+                } else {
+                    to_le_bytes(&vector_of(text, dimensions))
+                },
+                tokens: 3,
+                cost_nano_usd: if text.starts_with("hit") { 0 } else { 20 },
+                cached: text.starts_with("hit"),
+                provider: "stand-in".into(),
+                failure,
+            }
+        };
+        let mut items: Vec<_> = request.texts.iter().map(item).collect();
+        if model == "short" {
+            items.pop();
+        }
+        Ok(Response::new(RouteReply {
+            space_id: format!("test/{model}@{dimensions}"),
+            model,
+            dimensions,
+            items,
+        }))
+    }
+
+    async fn resolve(&self, _: Request<ResolveRequest>) -> Result<Response<ResolveReply>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct StoreStandIn {
+    pub puts: Mutex<Vec<PutRequest>>,
+    pub searches: Mutex<Vec<StoreSearchRequest>>,
+    pub deletes: Mutex<Vec<StoreDeleteRequest>>,
+    pub is_down: Mutex<bool>,
+    rows: Mutex<Vec<(StoreRow, PutRow)>>,
+}
+
+impl StoreStandIn {
+    fn check(&self) -> Result<(), Status> {
+        if *self.is_down.lock().unwrap() { Err(Status::unavailable("connection refused")) } else { Ok(()) }
+    }
+
+    pub fn rows(&self) -> Vec<StoreRow> {
+        self.rows.lock().unwrap().iter().map(|(row, _)| row.clone()).collect()
+    }
+}
+
+#[tonic::async_trait]
+impl Store for StoreStandIn {
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutReply>, Status> {
+        self.check()?;
+        let put = request.into_inner();
+        self.puts.lock().unwrap().push(put.clone());
+        let mut rows = self.rows.lock().unwrap();
+        let results = put.rows.into_iter().map(|new| {
+            let known =
+                rows.iter().find(|(_, old)| !new.request_id.is_empty() && old.request_id == new.request_id);
+            if let Some((row, old)) = known {
+                let conflict = old.request_hash != new.request_hash;
+                return PutResult {
+                    embedding_id: row.embedding_id.clone(),
+                    deduplicated: true,
+                    created_at: None,
+                    conflict,
+                };
+            }
+            let embedding_id = Uuid::now_v7().to_string();
+            rows.push((
+                StoreRow {
+                    embedding_id: embedding_id.clone(),
+                    agent_id: new.agent_id.clone(),
+                    context_id: new.context_id.clone(),
+                    content: new.content.clone(),
+                    metadata: new.metadata.clone(),
+                    model: new.model.clone(),
+                    provider: new.provider.clone(),
+                    space_id: put.space_id.clone(),
+                    dimensions: put.dimensions,
+                    tokens: new.tokens,
+                    cost_nano_usd: new.cost_nano_usd,
+                    vector: new.vector.clone(),
+                    ..Default::default()
+                },
+                new,
+            ));
+            PutResult { embedding_id, deduplicated: false, created_at: None, conflict: false }
+        });
+        Ok(Response::new(PutReply { results: results.collect() }))
+    }
+
+    async fn find_request(
+        &self,
+        request: Request<FindRequestRequest>,
+    ) -> Result<Response<FindRequestReply>, Status> {
+        self.check()?;
+        let rows = self.rows.lock().unwrap();
+        let found = rows.iter().find(|(_, put)| put.request_id == request.get_ref().request_id);
+        Ok(Response::new(found.map_or_else(FindRequestReply::default, |(row, put)| FindRequestReply {
+            request_hash: put.request_hash.clone(),
+            // as from a store that leaves vectors out unless asked
+            row: Some(StoreRow { vector: Default::default(), ..row.clone() }),
+        })))
+    }
+
+    async fn search(
+        &self,
+        request: Request<StoreSearchRequest>,
+    ) -> Result<Response<StoreSearchReply>, Status> {
+        self.check()?;
+        let search = request.into_inner();
+        let query = from_le_bytes(&search.query).unwrap();
+        let similarity = |row: &StoreRow| {
+            let vector = from_le_bytes(&row.vector).unwrap();
+            let dot = |a: &[f32], b: &[f32]| {
+                a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>()
+            };
+            dot(&query, &vector) / (dot(&query, &query) * dot(&vector, &vector)).sqrt()
+        };
+        let rows = self.rows().into_iter().filter(|row| row.space_id == search.space_id);
+        let mut hits: Vec<_> =
+            rows.map(|row| StoreHit { similarity: similarity(&row), row: Some(row) }).collect();
+        hits.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
+        hits.truncate(search.limit as usize);
+        self.searches.lock().unwrap().push(search);
+        let truncated = "fewer rows match".to_owned();
+        let other_spaces = vec!["test/other@8".to_owned()];
+        Ok(Response::new(StoreSearchReply { hits, scan: "exact".into(), truncated, other_spaces }))
+    }
+
+    async fn get(&self, request: Request<StoreGetRequest>) -> Result<Response<StoreRow>, Status> {
+        self.check()?;
+        let get = request.into_inner();
+        let row = self.rows().into_iter().find(|row| row.embedding_id == get.embedding_id);
+        let mut row = row.ok_or_else(|| embermesh_errors::Error::not_found("no embedding has this id"))?;
+        if !get.return_vector {
+            row.vector.clear();
+        }
+        Ok(Response::new(row))
+    }
+
+    async fn list(&self, request: Request<StoreListRequest>) -> Result<Response<StoreListReply>, Status> {
+        let agent = request.into_inner().filter.unwrap_or_default().agent_id;
+        let rows = self.rows().into_iter().filter(|row| agent.is_empty() || row.agent_id == agent).collect();
+        Ok(Response::new(StoreListReply { rows, next_page_token: String::new() }))
+    }
+
+    async fn delete(
+        &self,
+        request: Request<StoreDeleteRequest>,
+    ) -> Result<Response<StoreDeleteReply>, Status> {
+        let delete = request.into_inner();
+        let filter = delete.filter.clone().unwrap_or_default();
+        let matching = self.rows().into_iter().filter(|row| {
+            (filter.agent_id.is_empty() || row.agent_id == filter.agent_id)
+                && (filter.embedding_ids.is_empty() || filter.embedding_ids.contains(&row.embedding_id))
+        });
+        let count = matching.count() as u64;
+        self.deletes.lock().unwrap().push(delete);
+        Ok(Response::new(StoreDeleteReply { count }))
+    }
+}
+
+/// The parts over stand-ins, and the stand-ins.
+pub(crate) struct Bench {
+    pub parts: EmbeddingParts,
+    pub router: Arc<RouterStandIn>,
+    pub store: Arc<StoreStandIn>,
+}
+
+pub(crate) fn tenant() -> TenantId {
+    "0192d5a0-0000-7000-8000-000000000001".parse().unwrap()
+}
+
+/// A key that is bound to `agent`, or to none.
+pub(crate) fn context(agent: Option<&str>) -> CallContext {
+    CallContext {
+        principal: Principal {
+            tenant: tenant(),
+            key: "k1".parse().unwrap(),
+            agent: agent.map(|agent| agent.parse().unwrap()),
+            scopes: Scopes::parse(["embed", "search", "read"]).unwrap(),
+        },
+        request_id: "req-1".parse().unwrap(),
+        deadline: None,
+    }
+}
+
+impl Bench {
+    pub fn new(snapshot: Snapshot) -> Self {
+        let metrics = Metrics::default();
+        let grpc = GrpcMetrics::new(&metrics).unwrap();
+        let router = Arc::new(RouterStandIn::default());
+        let store = Arc::new(StoreStandIn::default());
+        let parts = EmbeddingParts {
+            router: in_process(
+                RouterServer::from_arc(router.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
+                &grpc,
+            ),
+            store: in_process(
+                StoreServer::from_arc(store.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
+                &grpc,
+            ),
+            subscription: Subscription::fixed(snapshot),
+            scrubbing: Arc::new(Scrubbing::new(Policy::built_in(Action::Redact), &metrics).unwrap()),
+            limits: EmbeddingLimits { max_text_bytes: 1000, max_total_bytes: 4000, max_metadata_bytes: 200 },
+        };
+        Self { parts, router, store }
+    }
+}

@@ -13,7 +13,7 @@ use embermesh_transport::{CallContext, read_timeout};
 use embermesh_types::RequestId;
 use http::{Extensions, HeaderMap, Method};
 
-use super::{Failure, is_grpc};
+use super::{Failure, body, is_grpc};
 use crate::{
     authorise::require,
     edge::{App, AppState},
@@ -38,8 +38,10 @@ pub(crate) fn admit(
 ) -> Result<CallContext, Error> {
     let principal = app.authenticator.authenticate(headers)?;
     require(&principal, scopes)?;
-    let arrival =
-        extensions.get::<Arrival>().cloned().ok_or_else(|| Error::internal("the request has not passed the edge"))?;
+    let arrival = extensions
+        .get::<Arrival>()
+        .cloned()
+        .ok_or_else(|| Error::internal("the request has not passed the edge"))?;
     if let Some(key) = idempotency_key(headers)? {
         extensions.insert(key);
     }
@@ -57,11 +59,18 @@ pub(crate) fn admit_request(app: &App, request: Request, scopes: &[Scope]) -> Re
     Ok(Request::from_parts(parts, body))
 }
 
-/// Middleware of the OpenAI-compatible routes, which are not in the contracts: whoever may embed may look up models.
-pub(crate) async fn admit_openai(State(app): State<AppState>, request: Request, next: Next) -> Result<Response, Failure> {
+/// Middleware of the OpenAI-compatible routes, which are not in the contracts: whoever may embed may look up models. The body
+/// has been read within its limit when the handler gets it.
+pub(crate) async fn admit_openai(
+    State(app): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Failure> {
     let scopes: &[Scope] =
         if request.method() == Method::POST { &[Scope::Embed] } else { &[Scope::Embed, Scope::Read] };
-    Ok(next.run(admit_request(&app, request, scopes)?).await)
+    let (parts, body) = admit_request(&app, request, scopes)?.into_parts();
+    let body = body::read(&parts.headers, body, app.max_body_bytes, &app.tasks).await?;
+    Ok(next.run(Request::from_parts(parts, body.into())).await)
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Error> {

@@ -15,7 +15,12 @@ const MAX_RESERVED: usize = 1024 * 1024;
 const DISCARD_FOR: Duration = Duration::from_secs(10);
 
 /// The whole body, or `too_large` as soon as that is known: from its declared length, else at the first byte over the limit.
-pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize, tasks: &Tasks) -> Result<Bytes, Error> {
+pub(super) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    tasks: &Tasks,
+) -> Result<Bytes, Error> {
     let declared = usize::try_from(http_body::Body::size_hint(&body).lower()).unwrap_or(usize::MAX);
     if declared > limit {
         discard(headers, body, tasks);
@@ -33,12 +38,14 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize, tasks: &
             discard(headers, Body::from_stream(data), tasks);
             return Err(too_large(limit));
         }
-        if first.is_empty() {
+        if first.is_empty() && rest.is_empty() {
             first = chunk;
             continue;
         }
         if rest.is_empty() {
-            rest.reserve(declared.clamp(first.len() + chunk.len(), MAX_RESERVED.max(first.len() + chunk.len())));
+            rest.reserve(
+                declared.clamp(first.len() + chunk.len(), MAX_RESERVED.max(first.len() + chunk.len())),
+            );
             rest.extend_from_slice(&std::mem::take(&mut first));
         }
         rest.extend_from_slice(&chunk);

@@ -38,7 +38,9 @@ impl IntoResponse for Failure {
 
 /// Gives a failed answer its body and headers. Answers of libraries, which have a text of their own or none, become ours too.
 pub(super) fn render(response: &mut Response, request_id: &RequestId, method: &Method) {
-    let Some(error) = response.extensions_mut().remove::<Error>().or_else(|| foreign(response)) else { return };
+    let Some(error) = response.extensions_mut().remove::<Error>().or_else(|| foreign(response)) else {
+        return;
+    };
     let body = serde_json::to_vec(&error.envelope(request_id.as_str())).unwrap_or_default();
     *response.status_mut() = error.code.http();
     let headers = response.headers_mut();
@@ -56,13 +58,19 @@ pub(super) fn render(response: &mut Response, request_id: &RequestId, method: &M
 /// What a library's refusal is in our words.
 fn foreign(response: &Response) -> Option<Error> {
     let status = response.status();
-    let json = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    let json = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
     if json || !(status.is_client_error() || status.is_server_error()) {
         return None;
     }
     Some(match status.as_u16() {
         404 => Error::not_found("no such route, GET /openapi.json lists them"),
-        405 => Error::new(Code::MethodNotAllowed, "the route does not take this method, the header Allow lists those it takes"),
+        405 => Error::new(
+            Code::MethodNotAllowed,
+            "the route does not take this method, the header Allow lists those it takes",
+        ),
         413 => Error::new(Code::TooLarge, "the request is too large"),
         503 => Error::unavailable("the service cannot answer now, try again"),
         400..500 => Error::new(Code::Invalid, "the request is malformed"),

@@ -13,11 +13,7 @@ use http_body::Body as _;
 use serde::de::DeserializeOwned;
 
 use super::{admit, body, json};
-use crate::{
-    edge::App,
-    embeddings::IdempotencyKey,
-    rest::query,
-};
+use crate::{edge::App, embeddings::IdempotencyKey, rest::query};
 
 /// A request whose key is good for it.
 pub(crate) struct Incoming<'a> {
@@ -55,7 +51,10 @@ impl<'a> Incoming<'a> {
     /// The query string as a message, where nothing is taken from a body.
     pub fn query_alone<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
         if !self.body.is_end_stream() && self.body.size_hint().exact() != Some(0) {
-            return Err(Error::invalid("body", "this call takes no body, put its fields into the query string"));
+            return Err(Error::invalid(
+                "body",
+                "this call takes no body, put its fields into the query string",
+            ));
         }
         self.query()
     }
@@ -63,10 +62,15 @@ impl<'a> Incoming<'a> {
     /// Sets a field that the path names. Naming it elsewhere too is no error as long as both say the same.
     pub async fn bind(&mut self, name: &str, field: &mut String) -> Result<(), Error> {
         let params = self.parts.extract::<RawPathParams>().await;
-        let params = params.map_err(|_| Error::invalid(name, format!("{name} in the path is not valid UTF-8")))?;
-        let value = params.iter().find(|(param, _)| *param == name).map(|(_, value)| value).unwrap_or_default();
+        let params =
+            params.map_err(|_| Error::invalid(name, format!("{name} in the path is not valid UTF-8")))?;
+        let value =
+            params.iter().find(|(param, _)| *param == name).map(|(_, value)| value).unwrap_or_default();
         if !field.is_empty() && field != value {
-            return Err(Error::invalid(name, format!("{name} is one thing in the path and another in the request")));
+            return Err(Error::invalid(
+                name,
+                format!("{name} is one thing in the path and another in the request"),
+            ));
         }
         value.clone_into(field);
         Ok(())
@@ -112,14 +116,19 @@ impl<'a> Incoming<'a> {
         let mut parts = given.to_str().unwrap_or_default().split(';').map(str::trim);
         let json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
         let utf8 = parts.all(|parameter| match parameter.split_once('=') {
-            Some((name, value)) if name.eq_ignore_ascii_case("charset") => value.trim_matches('"').eq_ignore_ascii_case("utf-8"),
+            Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+                value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+            }
             _ => true,
         });
         if json && utf8 {
             return Ok(());
         }
         let given: String = given.to_str().unwrap_or("unreadable").chars().take(100).collect();
-        Err(Error::invalid("Content-Type", format!("the body must be application/json in UTF-8, not {given}")))
+        Err(Error::invalid(
+            "Content-Type",
+            format!("the body must be application/json in UTF-8, not {given}"),
+        ))
     }
 }
 

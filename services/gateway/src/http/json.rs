@@ -32,7 +32,10 @@ fn explain<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Error
     let said = error.to_string();
     let said = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
     if error.classify() != Category::Data {
-        return place(Error::invalid("body", format!("the body is not valid JSON: {said} at line {line} column {column}")));
+        return place(Error::invalid(
+            "body",
+            format!("the body is not valid JSON: {said} at line {line} column {column}"),
+        ));
     }
     let path = serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_slice(body))
         .err()
@@ -62,13 +65,21 @@ pub(crate) fn param(path: &str, said: &str) -> Option<String> {
 
 /// serde's message without the text it met: `invalid type: string "…", expected u32` would repeat what a client sent.
 pub(crate) fn without_value(said: &str) -> String {
-    for kind in ["invalid type: string ", "invalid value: string ", "invalid type: character ", "invalid value: character "] {
-        if let Some((_, expected)) = said.strip_prefix(kind).and_then(|rest| rest.rsplit_once(", expected ")) {
+    for kind in [
+        "invalid type: string ",
+        "invalid value: string ",
+        "invalid type: character ",
+        "invalid value: character ",
+    ] {
+        if let Some((_, expected)) = said.strip_prefix(kind).and_then(|rest| rest.rsplit_once(", expected "))
+        {
             return format!("{}, expected {expected}", kind.trim_end());
         }
     }
     match said.split_once('`').and_then(|(start, rest)| Some((start, rest.split_once('`')?))) {
-        Some((start, (quoted, rest))) if quoted.len() > MAX_QUOTED => format!("{start}`{}`{rest}", shorten(quoted)),
+        Some((start, (quoted, rest))) if quoted.len() > MAX_QUOTED => {
+            format!("{start}`{}`{rest}", shorten(quoted))
+        }
         _ => said.to_owned(),
     }
 }
@@ -116,8 +127,15 @@ fn check_escapes(json: &[u8]) -> Result<(), Error> {
             continue;
         }
         skip_to = match unit(at) {
-            Some(0xD800..=0xDBFF) if unit(at + 6).is_some_and(|low| (0xDC00..=0xDFFF).contains(&low)) => at + 12,
-            Some(0xD800..=0xDFFF) => return Err(Error::invalid("body", "the body escapes half of a surrogate pair, which is no character")),
+            Some(0xD800..=0xDBFF) if unit(at + 6).is_some_and(|low| (0xDC00..=0xDFFF).contains(&low)) => {
+                at + 12
+            }
+            Some(0xD800..=0xDFFF) => {
+                return Err(Error::invalid(
+                    "body",
+                    "the body escapes half of a surrogate pair, which is no character",
+                ));
+            }
             Some(_) => at + 6,
             None => at + 2,
         };

@@ -41,7 +41,8 @@ pub(crate) async fn observe(State(app): State<AppState>, mut request: Request, n
             tracing::error!(%request_id, "a handler panicked; the backtrace is above");
             Failure(Error::internal("the request met a defect, report its request id")).into_response()
         }
-        Err(_) => Failure(Error::new(Code::DeadlineExceeded, "the deadline of the request has passed")).into_response(),
+        Err(_) => Failure(Error::new(Code::DeadlineExceeded, "the deadline of the request has passed"))
+            .into_response(),
     };
 
     let status = if grpc {
@@ -69,7 +70,8 @@ fn log(request_id: &RequestId, method: &Method, path: &str, status: StatusCode, 
 
 /// The client's own id if it is one, else a new one.
 fn request_id(headers: &HeaderMap, now: SystemTime) -> RequestId {
-    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    let given =
+        headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
     given.unwrap_or_else(|| {
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let time = uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos());

@@ -30,7 +30,8 @@ pub(crate) fn operations(ops: &Ops, app: AppState) -> Router {
 }
 
 async fn guard(State(app): State<AppState>, request: Request, next: Next) -> Result<Response, Failure> {
-    let near = request.extensions().get::<Peer>().is_some_and(|peer| is_near(peer.0.ip(), &app.metrics_allow));
+    let near =
+        request.extensions().get::<Peer>().is_some_and(|peer| is_near(peer.0.ip(), &app.metrics_allow));
     if near {
         return Ok(next.run(request).await);
     }

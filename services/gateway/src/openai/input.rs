@@ -6,7 +6,7 @@ use embermesh_errors::Error;
 use embermesh_tokens::{Cl100kBase, DecodeError, MAX_TEXT_BYTES, TextTokenizer};
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
 use super::scalar::wrong;
@@ -52,9 +52,9 @@ fn decode<'a>(param: &str, tokens: &[u32]) -> Result<Cow<'a, str>, Error> {
     Cl100kBase.decode(tokens).map(Cow::Owned).map_err(|error| {
         let refused = Error::invalid(param, error.to_string());
         match error {
-            DecodeError::Unknown { index, .. } | DecodeError::Control { index, .. } | DecodeError::NotUtf8 { index } => {
-                refused.with_detail("index", index)
-            }
+            DecodeError::Unknown { index, .. }
+            | DecodeError::Control { index, .. }
+            | DecodeError::NotUtf8 { index } => refused.with_detail("index", index),
             DecodeError::Failed(_) => refused,
         }
     })
@@ -66,7 +66,7 @@ pub(super) struct InputField<'a>(pub Result<Input<'a>, Error>);
 
 impl<'de> Deserialize<'de> for InputField<'de> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(AnyValue).map(|value| {
+        AnyValue { is_inside: false }.deserialize(from).map(|value| {
             Self(match value {
                 Value::Text(text) => Ok(Input::Text(text)),
                 Value::Array(Array::Texts(texts)) => texts.kept("a string").map(Input::Texts),
@@ -118,7 +118,12 @@ impl<T> Entries<T> {
         max: usize,
         pick: impl Fn(Value<'de>) -> Result<T, Wrong>,
     ) -> Result<Self, A::Error> {
-        let mut entries = Self { kept: Vec::with_capacity(seq.size_hint().unwrap_or(4).min(max)), count: 0, max, wrong: None };
+        let mut entries = Self {
+            kept: Vec::with_capacity(seq.size_hint().unwrap_or(4).min(max)),
+            count: 0,
+            max,
+            wrong: None,
+        };
         let mut next = Some(first);
         while let Some(value) = next {
             match pick(value) {
@@ -132,16 +137,13 @@ impl<T> Entries<T> {
                 }
                 break;
             }
-            next = seq.next_element_seed(Inner)?;
+            next = seq.next_element_seed(INSIDE)?;
         }
         Ok(entries)
     }
 
     fn kept(self, what: &str) -> Result<Vec<T>, Error> {
-        self.kept_as("input", what)
-    }
-
-    fn kept_as(self, param: &str, what: &str) -> Result<Vec<T>, Error> {
+        let param = "input";
         let Self { kept, count, max, wrong: first_wrong } = self;
         if count > max {
             let message = format!("{param} has {count} entries, at most {max} are taken");
@@ -155,7 +157,8 @@ impl<T> Entries<T> {
                 Err(Error::invalid(param, message).with_detail("index", index))
             }
             Some((index, Wrong::Inside(mut error))) => {
-                let inner = error.param.as_deref().and_then(|param| param.strip_prefix("input")).unwrap_or_default();
+                let inner =
+                    error.param.as_deref().and_then(|param| param.strip_prefix("input")).unwrap_or_default();
                 error.param = Some(format!("{param}[{index}]{inner}"));
                 Err(error)
             }
@@ -195,12 +198,14 @@ fn tokens(value: Value<'_>) -> Result<Vec<u32>, Wrong> {
     }
 }
 
-struct AnyValue;
+/// Reads whatever stands there, so that the refusal can say what it is. Inside an array, arrays may hold tokens alone.
+struct AnyValue {
+    is_inside: bool,
+}
 
-/// A value inside an array, where arrays may hold tokens alone.
-struct Inner;
+const INSIDE: AnyValue = AnyValue { is_inside: true };
 
-impl<'de> serde::de::DeserializeSeed<'de> for Inner {
+impl<'de> DeserializeSeed<'de> for AnyValue {
     type Value = Value<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value<'de>, D::Error> {
@@ -208,72 +213,53 @@ impl<'de> serde::de::DeserializeSeed<'de> for Inner {
     }
 }
 
-macro_rules! leaves {
-    () => {
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(EXPECTED)
-        }
-
-        fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Value<'de>, E> {
-            Ok(Value::Text(Cow::Borrowed(text)))
-        }
-
-        fn visit_str<E>(self, text: &str) -> Result<Value<'de>, E> {
-            Ok(Value::Text(Cow::Owned(text.to_owned())))
-        }
-
-        fn visit_u64<E>(self, token: u64) -> Result<Value<'de>, E> {
-            Ok(Value::Token(token))
-        }
-
-        fn visit_i64<E>(self, _: i64) -> Result<Value<'de>, E> {
-            Ok(Value::Other("a negative number"))
-        }
-
-        fn visit_f64<E>(self, _: f64) -> Result<Value<'de>, E> {
-            Ok(Value::Other("a fraction or a number too large"))
-        }
-
-        fn visit_bool<E>(self, _: bool) -> Result<Value<'de>, E> {
-            Ok(Value::Other("a boolean"))
-        }
-
-        fn visit_unit<E>(self) -> Result<Value<'de>, E> {
-            Ok(Value::Other("null"))
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
-            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            Ok(Value::Other("an object"))
-        }
-    };
-}
-
 impl<'de> Visitor<'de> for AnyValue {
     type Value = Value<'de>;
 
-    leaves!();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(EXPECTED)
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_u64<E>(self, token: u64) -> Result<Value<'de>, E> {
+        Ok(Value::Token(token))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Value<'de>, E> {
+        Ok(Value::Other("a negative number"))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Value<'de>, E> {
+        Ok(Value::Other("a fraction or a number too large"))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Value<'de>, E> {
+        Ok(Value::Other("a boolean"))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
+        Ok(Value::Other("null"))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Value::Other("an object"))
+    }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value<'de>, A::Error> {
-        let array = match seq.next_element_seed(Inner)? {
+        let array = match seq.next_element_seed(INSIDE)? {
             None => Array::Empty,
+            Some(first) if self.is_inside => Array::Tokens(Entries::read(first, seq, MAX_TOKENS, token)?),
             Some(first @ Value::Token(_)) => Array::Tokens(Entries::read(first, seq, MAX_TOKENS, token)?),
             Some(first @ Value::Array(_)) => Array::Arrays(Entries::read(first, seq, MAX_BATCH, tokens)?),
             Some(first) => Array::Texts(Entries::read(first, seq, MAX_BATCH, text)?),
-        };
-        Ok(Value::Array(array))
-    }
-}
-
-impl<'de> Visitor<'de> for Inner {
-    type Value = Value<'de>;
-
-    leaves!();
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value<'de>, A::Error> {
-        let array = match seq.next_element_seed(Inner)? {
-            None => Array::Empty,
-            Some(first) => Array::Tokens(Entries::read(first, seq, MAX_TOKENS, token)?),
         };
         Ok(Value::Array(array))
     }

@@ -41,6 +41,8 @@ pub(super) fn list(snapshot: &Snapshot) -> Response {
 pub(super) fn one(snapshot: &Snapshot, id: &str) -> Result<Response, Error> {
     match snapshot.model(id) {
         Some(model) => Ok(Json(Model::from(model.as_ref())).into_response()),
-        None => Err(Error::not_found("no model of the catalog has this id, see /v1/models").with_param("model")),
+        None => {
+            Err(Error::not_found("no model of the catalog has this id, see /v1/models").with_param("model"))
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use embermesh_errors::Error;
+use embermesh_errors::{Code, Error};
 use serde::{
     Deserializer,
     de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor},
@@ -13,6 +13,7 @@ use super::{
     input::{Input, InputField},
     scalar::Scalar,
 };
+use crate::http::without_value;
 
 /// A request, borrowing from its body.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,12 +30,16 @@ impl<'a> EmbeddingsRequest<'a> {
     pub fn parse(body: &'a [u8]) -> Result<Self, Error> {
         let mut fault = None;
         let mut json = serde_json::Deserializer::from_slice(body);
-        let members = Members { fault: &mut fault }.deserialize(&mut json).and_then(|members| json.end().map(|()| members));
+        let members = Members { fault: &mut fault }
+            .deserialize(&mut json)
+            .and_then(|members| json.end().map(|()| members));
         match (members, fault) {
             (_, Some(fault)) => Err(fault),
             (Ok(members), None) => members.check(),
             (Err(error), None) => {
-                Err(Error::new(embermesh_errors::Code::Invalid, format!("the body is not the JSON object expected: {error}")))
+                // serde repeats what it met, which may be a text
+                let said = without_value(&error.to_string());
+                Err(Error::new(Code::Invalid, format!("the body is not the JSON object expected: {said}")))
             }
         }
     }
@@ -56,7 +61,9 @@ impl<'a> Read<'a> {
         let encoding = match text(self.encoding_format, "encoding_format")?.as_deref() {
             None | Some("float") => Encoding::Float,
             Some("base64") => Encoding::Base64,
-            Some(_) => return Err(Error::invalid("encoding_format", "encoding_format must be float or base64")),
+            Some(_) => {
+                return Err(Error::invalid("encoding_format", "encoding_format must be float or base64"));
+            }
         };
         let dimensions = self.dimensions.map_or(Ok(None), |scalar| scalar.whole("dimensions"))?;
         Ok(EmbeddingsRequest {

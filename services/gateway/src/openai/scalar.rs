@@ -34,7 +34,9 @@ impl<'a> Scalar<'a> {
         const EXPECTED: &str = "a whole number from 0 to 4294967295";
         match self {
             Self::Null => Ok(None),
-            Self::Whole(number) => u32::try_from(number).map(Some).map_err(|_| wrong(param, EXPECTED, "a larger one")),
+            Self::Whole(number) => {
+                u32::try_from(number).map(Some).map_err(|_| wrong(param, EXPECTED, "a larger one"))
+            }
             Self::Text(_) => Err(wrong(param, EXPECTED, "a string")),
             Self::Other(found) => Err(wrong(param, EXPECTED, found)),
         }

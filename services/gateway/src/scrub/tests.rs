@@ -6,7 +6,10 @@ fn scrubbing(action: Action) -> Scrubbing {
 
 fn agent(action: Option<&str>, entities: &[&str]) -> v1::Agent {
     let entities = entities.iter().map(|entity| (*entity).to_owned()).collect();
-    v1::Agent { pii: Some(v1::PiiSettings { action: action.map(str::to_owned), entities }), ..Default::default() }
+    v1::Agent {
+        pii: Some(v1::PiiSettings { action: action.map(str::to_owned), entities }),
+        ..Default::default()
+    }
 }
 
 fn object(text: &str) -> JsonObject {
@@ -42,7 +45,10 @@ fn a_rejection_names_kinds_and_offsets_and_no_value() {
     let scrubber = scrubbing.of(None).unwrap();
     let error = scrubber.text("text", "mail joe@example.com", &mut Tally::default()).unwrap_err();
     assert_eq!((error.code, error.param.as_deref()), (Code::PiiRejected, Some("text")));
-    assert_eq!(Value::Object(error.details.clone()), json!({"findings": [{"entity": "email", "start": 5, "end": 20}], "count": 1}));
+    assert_eq!(
+        Value::Object(error.details.clone()),
+        json!({"findings": [{"entity": "email", "start": 5, "end": 20}], "count": 1})
+    );
     assert!(!format!("{error:?}").contains("joe"), "{error:?}");
     assert_eq!(scrubbing.detections.with_label_values(&["email", "reject"]).get(), 1);
 }

@@ -69,7 +69,7 @@ impl HttpClient {
 fn refusal(status: StatusCode, headers: &HeaderMap) -> ProviderError {
     let (remedy, unhealthy) = match status.as_u16() {
         429 => (Remedy::Retry, false),
-        401 | 402 | 403 => (Remedy::Elsewhere, false),
+        401..=403 => (Remedy::Elsewhere, false),
         408 | 409 | 425 => (Remedy::Retry, true),
         400..=499 => (Remedy::GiveUp, false),
         _ => (Remedy::Retry, true),

@@ -64,11 +64,6 @@ impl Filter {
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
-
-    /// Whether the tenant's index answers all of it.
-    pub(crate) fn is_indexed(&self) -> bool {
-        self.context.is_none() && self.metadata.is_none()
-    }
 }
 
 /// Reads an id of a row.
@@ -102,7 +97,7 @@ mod tests {
         let filter = Filter::parse(StoreFilter { metadata: " { } ".into(), ..StoreFilter::default() }).unwrap();
         assert!(filter.is_empty());
         let filter = Filter::parse(StoreFilter { agent_id: "a".into(), ..StoreFilter::default() }).unwrap();
-        assert!(!filter.is_empty() && filter.is_indexed());
+        assert!(!filter.is_empty());
     }
 
     #[test]

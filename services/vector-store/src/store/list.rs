@@ -48,6 +48,9 @@ impl Store {
         with_vector: bool,
     ) -> Result<Vec<StoreRow>, DbError> {
         let spaces = self.spaces_to_visit(owner, filter).await?;
+        if spaces.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut conditions = Conditions::of(owner, filter);
         if let Some(last) = after {
             let (time, id) = (conditions.parameter(id::created_at(last)), conditions.parameter(last.uuid()));
@@ -69,9 +72,6 @@ impl Store {
             );
         }
         let _ = write!(sql, ") AS page {order}");
-        if spaces.is_empty() {
-            return Ok(Vec::new());
-        }
         let rows = self.session(owner).query(&sql, &conditions.parameters()).await?;
         rows.iter()
             .map(|found| {

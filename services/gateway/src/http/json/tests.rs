@@ -19,7 +19,8 @@ fn an_error_names_the_field_by_its_path() {
     ] {
         assert_eq!(refused::<EmbedRequest>(body).param.as_deref(), Some(param), "{body}");
     }
-    let nested = refused::<AgentInput>(r#"{"constraints": {"rate_limits": {"requests_per_minute": "many"}}}"#);
+    let nested =
+        refused::<AgentInput>(r#"{"constraints": {"rate_limits": {"requests_per_minute": "many"}}}"#);
     assert_eq!(nested.param.as_deref(), Some("constraints.rate_limits.requests_per_minute"));
     let unknown = refused::<AgentInput>(r#"{"model_preferences": [{"task_type": "a"}, {"task": "b"}]}"#);
     assert_eq!(unknown.param.as_deref(), Some("model_preferences[1].task"));
@@ -51,7 +52,8 @@ fn an_error_never_repeats_a_text() {
 
 #[test]
 fn depth_is_limited_inside_metadata_too() {
-    let nested = |depth: usize| format!(r#"{{"metadata": {{"a": {}1{}}}}}"#, "[".repeat(depth), "]".repeat(depth));
+    let nested =
+        |depth: usize| format!(r#"{{"metadata": {{"a": {}1{}}}}}"#, "[".repeat(depth), "]".repeat(depth));
     assert!(decode::<EmbedRequest>(nested(MAX_DEPTH - 2).as_bytes()).is_ok());
     assert!(refused::<EmbedRequest>(&nested(MAX_DEPTH - 1)).message.contains("128"));
     assert!(refused::<EmbedRequest>(&nested(200_000)).message.contains("128"));
@@ -64,7 +66,8 @@ fn depth_is_limited_inside_metadata_too() {
 
 #[test]
 fn half_a_surrogate_pair_is_refused_wherever_it_stands() {
-    for bad in [r"\ud800", r"\udc00", r"\ud800\ud800", r"\udc00\ud800", r"x\uD83Dx", r"\ud83d\n", r"\\\ud83d"] {
+    for bad in [r"\ud800", r"\udc00", r"\ud800\ud800", r"\udc00\ud800", r"x\uD83Dx", r"\ud83d\n", r"\\\ud83d"]
+    {
         for body in [format!(r#"{{"text": "{bad}"}}"#), format!(r#"{{"metadata": {{"a": "{bad}"}}}}"#)] {
             refused::<EmbedRequest>(&body);
         }

@@ -1,0 +1,14 @@
+//! The whole system, from the outside: real binaries, real PostgreSQL, real models; only paid providers are simulated.
+
+mod arrows;
+mod bad_input;
+mod client;
+mod crash;
+mod flow;
+mod money;
+mod privacy;
+mod providers;
+mod python;
+mod readme;
+mod running;
+mod tenants;

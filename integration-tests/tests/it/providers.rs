@@ -1,0 +1,152 @@
+//! Paid providers, simulated on real sockets: failover inside a space, verified answers, exact requests.
+
+use embermesh_testing::sim::{self, DeploymentSpec, Fault, Simulator};
+use serde_json::{Value, json};
+
+use crate::{
+    client::{cosine, floats},
+    running::Running,
+};
+
+const MODEL: &str = "text-embedding-3-small";
+
+/// A system with two deployments of one space.
+pub async fn two_deployments(more: &str) -> (Simulator, Running) {
+    let specs = ["one", "two"].map(|name| DeploymentSpec { api_key: Some("sk-test".into()), ..DeploymentSpec::named(name) });
+    let simulator = Simulator::start(&specs).await.unwrap();
+    let entry = |n: usize| {
+        let url = simulator.deployments()[n].base_url();
+        format!("{{kind: openai, base_url: '{url}', api_key: sk-test, timeout: 2s}}")
+    };
+    let yaml = format!("embedding: {{providers: {{a-one: {}, b-two: {}}}}}\n{more}", entry(0), entry(1));
+    let running = Running::one(&yaml).await;
+    (simulator, running)
+}
+
+async fn embed(running: &Running, input: Value) -> Vec<Vec<f32>> {
+    let body = json!({"model": MODEL, "input": input});
+    let answer = running.agent().post("/v1/embeddings", body).await.ok();
+    answer["data"].as_array().unwrap().iter().map(|item| floats(&item["embedding"])).collect()
+}
+
+#[tokio::test]
+async fn n_in_n_out_in_order_with_every_text_sent_once() {
+    let (simulator, running) = two_deployments("").await;
+    let texts: Vec<String> = (0..40).map(|n| format!("text {}", n % 30)).collect();
+    let vectors = embed(&running, json!(texts)).await;
+    assert_eq!(vectors.len(), 40);
+    for (text, vector) in texts.iter().zip(&vectors) {
+        assert!(cosine(vector, &sim::vector("openai/text-embedding-3-small", text, 1536)) > 0.9999, "{text}");
+    }
+    let sent: usize = simulator.calls().iter().map(|call| call.texts.len()).sum();
+    assert_eq!(sent, 30, "duplicates are sent once");
+    embed(&running, json!(texts)).await;
+    let sent_again: usize = simulator.calls().iter().map(|call| call.texts.len()).sum();
+    assert_eq!(sent_again, 30, "the second time nothing is sent");
+}
+
+#[tokio::test]
+async fn every_fault_fails_over_to_the_other_deployment_of_the_space() {
+    let (simulator, running) = two_deployments("").await;
+    let faults = [
+        Fault::status(500),
+        Fault::status(503),
+        Fault::status(401),
+        Fault::Hang,
+        Fault::ResetBeforeRead,
+        Fault::ResetAfterRead,
+        Fault::WrongCount,
+        Fault::WrongIndex,
+        Fault::WrongDims,
+        Fault::NotANumber,
+        Fault::ZeroVector,
+        Fault::TruncatedJson,
+        Fault::ErrorWithStatus200,
+    ];
+    for (n, fault) in faults.into_iter().enumerate() {
+        let text = format!("fault {n}");
+        let first = &simulator.deployments()[0];
+        first.inject([fault.clone().times(1)]);
+        let vectors = embed(&running, json!([text])).await;
+        assert!(cosine(&vectors[0], &sim::vector("openai/text-embedding-3-small", &text, 1536)) > 0.9999, "{fault:?}");
+        first.heal();
+        // a success in between keeps the breaker of the first closed
+        embed(&running, json!([format!("fine {n}")])).await;
+    }
+    let metrics = reqwest::get(format!("{}/metrics", running.url)).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains(r#"embedding_failovers_total{from="a-one",to="b-two"}"#), "{metrics}");
+}
+
+#[tokio::test]
+async fn with_every_deployment_down_the_answer_is_503_with_retry_after_and_memory_still_serves() {
+    let (simulator, running) = two_deployments("").await;
+    embed(&running, json!(["known"])).await;
+    for deployment in simulator.deployments() {
+        deployment.inject([Fault::status(503).forever()]);
+    }
+    let answer = running.agent().post("/v1/embeddings", json!({"model": MODEL, "input": "unknown"})).await;
+    answer.refused(503, "unavailable");
+    assert!(answer.header("retry-after").parse::<u64>().unwrap() >= 1);
+    embed(&running, json!(["known"])).await;
+    let health = running.admin().get("/api/v1/embeddings/providers/health").await.ok();
+    assert_ne!(health["providers"]["a-one"]["status"], "healthy", "{health}");
+    assert!(simulator.calls().len() <= 1 + 4, "few calls are made to the dead: {}", simulator.calls().len());
+}
+
+#[tokio::test]
+async fn a_request_that_the_provider_refuses_is_not_tried_elsewhere() {
+    let (simulator, running) = two_deployments("").await;
+    simulator.deployments()[0].inject([Fault::status(400).times(1)]);
+    let answer = running.agent().post("/v1/embeddings", json!({"model": MODEL, "input": "refused"})).await;
+    answer.refused(400, "invalid_request");
+    assert_eq!(simulator.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn dimensions_encodings_and_eight_thousand_tokens_reach_the_provider_unchanged() {
+    let (simulator, running) = two_deployments("").await;
+    let agent = running.agent();
+    let body = json!({"model": MODEL, "input": "short", "dimensions": 256});
+    let cut = floats(&agent.post("/v1/embeddings", body).await.ok()["data"][0]["embedding"]);
+    assert!(cosine(&cut, &sim::vector("openai/text-embedding-3-small", "short", 256)) > 0.9999);
+
+    let long: String = (0..8000).map(|n| if n % 7 == 0 { " 日本" } else { " word" }).collect::<String>()[..].chars().take(30_000).collect();
+    let made = agent.post("/api/v1/embeddings", json!({"agent_id": "l", "text": long, "model": MODEL})).await.ok();
+    assert!(made["tokens_used"].as_u64().unwrap() > 5000, "{}", made["tokens_used"]);
+    let row = agent.get(&format!("/api/v1/embeddings/{}", made["embedding_id"].as_str().unwrap())).await.ok();
+    assert_eq!(row["content"].as_str(), Some(long.as_str()));
+    assert!(simulator.calls().iter().any(|call| call.texts.iter().any(|text| *text == long.as_str())));
+
+    simulator.deployments()[0].inject([Fault::IgnoreBase64.times(1)]);
+    let vector = embed(&running, json!(["floats though base64 was asked"])).await;
+    let expected = sim::vector("openai/text-embedding-3-small", "floats though base64 was asked", 1536);
+    assert!(cosine(&vector[0], &expected) > 0.9999);
+}
+
+#[tokio::test]
+async fn spaces_never_mix_an_agent_stays_in_the_space_of_its_first_embedding() {
+    let (simulator, running) = two_deployments("").await;
+    let agent = running.agent();
+    let body = |text: &str| json!({"agent_id": "pinned", "text": text});
+    let first = agent.post("/api/v1/embeddings", body("first")).await.ok();
+    assert_eq!(first["space_id"], "openai/text-embedding-3-small@1536");
+    // its preferences change, its space does not
+    let preference = json!([{"task_type": "general_qa", "primary_models": ["all-MiniLM-L6-v2"]}]);
+    running.admin().put("/api/v1/embeddings/agents/pinned", json!({"model_preferences": preference})).await.ok();
+    for deployment in simulator.deployments() {
+        deployment.inject([Fault::status(500).forever()]);
+    }
+    agent.post("/api/v1/embeddings", body("second")).await.refused(503, "unavailable");
+    for deployment in simulator.deployments() {
+        deployment.heal();
+    }
+    let models = running.admin().get("/api/v1/embeddings/agents/pinned/models").await.ok();
+    assert_eq!(models["pinned_space_id"], "openai/text-embedding-3-small@1536", "{models}");
+    // the local model is another space: named in the answer, not mixed into it
+    let local = json!({"agent_id": "pinned", "text": "elsewhere", "model": "all-MiniLM-L6-v2"});
+    agent.post("/api/v1/embeddings", local).await.ok();
+    let query = json!({"agent_id": "pinned", "query": "first", "model": "all-MiniLM-L6-v2"});
+    let found = agent.post("/api/v1/embeddings/search", query).await.ok();
+    assert_eq!(found["results"].as_array().unwrap().len(), 1);
+    assert_eq!(found["other_spaces"], json!(["openai/text-embedding-3-small@1536"]));
+}

@@ -1,0 +1,97 @@
+//! Every code block of the README runs as printed.
+
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use crate::running::{Process, root, tools};
+
+struct Block {
+    language: String,
+    text: String,
+}
+
+fn blocks(markdown: &str) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut open: Option<Block> = None;
+    for line in markdown.lines() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(language)) => open = Some(Block { language: language.to_owned(), text: String::new() }),
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (Some(block), None) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    blocks
+}
+
+/// The README's first block starts the system; the others talk to it, in order, in one shell's environment.
+#[tokio::test]
+async fn every_block_of_the_readme_runs_as_printed() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let blocks = blocks(&readme);
+    let shell: Vec<&Block> = blocks.iter().filter(|block| block.language == "sh").collect();
+    assert!(shell.len() > 3, "the README has lost its examples");
+    let (start, rest) = shell.split_first().unwrap();
+    assert_eq!(start.text.trim(), "make run");
+
+    let folder = tempfile::TempDir::new().unwrap();
+    // the same profile as these tests, so that nothing is built twice
+    let environment = [
+        ("XDG_DATA_HOME", folder.path().to_owned()),
+        ("PROFILE", "dev".into()),
+        ("EMBERMESH_TOOLS_DIR", tools()),
+        ("CARGO_TARGET_DIR", root().join("target")),
+        ("TIKTOKEN_CACHE_DIR", folder.path().to_owned()),
+    ];
+    let mut make = Command::new("sh");
+    make.arg("-c").arg(format!("exec {}", start.text.trim())).envs(environment.clone());
+    std::os::unix::process::CommandExt::process_group(&mut make, 0);
+    let mut up = Process::spawn(make, folder.path().join("up.log"));
+    let group = up.child.id();
+    let until = Instant::now() + Duration::from_secs(300);
+    while !up.log().contains("Try it:") {
+        assert!(up.child.try_wait().unwrap().is_none() && Instant::now() < until, "{}", up.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    // what the banner prints is a promise too
+    let banner = up.log();
+    let curls = banner.split("Try it:").nth(1).unwrap().split("\n\n").filter(|part| part.trim().starts_with("curl"));
+    let mut script = String::from("set -euo pipefail\n");
+    for curl in curls {
+        script.push_str(&format!("{}\necho\n", curl.trim()));
+    }
+    for block in rest {
+        let text = match block.text.as_str() {
+            "make test\n" => continue,
+            text => text,
+        };
+        script.push_str(&format!("echo '>>>'\n{text}\necho\n"));
+    }
+    fs::write(folder.path().join("readme.sh"), &script).unwrap();
+    let output = Command::new("bash")
+        .arg(folder.path().join("readme.sh"))
+        .current_dir(root())
+        .envs(environment)
+        .env("PATH", format!("{}:{}", tools().join("python/bin").display(), std::env::var("PATH").unwrap()))
+        .output()
+        .unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Command::new("kill").arg("--").arg(format!("-{group}")).status().unwrap();
+    let ended = up.child.wait();
+    assert!(output.status.success(), "{said}\n--- script\n{script}\n--- up\n{}", up.log());
+    assert!(!said.contains(r#""error""#), "{said}");
+    drop(ended);
+
+    for expected in blocks.iter().filter(|block| block.language == "text expected") {
+        for line in expected.text.lines().filter(|line| !line.trim().is_empty()) {
+            assert!(said.contains(line.trim()), "the README promises {line:?}, which did not come:\n{said}");
+        }
+    }
+}

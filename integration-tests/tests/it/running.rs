@@ -1,0 +1,198 @@
+//! Starts the system: as one process, or as five.
+
+use std::{
+    fs::File,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use embermesh_private_postgres::TestDatabase;
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::Client;
+
+/// How long a start may take on a busy machine before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The folder of the binaries that were built with these tests.
+pub fn bin(name: &str) -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    let path = exe.ancestors().nth(2).unwrap().join(name);
+    assert!(path.is_file(), "{} is not built: run `make test`, or `cargo build --workspace --bins`", path.display());
+    path
+}
+
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+pub fn tools() -> PathBuf {
+    std::env::var_os("EMBERMESH_TOOLS_DIR").map_or_else(|| root().join(".tools"), PathBuf::from)
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// A process that dies with the test; its output is kept for the message of a failure.
+pub struct Process {
+    pub child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    pub fn spawn(mut command: Command, log: PathBuf) -> Self {
+        let out = File::create(&log).unwrap();
+        command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
+        // the environment of whoever runs the tests must not configure them
+        for name in ["DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY", "EMBERMESH_DATA_DIR", "ENVIRONMENT"] {
+            if !command.get_envs().any(|(known, _)| known == name) {
+                command.env_remove(name);
+            }
+        }
+        let child = command.current_dir(root()).spawn().unwrap();
+        Self { child, log }
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn kill(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+
+    pub fn terminate(&mut self) -> std::process::ExitStatus {
+        Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A running system and a client for each of its first keys.
+pub struct Running {
+    pub processes: Vec<Process>,
+    pub url: String,
+    pub keys: Value,
+    pub dir: PathBuf,
+    /// For queries past the API.
+    pub database: Option<TestDatabase>,
+    _folder: Option<TempDir>,
+}
+
+impl Running {
+    /// `embermesh up` on a database of its own test server, with more configuration in YAML.
+    pub async fn one(yaml: &str) -> Self {
+        let database = TestDatabase::create().await;
+        let folder = TempDir::new().unwrap();
+        let mut running = Self::up(folder.path(), yaml, Some(database.url().expose_secret()), free_port()).await;
+        running.database = Some(database);
+        running._folder = Some(folder);
+        running
+    }
+
+    /// `embermesh up` in `dir`, on its private PostgreSQL unless `database` says otherwise.
+    pub async fn up(dir: &Path, yaml: &str, database: Option<&str>, port: u16) -> Self {
+        let config = dir.join("embermesh.yaml");
+        std::fs::write(&config, yaml).unwrap();
+        let data = dir.join("data");
+        let mut command = Command::new(bin("embermesh"));
+        command.arg("up").arg("--config").arg(&config).arg("--data-dir").arg(&data);
+        command.arg("--listen").arg(format!("127.0.0.1:{port}"));
+        command.env("EMBERMESH_TOOLS_DIR", tools());
+        if let Some(url) = database {
+            command.env("DATABASE_URL", url);
+        }
+        let process = Process::spawn(command, dir.join("embermesh.log"));
+        Self::ready(vec![process], data, port).await
+    }
+
+    /// The five services as five processes.
+    pub async fn five(yaml: &str) -> Self {
+        let database = TestDatabase::create().await;
+        let folder = TempDir::new().unwrap();
+        let names = ["gateway", "provider-router", "cost-ledger", "vector-store", "admin"];
+        let ports: Vec<u16> = names.iter().map(|_| free_port()).collect();
+        let services = format!(
+            "services: {{router: 'http://127.0.0.1:{}', ledger: 'http://127.0.0.1:{}', store: 'http://127.0.0.1:{}', admin: 'http://127.0.0.1:{}'}}\n",
+            ports[1], ports[2], ports[3], ports[4]
+        );
+        let config = folder.path().join("embermesh.yaml");
+        let minilm = tools().join("minilm");
+        let local = format!("embedding: {{router: {{local_model_dir: '{}'}}}}\n", minilm.display());
+        let yaml = if yaml.is_empty() { local } else { yaml.to_owned() };
+        let public = format!("server: {{public_url: 'http://127.0.0.1:{}'}}\n", ports[0]);
+        std::fs::write(&config, format!("{services}{yaml}{public}")).unwrap();
+        let mut processes = Vec::new();
+        let mut admin_data = PathBuf::new();
+        for (name, port) in names.iter().zip(&ports) {
+            let data = folder.path().join(name);
+            std::fs::create_dir(&data).unwrap();
+            let mut command = Command::new(bin(&format!("embermesh-{name}")));
+            command.arg("--config").arg(&config).arg("--listen").arg(format!("127.0.0.1:{port}"));
+            command.env("EMBERMESH__DATA_DIR", &data).env("DATABASE_URL", database.url().expose_secret());
+            processes.push(Process::spawn(command, folder.path().join(format!("{name}.log"))));
+            admin_data = data;
+        }
+        let mut running = Self::ready(processes, admin_data, ports[0]).await;
+        running.database = Some(database);
+        running._folder = Some(folder);
+        running
+    }
+
+    async fn ready(mut processes: Vec<Process>, dir: PathBuf, port: u16) -> Self {
+        let url = format!("http://127.0.0.1:{port}");
+        let until = Instant::now() + PATIENCE;
+        let http = reqwest::Client::new();
+        let keys = dir.join("keys.json");
+        loop {
+            let ready = http.get(format!("{url}/health/ready")).send().await;
+            if ready.is_ok_and(|answer| answer.status().is_success()) && keys.is_file() {
+                break;
+            }
+            for process in &mut processes {
+                let ended = process.child.try_wait().unwrap();
+                assert!(ended.is_none(), "a process ended early: {ended:?}\n{}", process.log());
+            }
+            let logs = || processes.iter().map(Process::log).collect::<Vec<_>>().join("\n---\n");
+            assert!(Instant::now() < until, "not ready in time\n{}", logs());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let keys = serde_json::from_slice(&std::fs::read(keys).unwrap()).unwrap();
+        Self { processes, url, keys, dir, database: None, _folder: None }
+    }
+
+    pub fn agent(&self) -> Client {
+        Client::new(&self.url, self.keys["agent_key"].as_str().unwrap())
+    }
+
+    pub fn admin(&self) -> Client {
+        Client::new(&self.url, self.keys["admin_key"].as_str().unwrap())
+    }
+
+    pub fn logs(&self) -> String {
+        self.processes.iter().map(Process::log).collect::<Vec<_>>().join("\n")
+    }
+
+    /// A connection past the API, as the owner of the database.
+    pub async fn sql(&self) -> tokio_postgres::Client {
+        connect(self.database.as_ref().unwrap().url().expose_secret()).await
+    }
+}
+
+pub async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    #[expect(clippy::disallowed_methods, reason = "lives as long as the test's client")]
+    tokio::spawn(connection);
+    client
+}

@@ -1,0 +1,50 @@
+//! The control plane as a process of its own.
+
+use axum::Router;
+use embermesh_config::{Config, ConfigError};
+use embermesh_process::{BoxError, Process};
+use embermesh_transport::{Ops, ServerBuilder};
+
+use crate::{AdminService, FirstStart, Parts, Settings};
+
+/// Port on loopback when none is configured.
+pub const DEFAULT_PORT: u16 = 8085;
+
+/// The settings of admin; its pool is `database.pool` unless it has its own.
+pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
+    let mut settings: Settings = config.service("admin", &config.admin)?;
+    if !config.admin.contains_key("pool") {
+        settings.pool = config.database.pool.clone();
+    }
+    Ok(settings)
+}
+
+/// The parts of admin from its process.
+pub fn parts(process: &Process) -> Result<Parts, ConfigError> {
+    Ok(Parts {
+        database_url: process.config.database.for_admin()?,
+        tasks: process.tasks.clone(),
+        readiness: process.readiness.clone(),
+        metrics: process.metrics.clone(),
+        clock: process.clock.clone(),
+    })
+}
+
+/// Builds the port of admin: its services, health and metrics. The first start writes the first keys to `keys.json` in the data
+/// folder, if there is one.
+pub async fn run(process: &Process) -> Result<Router, BoxError> {
+    let admin = AdminService::start(settings(&process.config)?, parts(process)?).await?;
+    if let Some(dir) = &process.config.data_dir {
+        let file = dir.join("keys.json");
+        if let FirstStart::Created(_) = admin.ensure_first_keys(&process.config.public_url(), &file).await? {
+            tracing::info!(file = %file.display(), "the first keys are written");
+        }
+    }
+    let services = ServerBuilder::new(process.grpc_metrics.clone())
+        .service(admin.agents_server())
+        .service(admin.keys_server())
+        .service(admin.catalog_server())
+        .service(admin.config_server());
+    let ops = Ops { readiness: process.readiness.clone(), metrics: process.metrics.clone() };
+    Ok(services.router(embermesh_proto::DESCRIPTORS).await?.merge(ops.router()))
+}

@@ -1,0 +1,47 @@
+//! `Ledger`.
+
+use embermesh_errors::Error;
+use embermesh_proto::internal::v1::{
+    RecordHitsReply, RecordHitsRequest, ReserveReply, ReserveRequest, SettleReply, SettleRequest,
+    ledger_server::Ledger,
+};
+use embermesh_transport::CallContext;
+use tonic::{Request, Response, Status};
+
+use super::Handler;
+use crate::domain::work::{Hit, Operation, Reserve, Settlement, Work};
+
+impl Handler {
+    async fn submit(&self, context: &CallContext, operation: Operation) -> Result<(), Error> {
+        self.0.writer.submit(Work { tenant: context.principal.tenant, operation }).await
+    }
+}
+
+#[tonic::async_trait]
+impl Ledger for Handler {
+    async fn reserve(&self, request: Request<ReserveRequest>) -> Result<Response<ReserveReply>, Status> {
+        let context = CallContext::of(&request)?;
+        let reserve = Reserve::parse(request.into_inner(), &context.principal, self.0.clock.now())?;
+        self.submit(&context, Operation::Reserve(reserve)).await?;
+        Ok(Response::new(ReserveReply {}))
+    }
+
+    async fn settle(&self, request: Request<SettleRequest>) -> Result<Response<SettleReply>, Status> {
+        let context = CallContext::of(&request)?;
+        let settlement = Settlement::parse(request.into_inner(), &context.principal)?;
+        self.submit(&context, Operation::Settle(settlement)).await?;
+        Ok(Response::new(SettleReply {}))
+    }
+
+    async fn record_hits(
+        &self,
+        request: Request<RecordHitsRequest>,
+    ) -> Result<Response<RecordHitsReply>, Status> {
+        let context = CallContext::of(&request)?;
+        let hits = request.into_inner().hits.into_iter().enumerate();
+        let hits =
+            hits.map(|(at, hit)| Hit::parse(at, hit, &context.principal)).collect::<Result<Vec<_>, _>>()?;
+        self.submit(&context, Operation::Hits(hits)).await?;
+        Ok(Response::new(RecordHitsReply {}))
+    }
+}

@@ -1,0 +1,153 @@
+//! What can be typed. Each command's own arguments stand with the command.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use embermesh_standalone::up::{self, UpArguments};
+use secrecy::SecretString;
+
+use crate::commands::{
+    embed::{self, EmbedArguments},
+    env::{self, EnvArguments},
+    output,
+    search::{self, SearchArguments},
+};
+
+/// Printed below every help text.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  done, but some texts were refused
+  2  wrong usage
+  3  the server cannot be reached, or the key is not good enough
+  4  the server refused the request";
+
+/// Embedding gateway and vector memory for agents.
+#[derive(Debug, Parser)]
+#[command(name = "embermesh", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything in one process, on a database of its own
+    Up(UpArguments),
+    /// Embed and store lines, files or folders
+    #[command(after_help = EXIT_CODES)]
+    Embed(EmbedArguments),
+    /// Find the stored texts nearest to a question
+    #[command(after_help = EXIT_CODES)]
+    Search(SearchArguments),
+    /// Print the server's URL and keys for a shell: eval "$(embermesh env)"
+    #[command(after_help = EXIT_CODES)]
+    Env(EnvArguments),
+}
+
+/// Which server, and with which key.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct ServerArguments {
+    /// Base URL; default: that of the `embermesh up` of this data folder
+    #[arg(long, value_name = "URL", env = "EMBERMESH_URL")]
+    pub url: Option<String>,
+    /// API key; default: the agent key of the data folder
+    #[arg(long, value_name = "KEY", env = "EMBERMESH_API_KEY", hide_env_values = true)]
+    pub api_key: Option<SecretString>,
+    #[command(flatten)]
+    pub data: DataArguments,
+}
+
+/// Where `embermesh up` keeps its files.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct DataArguments {
+    /// Data folder of `embermesh up`
+    #[arg(long, value_name = "DIR", env = "EMBERMESH_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(self) -> ExitCode {
+        let done = match self.command {
+            Command::Up(arguments) => return up::run(&arguments),
+            Command::Embed(arguments) => embed::run(arguments),
+            Command::Search(arguments) => search::run(&arguments),
+            Command::Env(arguments) => env::run(&arguments),
+        };
+        done.unwrap_or_else(|failure| {
+            output::complain(&failure);
+            failure.exit_code()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, error::ErrorKind};
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, ErrorKind> {
+        let words = std::iter::once("embermesh").chain(line.split_whitespace());
+        Cli::try_parse_from(words).map(|cli| cli.command).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn several_sources_follow_one_flag() {
+        let Ok(Command::Embed(embed)) = parse("embed --agent docs --from docs README.md --concurrency 4 --json") else {
+            panic!("not parsed");
+        };
+        assert_eq!(embed.from, [PathBuf::from("docs"), PathBuf::from("README.md")]);
+        assert_eq!((embed.agent.as_str(), embed.concurrency, embed.json), ("docs", 4, true));
+    }
+
+    #[test]
+    fn a_question_may_be_several_words() {
+        let Ok(Command::Search(search)) = parse("search --agent docs --min-similarity -0.5 how do I change a key") else {
+            panic!("not parsed");
+        };
+        assert_eq!(search.query.join(" "), "how do I change a key");
+        assert_eq!((search.limit, search.min_similarity), (5, Some(-0.5)));
+    }
+
+    #[test]
+    fn bad_values_are_refused_before_anything_is_sent() {
+        for line in [
+            "embed",
+            "embed --agent a/b",
+            "embed --agent docs --concurrency 0",
+            "embed --agent docs --from",
+            "search --agent docs",
+            "search --agent docs --limit 0 x",
+            "search --agent docs --limit 1001 x",
+            "search --agent docs --min-similarity 1.5 x",
+            "search --agent docs --min-similarity NaN x",
+            "env --url http://localhost",
+            "nonsense",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_not_shown_by_debug() {
+        let Ok(command) = parse("search --api-key secret-key x") else { panic!("not parsed") };
+        assert!(!format!("{command:?}").contains("secret-key"));
+    }
+
+    #[test]
+    fn help_names_the_exit_codes() {
+        for name in ["embed", "search", "env"] {
+            let mut root = Cli::command();
+            let help = root.find_subcommand_mut(name).unwrap().render_long_help().to_string();
+            assert!(help.contains("Exit codes:"), "{help}");
+        }
+    }
+}

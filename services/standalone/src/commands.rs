@@ -1,0 +1,19 @@
+//! The commands that speak the public API, one module each.
+
+pub(crate) mod embed;
+pub(crate) mod env;
+pub(crate) mod output;
+pub(crate) mod search;
+
+use std::future::Future;
+
+use crate::client::Failure;
+
+/// Runs one command's calls. One thread is plenty for a command that waits for a server.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Usage(format!("this machine gives no event loop: {error}")))?;
+    runtime.block_on(work)
+}

@@ -1,0 +1,51 @@
+//! The composition root of the one process: every service, and in-process transports between them.
+
+use axum::Router;
+use embermesh_admin::AdminService;
+use embermesh_cost_ledger::CostLedger;
+use embermesh_gateway::{Gateway, Services};
+use embermesh_process::{BoxError, Process};
+use embermesh_provider_router::ProviderRouter;
+use embermesh_transport::InProcess;
+use embermesh_vector_store::VectorStore;
+
+/// All services, composed.
+#[derive(Debug)]
+pub struct Composed {
+    /// What the one port serves.
+    pub app: Router,
+    /// The control plane, for the first keys.
+    pub admin: AdminService,
+}
+
+/// Builds every service of `process`, in the order in which they need one another.
+pub async fn compose(process: &Process) -> Result<Composed, BoxError> {
+    let config = &process.config;
+    let in_process = || InProcess::new(process.grpc_metrics.clone());
+
+    let admin = AdminService::start(embermesh_admin::settings(config)?, embermesh_admin::parts(process)?).await?;
+    let to_admin = in_process()
+        .service(admin.agents_server())
+        .service(admin.keys_server())
+        .service(admin.catalog_server())
+        .service(admin.config_server())
+        .transport();
+
+    let parts = embermesh_cost_ledger::parts(process, to_admin.clone())?;
+    let ledger = CostLedger::start(embermesh_cost_ledger::settings(config)?, parts).await?;
+    let to_ledger = in_process().service(ledger.ledger_server()).service(ledger.reports_server()).transport();
+
+    let parts = embermesh_vector_store::parts(process)?;
+    let store = VectorStore::start(embermesh_vector_store::settings(config)?, parts).await?;
+    let to_store = in_process().service(store.store_server()).transport();
+
+    let parts = embermesh_provider_router::parts(process, to_ledger.clone(), to_admin.clone());
+    let router = ProviderRouter::start(config, parts).await?;
+    let to_router =
+        in_process().service(router.router_server()).service(router.operations_server()).transport();
+
+    let services = Services { router: to_router, store: to_store, ledger: to_ledger, admin: to_admin };
+    let gateway =
+        Gateway::start(&embermesh_gateway::settings(config)?, embermesh_gateway::parts(process, services)).await?;
+    Ok(Composed { app: gateway.app(), admin })
+}

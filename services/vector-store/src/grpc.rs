@@ -1,0 +1,139 @@
+//! The service as others call it: reads messages, takes tenant and agent from the call's identity, and nothing else.
+
+use std::sync::Arc;
+
+use embermesh_errors::Error;
+use embermesh_proto::internal::v1::{
+    self as proto, FindRequestReply, FindRequestRequest, PutReply, PutRequest, PutResult, StoreDeleteReply,
+    StoreDeleteRequest, StoreGetRequest, StoreListReply, StoreListRequest, StoreRow, StoreSearchReply,
+    StoreSearchRequest,
+};
+use embermesh_transport::CallContext;
+use embermesh_types::IdError;
+use tonic::{Request, Response, Status};
+
+use crate::{
+    domain::{
+        filter::{self, Filter},
+        id, row, vector,
+    },
+    store::{Kept, Search, Store},
+};
+
+const MAX_ROWS: u32 = 1_000;
+const DEFAULT_PAGE: u32 = 100;
+
+pub(crate) struct StoreService {
+    store: Arc<Store>,
+}
+
+impl StoreService {
+    pub(crate) fn new(store: Arc<Store>) -> Self {
+        Self { store }
+    }
+}
+
+#[tonic::async_trait]
+impl proto::store_server::Store for StoreService {
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutReply>, Status> {
+        let principal = CallContext::of(&request)?.principal;
+        let (space, rows) = row::parse(request.into_inner(), &principal)?;
+        let kept = self.store.put(principal.tenant, &space, &rows).await?;
+        Ok(Response::new(PutReply { results: kept.into_iter().map(result).collect() }))
+    }
+
+    async fn find_request(
+        &self,
+        request: Request<FindRequestRequest>,
+    ) -> Result<Response<FindRequestReply>, Status> {
+        let principal = CallContext::of(&request)?.principal;
+        let id = request.into_inner().request_id;
+        let id = id.parse().map_err(|error: IdError| Error::invalid("request_id", error.to_string()))?;
+        Ok(Response::new(self.store.find_request(principal.tenant, principal.agent, &id).await?))
+    }
+
+    async fn search(&self, request: Request<StoreSearchRequest>) -> Result<Response<StoreSearchReply>, Status> {
+        let principal = CallContext::of(&request)?.principal;
+        let message = request.into_inner();
+        let filter = Filter::parse(message.filter.unwrap_or_default())?.for_principal(&principal)?;
+        let space = filter::parse_space(&message.space_id)?;
+        if filter.space.as_ref().is_some_and(|named| *named != space) {
+            return Err(Error::invalid("space_id", "the filter names another space than the search").into());
+        }
+        let query = vector::parse(&message.query, space.dimensions())
+            .map_err(|error| Error::invalid("query_embedding", format!("this is no vector of {space}: {error}")))?;
+        if message.min_similarity.is_some_and(|least| !(-1.0..=1.0).contains(&least)) {
+            return Err(Error::invalid("min_similarity", "min_similarity must be -1 to 1").into());
+        }
+        let limit = limit("limit", message.limit)?;
+        let (min_similarity, exact) = (message.min_similarity, message.exact);
+        let search = Search { space, query, filter, limit, min_similarity, exact };
+        let found = self.store.search(principal.tenant, &search).await?;
+        Ok(Response::new(StoreSearchReply {
+            hits: found.hits,
+            scan: found.scan.to_owned(),
+            truncated: found.truncated,
+            other_spaces: found.other_spaces,
+        }))
+    }
+
+    async fn get(&self, request: Request<StoreGetRequest>) -> Result<Response<StoreRow>, Status> {
+        let principal = CallContext::of(&request)?.principal;
+        let message = request.into_inner();
+        let id = filter::parse_id(&message.embedding_id)?;
+        let row = self.store.get(principal.tenant, principal.agent, id, message.return_vector).await?;
+        Ok(Response::new(row))
+    }
+
+    async fn list(&self, request: Request<StoreListRequest>) -> Result<Response<StoreListReply>, Status> {
+        let principal = CallContext::of(&request)?.principal;
+        let message = request.into_inner();
+        let filter = Filter::parse(message.filter.unwrap_or_default())?.for_principal(&principal)?;
+        let page_size = match message.page_size {
+            0 => DEFAULT_PAGE,
+            size => limit("page_size", size)?,
+        };
+        let page =
+            self.store.list(principal.tenant, &filter, page_size, &message.page_token, message.return_vector);
+        let (rows, next_page_token) = page.await?;
+        Ok(Response::new(StoreListReply { rows, next_page_token }))
+    }
+
+    async fn delete(&self, request: Request<StoreDeleteRequest>) -> Result<Response<StoreDeleteReply>, Status> {
+        let principal = CallContext::of(&request)?.principal;
+        let message = request.into_inner();
+        let filter = Filter::parse(message.filter.unwrap_or_default())?;
+        if filter.is_empty() {
+            let advice = "an empty filter would delete everything; name an agent, a context, ids, metadata, a time or a space";
+            return Err(Error::invalid("filter", advice).into());
+        }
+        let filter = filter.for_principal(&principal)?;
+        let count = if message.dry_run {
+            self.store.count(principal.tenant, &filter).await?
+        } else {
+            self.store.delete(principal.tenant, &filter).await?
+        };
+        Ok(Response::new(StoreDeleteReply { count }))
+    }
+}
+
+fn limit(param: &'static str, rows: u32) -> Result<u32, Error> {
+    if (1..=MAX_ROWS).contains(&rows) {
+        return Ok(rows);
+    }
+    Err(Error::invalid(param, format!("{param} is {rows}, it must be 1 to {MAX_ROWS}")))
+}
+
+fn result(kept: Kept) -> PutResult {
+    let (id, deduplicated) = match kept {
+        Kept::Conflict => return PutResult { conflict: true, ..PutResult::default() },
+        Kept::Stored(id) => (id, false),
+        Kept::Known(id) => (id, true),
+    };
+    PutResult {
+        embedding_id: id.to_string(),
+        deduplicated,
+        created_at: Some(id::created_at(id).into()),
+        conflict: false,
+    }
+}

@@ -1,0 +1,39 @@
+//! The vector store as a process of its own.
+
+use axum::Router;
+use embermesh_config::{Config, ConfigError};
+use embermesh_process::{BoxError, Process};
+use embermesh_transport::{Ops, ServerBuilder};
+
+use crate::{Parts, Settings, VectorStore};
+
+/// Port on loopback when none is configured.
+pub const DEFAULT_PORT: u16 = 8084;
+
+/// The store's settings; its pool is `database.pool` unless it has its own.
+pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
+    let mut settings: Settings = config.service("store", &config.store)?;
+    if !config.store.contains_key("pool") {
+        settings.pool = config.database.pool.clone();
+    }
+    Ok(settings)
+}
+
+/// The store's parts from its process.
+pub fn parts(process: &Process) -> Result<Parts, ConfigError> {
+    Ok(Parts {
+        database: process.config.database.for_store()?,
+        tasks: process.tasks.clone(),
+        readiness: process.readiness.clone(),
+        metrics: process.metrics.clone(),
+        clock: process.clock.clone(),
+    })
+}
+
+/// Builds the store's port: its service, health and metrics.
+pub async fn run(process: &Process) -> Result<Router, BoxError> {
+    let store = VectorStore::start(settings(&process.config)?, parts(process)?).await?;
+    let services = ServerBuilder::new(process.grpc_metrics.clone()).service(store.store_server());
+    let ops = Ops { readiness: process.readiness.clone(), metrics: process.metrics.clone() };
+    Ok(services.router(embermesh_proto::DESCRIPTORS).await?.merge(ops.router()))
+}

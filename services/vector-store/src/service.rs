@@ -1,0 +1,76 @@
+//! The service, put together.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use embermesh_lifecycle::{Readiness, Tasks};
+use embermesh_proto::internal::v1::store_server::StoreServer;
+use embermesh_telemetry::Metrics;
+use embermesh_transport::MAX_MESSAGE_BYTES;
+use embermesh_types::Clock;
+use secrecy::SecretString;
+
+use crate::{
+    Settings, StartError,
+    grpc::StoreService,
+    maintenance,
+    metrics::StoreMetrics,
+    store::{Pools, Store},
+};
+
+/// What the service is given.
+pub struct Parts {
+    /// Logs in as the owner of the schema `store`, or as a user who may create it.
+    pub database: SecretString,
+    /// For its background work.
+    pub tasks: Tasks,
+    /// Gets the condition `vector-store`.
+    pub readiness: Readiness,
+    /// Gets its metrics.
+    pub metrics: Metrics,
+    /// Gives rows their time.
+    pub clock: Clock,
+}
+
+/// A running vector store.
+#[derive(Clone)]
+pub struct VectorStore {
+    store: Arc<Store>,
+}
+
+impl VectorStore {
+    /// Migrates the schema, connects, and starts the background work.
+    ///
+    /// # Errors
+    /// [`StartError`], when the database cannot be used or a setting is out of range.
+    pub async fn start(settings: Settings, parts: Parts) -> Result<Self, StartError> {
+        if let Some(mistake) = settings.hnsw.mistake() {
+            return Err(StartError::Setting(mistake));
+        }
+        let condition = parts.readiness.condition("vector-store");
+        let pools = Pools::open(&parts.database, &settings.pool).await?;
+        let pause = Duration::from_secs(u64::from(settings.maintenance_seconds.max(1)));
+        let store = Store::new(pools, settings, parts.clock, StoreMetrics::new(&parts.metrics)?);
+        store.refresh_spaces().await?;
+        condition.set(true);
+        maintenance::start(&store, &parts.tasks, condition, pause);
+        Ok(Self { store })
+    }
+
+    /// The gRPC service.
+    pub fn store_server(&self) -> StoreServer<impl embermesh_proto::internal::v1::store_server::Store> {
+        StoreServer::new(StoreService::new(Arc::clone(&self.store)))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// One round of the background work, now: partitions, expiry, and the indexes that are due.
+    pub async fn maintain(&self) {
+        maintenance::round(&self.store).await;
+    }
+}
+
+impl fmt::Debug for VectorStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VectorStore")
+    }
+}

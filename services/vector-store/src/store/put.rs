@@ -1,0 +1,265 @@
+//! Keeping rows, each exactly once.
+//!
+//! One statement enters the keys and, for those that were not there, the rows; a concurrent call with an equal row waits at the
+//! unique key until this one has committed, then finds its id. Rows under idempotency keys need a transaction of several
+//! statements: see [`claims`](super::claims).
+//!
+//! A row that is found instead of stored keeps its place: it stays in the partition of the month in which it was first put, and goes
+//! when that month goes.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
+
+use embermesh_errors::Error;
+use embermesh_postgres::{DbError, Row, Session, Transaction, types::ToSql};
+use embermesh_types::{EmbeddingId, SpaceId, TenantId};
+
+use super::{
+    Owner, Store,
+    claims::{Claims, Standing},
+    spaces::Space,
+    vector_column::Outgoing,
+};
+use crate::{
+    domain::{dedup, id, row::NewRow, vector},
+    error::of_database,
+};
+
+/// A lost conflict or connection: everything is repeated, which is safe because equal rows are one row.
+const ATTEMPTS: u32 = 4;
+/// A row that is neither entered nor found was deleted in between.
+const ROUNDS: u32 = 4;
+
+/// What became of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It is new.
+    Stored(EmbeddingId),
+    /// It was there.
+    Known(EmbeddingId),
+    /// Its idempotency key belongs to another body.
+    Conflict,
+}
+
+/// Equal rows of one call.
+#[derive(Clone, Copy)]
+struct Group {
+    hash: Hash,
+    /// The row that stands for all.
+    row: usize,
+    /// Its id, should it be new.
+    id: EmbeddingId,
+}
+
+type Hash = [u8; 32];
+
+/// The id of every group that was entered or found, and for new ones the row that was stored.
+type KeptGroups = HashMap<Hash, (EmbeddingId, Option<usize>)>;
+
+impl Store {
+    /// Keeps rows in one space, all or none; the answers are in the order of the rows.
+    pub(crate) async fn put(&self, tenant: TenantId, space: &SpaceId, rows: &[NewRow]) -> Result<Vec<Kept>, Error> {
+        let _timer = self.metrics.query("put");
+        let space = self.space_or_create(space).await.map_err(of_database)?;
+        for (at, row) in rows.iter().enumerate() {
+            vector::fits(&row.vector, space.element)
+                .map_err(|error| Error::invalid(format!("rows[{at}].vector"), format!("rows[{at}]: {error}")))?;
+        }
+        let hashes: Vec<Hash> = rows.iter().map(dedup::hash).collect();
+        let mut attempt = 1;
+        loop {
+            match self.put_once(Owner::of(tenant), &space, rows, &hashes).await {
+                Err(DbError::Conflict(_) | DbError::StalePlan | DbError::Unavailable(_)) if attempt < ATTEMPTS => {
+                    tracing::debug!(attempt, "repeating a put");
+                    attempt += 1;
+                }
+                outcome => return outcome.map_err(of_database),
+            }
+        }
+    }
+
+    async fn put_once(
+        &self,
+        owner: Owner,
+        space: &Space,
+        rows: &[NewRow],
+        hashes: &[Hash],
+    ) -> Result<Vec<Kept>, DbError> {
+        let millis = self.clock.unix_millis();
+        let moment = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+        self.cover(space, moment).await?;
+        let batch = Batch { owner, space, rows, moment };
+        let ids: Vec<EmbeddingId> = (0..rows.len()).map(|at| id::mint(millis, at)).collect();
+        if rows.iter().all(|row| row.request.is_none()) {
+            let groups = group(hashes, &ids, |_| true);
+            let kept = batch.keep(&Via::Alone(self.session(owner)), &groups).await?;
+            return Ok(answers(hashes, &kept));
+        }
+        let transaction = self.session(owner).begin().await?;
+        let expiry = self.request_expiry();
+        let claims = Claims::make(&transaction, owner, rows, &ids, moment, expiry).await?;
+        let groups = group(hashes, &ids, |at| claims.standing(at) == Standing::New);
+        let kept = batch.keep(&Via::Within(&transaction), &groups).await?;
+        let final_id = |at: usize| kept.get(&hashes[at]).map(|(id, _)| *id);
+        claims.settle(&transaction, owner, rows, final_id, moment).await?;
+        transaction.commit().await?;
+        let answers = answers(hashes, &kept);
+        Ok((0..rows.len()).map(|at| claims.answer(at, &answers)).collect())
+    }
+}
+
+/// Equal rows together, in the order of their hashes: every call enters its keys in the same order, so that none waits for one
+/// that waits for it.
+fn group(hashes: &[Hash], ids: &[EmbeddingId], include: impl Fn(usize) -> bool) -> Vec<Group> {
+    let mut groups: HashMap<Hash, Group> = HashMap::with_capacity(hashes.len());
+    for (row, hash) in hashes.iter().enumerate().filter(|(row, _)| include(*row)) {
+        groups.entry(*hash).or_insert(Group { hash: *hash, row, id: ids[row] });
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.sort_by_key(|group| group.hash);
+    groups
+}
+
+/// What each row is told, the first of equal new ones that it is new.
+fn answers(hashes: &[Hash], kept: &KeptGroups) -> Vec<Kept> {
+    let answer = |(at, hash): (usize, &Hash)| match kept.get(hash) {
+        Some((id, Some(first))) if *first == at => Kept::Stored(*id),
+        Some((id, _)) => Kept::Known(*id),
+        None => Kept::Conflict,
+    };
+    hashes.iter().enumerate().map(answer).collect()
+}
+
+/// How a statement runs: as a transaction of its own in one round trip, or as a part of one.
+enum Via<'a> {
+    Alone(Session<'a>),
+    Within(&'a Transaction),
+}
+
+impl Via<'_> {
+    async fn write(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, DbError> {
+        match self {
+            Self::Alone(session) => session.execute_returning(sql, parameters).await,
+            Self::Within(transaction) => transaction.query(sql, parameters).await,
+        }
+    }
+
+    async fn read(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, DbError> {
+        match self {
+            Self::Alone(session) => session.query(sql, parameters).await,
+            Self::Within(transaction) => transaction.query(sql, parameters).await,
+        }
+    }
+}
+
+struct Batch<'a> {
+    owner: Owner,
+    space: &'a Space,
+    rows: &'a [NewRow],
+    moment: SystemTime,
+}
+
+impl Batch<'_> {
+    /// Enters the groups.
+    async fn keep(&self, via: &Via<'_>, groups: &[Group]) -> Result<KeptGroups, DbError> {
+        let mut kept = HashMap::with_capacity(groups.len());
+        let mut open = groups.to_vec();
+        for _ in 0..ROUNDS {
+            if open.is_empty() {
+                return Ok(kept);
+            }
+            let entered = self.enter(via, &open).await?;
+            open.retain(|group| {
+                let new = entered.contains(&group.id);
+                if new {
+                    kept.insert(group.hash, (group.id, Some(group.row)));
+                }
+                !new
+            });
+            if open.is_empty() {
+                return Ok(kept);
+            }
+            for (hash, id) in self.find(via, &open).await? {
+                kept.insert(hash, (id, None));
+            }
+            open.retain(|group| !kept.contains_key(&group.hash));
+        }
+        Err(DbError::Conflict("rows are put and deleted at the same time".to_owned()))
+    }
+
+    /// One statement for keys and rows; returns the ids that are new.
+    async fn enter(&self, via: &Via<'_>, groups: &[Group]) -> Result<Vec<EmbeddingId>, DbError> {
+        let Self { owner, space, moment, .. } = self;
+        let sql = format!(
+            "WITH input AS (
+                SELECT * FROM unnest($4::uuid[], $5::bytea[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
+                    $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::{element}[])
+                AS input(embedding_id, dedup_hash, agent_id, context_id, metadata, model, provider,
+                    input_type, task_type, pii_policy_version, content, tokens, cost_nano_usd, embedding)
+            ), won AS (
+                INSERT INTO embedding_keys (tenant_id, shard_key, embedding_id, space_no, created_at, dedup_hash)
+                SELECT $1, $2, embedding_id, {no}, $3, dedup_hash FROM input
+                ON CONFLICT (tenant_id, shard_key, space_no, dedup_hash) DO NOTHING
+                RETURNING embedding_id
+            ), stored AS (
+                INSERT INTO {table} (tenant_id, shard_key, created_at, embedding_id, agent_id, context_id, metadata,
+                    model, provider, input_type, task_type, pii_policy_version, content, tokens, cost_nano_usd, embedding)
+                SELECT $1, $2, $3, embedding_id, agent_id, context_id, metadata::json,
+                    model, provider, input_type, task_type, pii_policy_version, content, tokens, cost_nano_usd, embedding
+                FROM input JOIN won USING (embedding_id)
+            )
+            SELECT embedding_id FROM won",
+            element = space.element.sql_type(),
+            no = space.no,
+            table = space.table(),
+        );
+        let ids = column(groups, |group| group.id.uuid());
+        let hashes = column(groups, |group| group.hash.as_slice());
+        let (agents, contexts) =
+            (self.texts(groups, |row| row.agent_id.as_str()), self.column(groups, |row| row.context_id.as_deref()));
+        let metadata = self.texts(groups, |row| &row.metadata.text);
+        let (models, providers) = (self.texts(groups, |row| &row.model), self.texts(groups, |row| &row.provider));
+        let (inputs, tasks) = (self.texts(groups, |row| &row.input_type), self.texts(groups, |row| &row.task_type));
+        let policies = self.texts(groups, |row| &row.pii_policy_version);
+        let contents = self.texts(groups, |row| &row.content);
+        let (tokens, costs) = (self.column(groups, |row| row.tokens), self.column(groups, |row| row.cost_nano_usd));
+        let vectors = self.column(groups, |row| Outgoing(&row.vector));
+        let parameters: [&(dyn ToSql + Sync); 17] = [
+            &owner.tenant, &owner.shard, moment, &ids, &hashes, &agents, &contexts, &metadata, &models, &providers, &inputs,
+            &tasks, &policies, &contents, &tokens, &costs, &vectors,
+        ];
+        let rows = via.write(&sql, &parameters).await?;
+        rows.iter().map(|row| Ok(EmbeddingId::new(row.try_get(0)?))).collect()
+    }
+
+    /// The ids under which rows are known. Has to be a statement of its own: that of [`Batch::enter`] began before the rows it
+    /// waited for were committed, so it cannot see them.
+    async fn find(&self, via: &Via<'_>, groups: &[Group]) -> Result<Vec<(Hash, EmbeddingId)>, DbError> {
+        let sql = "SELECT dedup_hash, embedding_id FROM embedding_keys
+            WHERE tenant_id = $1 AND shard_key = $2 AND space_no = $3 AND dedup_hash = ANY($4)";
+        let hashes = column(groups, |group| group.hash.as_slice());
+        let rows =
+            via.read(sql, &[&self.owner.tenant, &self.owner.shard, &self.space.no, &hashes]).await?;
+        rows.iter()
+            .map(|row| {
+                let hash: &[u8] = row.try_get(0)?;
+                let hash = Hash::try_from(hash).map_err(|_| DbError::Protocol("a key is cut off".to_owned()))?;
+                Ok((hash, EmbeddingId::new(row.try_get(1)?)))
+            })
+            .collect()
+    }
+
+    fn column<'s, T>(&'s self, groups: &[Group], value: impl Fn(&'s NewRow) -> T) -> Vec<T> {
+        groups.iter().map(|group| value(&self.rows[group.row])).collect()
+    }
+
+    fn texts<'s>(&'s self, groups: &[Group], value: impl Fn(&'s NewRow) -> &'s str) -> Vec<&'s str> {
+        self.column(groups, value)
+    }
+}
+
+fn column<'g, T>(groups: &'g [Group], value: impl Fn(&'g Group) -> T) -> Vec<T> {
+    groups.iter().map(value).collect()
+}

@@ -1,0 +1,140 @@
+//! The approximate index: built when it is due, used when it pays, and never the reason for a short answer.
+
+use std::collections::HashSet;
+
+use embermesh_postgres::Role;
+use embermesh_proto::{
+    internal::v1::{PutRow, StoreFilter, StoreSearchRequest},
+    to_le_bytes,
+};
+use embermesh_vector_store::{Hnsw, Settings};
+
+use crate::harness::{Bench, Caller, Numbers, row};
+
+const DIMENSIONS: usize = 32;
+const SPACE: &str = "test/clustered@32";
+const ROWS: usize = 6_000;
+
+fn settings() -> Settings {
+    Settings {
+        exact_max_rows: 1_000,
+        hnsw: Hnsw { min_rows: 3_000, ..Hnsw::default() },
+        // the tests say when
+        maintenance_seconds: 3_600,
+        ..Settings::default()
+    }
+}
+
+/// 100 clusters; every 500th row is of another agent, every 50th is marked.
+async fn fill(caller: &Caller) -> Vec<Vec<f32>> {
+    let mut numbers = Numbers::new(1);
+    let centres: Vec<_> = (0..100).map(|_| numbers.vector(DIMENSIONS)).collect();
+    let vectors: Vec<Vec<f32>> = (0..ROWS)
+        .map(|n| centres[n % 100].iter().map(|x| x + 0.2 * numbers.next()).collect())
+        .collect();
+    for (part, chunk) in vectors.chunks(1_500).enumerate() {
+        let rows = chunk.iter().enumerate().map(|(n, vector)| PutRow {
+            agent_id: if n % 500 == 0 { "rare" } else { "common" }.into(),
+            metadata: if n % 50 == 0 { r#"{"marked":true}"# } else { "{}" }.into(),
+            ..row(&(part * 1_500 + n).to_string(), vector)
+        });
+        caller.put_into(SPACE, rows.collect()).await.unwrap();
+    }
+    centres
+}
+
+async fn found(caller: &Caller, request: StoreSearchRequest) -> (HashSet<String>, String) {
+    let reply = caller.search(request).await.unwrap();
+    let scan = reply.scan.clone();
+    (crate::harness::contents(reply).into_iter().collect(), scan)
+}
+
+#[tokio::test]
+async fn is_built_at_its_size_and_finds_nearly_what_an_exact_search_finds() {
+    let bench = Bench::with(settings()).await;
+    let caller = bench.caller();
+    let centres = fill(&caller).await;
+    let request = |centre: &[f32]| StoreSearchRequest {
+        space_id: SPACE.into(),
+        query: to_le_bytes(centre),
+        limit: 10,
+        ..StoreSearchRequest::default()
+    };
+    assert_eq!(found(&caller, request(&centres[0])).await.1, "exact");
+    bench.store.maintain().await;
+    let valid = "SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+        WHERE c.relname LIKE '%\\_hnsw' AND i.indisvalid";
+    assert_eq!(bench.number(valid).await, 1);
+
+    let mut same = 0;
+    for centre in &centres {
+        let (approximate, scan) = found(&caller, request(centre)).await;
+        assert_eq!((approximate.len(), scan.as_str()), (10, "hnsw"));
+        let (exact, scan) = found(&caller, StoreSearchRequest { exact: true, ..request(centre) }).await;
+        assert_eq!(scan, "exact");
+        same += approximate.intersection(&exact).count();
+    }
+    let recall = same as f64 / (10 * centres.len()) as f64;
+    assert!(recall >= 0.95, "recall {recall}");
+    // the planner took the index, not a way around it
+    let scans = "SELECT coalesce(sum(idx_scan), 0)::bigint FROM pg_stat_user_indexes WHERE indexrelname LIKE '%\\_hnsw'";
+    let mut used = 0;
+    for _ in 0..200 {
+        used = bench.number(scans).await;
+        if used >= 100 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(used >= 100, "{used} index scans");
+    assert!(bench.metrics.render().contains(r#"vector_search_duration_seconds_count{scan="hnsw"} 100"#));
+}
+
+#[tokio::test]
+async fn filtered_and_small_searches_are_complete() {
+    let bench = Bench::with(settings()).await;
+    let caller = bench.caller();
+    let centres = fill(&caller).await;
+    let small = bench.caller();
+    small.put_into(SPACE, vec![row("small", &vec![0.5; DIMENSIONS])]).await.unwrap();
+    bench.store.maintain().await;
+    let request = |filter: StoreFilter, limit: u32| StoreSearchRequest {
+        space_id: SPACE.into(),
+        query: to_le_bytes(&centres[7]),
+        filter: Some(filter),
+        limit,
+        ..StoreSearchRequest::default()
+    };
+    // few candidates of a small agent or tenant are all read
+    let rare = StoreFilter { agent_id: "rare".into(), ..StoreFilter::default() };
+    let (rows, scan) = found(&caller, request(rare, 20)).await;
+    assert_eq!((rows.len(), scan.as_str()), (12, "exact"));
+    let (rows, scan) = found(&small, request(StoreFilter::default(), 5)).await;
+    assert_eq!((rows.len(), scan.as_str()), (1, "exact"));
+    // what the index does not reach is read after all
+    let marked = StoreFilter { metadata: r#"{"marked":true}"#.into(), ..StoreFilter::default() };
+    let (rows, _) = found(&caller, request(marked, 200)).await;
+    assert_eq!(rows.len(), 120);
+    let (rows, _) = found(&caller, request(StoreFilter::default(), 1_000)).await;
+    assert_eq!(rows.len(), 1_000);
+}
+
+#[tokio::test]
+async fn what_a_crashed_build_left_is_replaced() {
+    let bench = Bench::with(settings()).await;
+    fill(&bench.caller()).await;
+    let owner = bench.sql(Role::Owner).await;
+    // PostgreSQL leaves exactly this behind
+    owner
+        .system()
+        .batch_execute("CREATE INDEX space_1_2025_11_hnsw ON space_1_2025_11 USING hnsw (embedding halfvec_cosine_ops)")
+        .await
+        .unwrap();
+    let spoil = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'space_1_2025_11_hnsw'::regclass";
+    owner.system().batch_execute(spoil).await.unwrap();
+    let old = bench.number("SELECT 'space_1_2025_11_hnsw'::regclass::oid::bigint").await;
+    bench.store.maintain().await;
+    let new = "SELECT i.indexrelid::bigint FROM pg_index i
+        WHERE i.indexrelid = 'space_1_2025_11_hnsw'::regclass AND i.indisvalid";
+    assert_ne!(bench.number(new).await, old);
+}

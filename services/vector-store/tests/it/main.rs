@@ -1,0 +1,16 @@
+//! The vector store as its callers see it, on real PostgreSQL.
+
+mod agent_bound;
+mod deduplication;
+mod deletion;
+mod figures;
+mod filters;
+mod harness;
+mod idempotency;
+mod index;
+mod listing;
+mod month_roll_over;
+mod search_order;
+mod tenants;
+mod text;
+mod view;
