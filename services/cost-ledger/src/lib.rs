@@ -7,6 +7,7 @@ mod domain;
 mod grpc;
 mod metrics;
 mod partitions;
+mod run;
 mod service;
 mod settings;
 mod store;
@@ -14,5 +15,6 @@ mod sweeper;
 mod writer;
 
 pub use grpc::Handler;
+pub use run::{DEFAULT_PORT, parts, run, settings};
 pub use service::{CostLedger, Parts, StartError};
 pub use settings::Settings;

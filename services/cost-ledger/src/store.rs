@@ -16,7 +16,6 @@ use jiff::civil::Date;
 use crate::domain::{attempt::Attempt, work};
 
 pub(crate) use batch::Outcome;
-pub(crate) use reports::{AgentTotals, ReportRow};
 
 /// Every migration of the schema, in order.
 pub(crate) const MIGRATIONS: [Migration; 1] =

@@ -101,7 +101,9 @@ mod tests {
 
     #[test]
     fn several_sources_follow_one_flag() {
-        let Ok(Command::Embed(embed)) = parse("embed --agent docs --from docs README.md --concurrency 4 --json") else {
+        let Ok(Command::Embed(embed)) =
+            parse("embed --agent docs --from docs README.md --concurrency 4 --json")
+        else {
             panic!("not parsed");
         };
         assert_eq!(embed.from, [PathBuf::from("docs"), PathBuf::from("README.md")]);
@@ -110,7 +112,9 @@ mod tests {
 
     #[test]
     fn a_question_may_be_several_words() {
-        let Ok(Command::Search(search)) = parse("search --agent docs --min-similarity -0.5 how do I change a key") else {
+        let Ok(Command::Search(search)) =
+            parse("search --agent docs --min-similarity -0.5 how do I change a key")
+        else {
             panic!("not parsed");
         };
         assert_eq!(search.query.join(" "), "how do I change a key");

@@ -49,7 +49,8 @@ impl Client {
         tcp.set_connect_timeout(Some(Duration::from_secs(5)));
         let tls = HttpsConnectorBuilder::new();
         let connector = if connection.url.starts_with("https:") {
-            let no_roots = |error| Failure::Usage(format!("no certificate authorities on this machine: {error}"));
+            let no_roots =
+                |error| Failure::Usage(format!("no certificate authorities on this machine: {error}"));
             tls.with_native_roots().map_err(no_roots)?.https_only().enable_http1().wrap_connector(tcp)
         } else {
             // plain HTTP must work where there are no certificate authorities, such as in a bare container
@@ -62,7 +63,8 @@ impl Client {
                 .with_no_client_auth();
             tls.with_tls_config(config).https_or_http().enable_http1().wrap_connector(tcp)
         };
-        let http = legacy::Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
+        let http =
+            legacy::Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
         Ok(Self { http, base: connection.url.clone(), key, patience, reached: Cell::new(false) })
     }
 
@@ -105,10 +107,13 @@ impl Client {
             .header(header::USER_AGENT, concat!("embermesh-cli/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(body))
             .map_err(|error| Failure::Usage(format!("the request cannot be built: {error}")))?;
-        let response = self.http.request(request).await.map_err(|error| self.unreachable(innermost(&error)))?;
+        let response =
+            self.http.request(request).await.map_err(|error| self.unreachable(innermost(&error)))?;
         self.reached.set(true);
         let (head, body) = response.into_parts();
-        let broken = |error: Box<dyn std::error::Error + Send + Sync>| self.unreachable(format!("the answer broke off: {error}"));
+        let broken = |error: Box<dyn std::error::Error + Send + Sync>| {
+            self.unreachable(format!("the answer broke off: {error}"))
+        };
         let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(broken)?.to_bytes();
         if head.status.is_success() {
             return Ok(body);

@@ -30,7 +30,7 @@ pub(crate) fn start(store: &Arc<Store>, tasks: &Tasks, database: Condition, paus
             // a build may take minutes and is not worth waiting for: cut off, it is begun anew by the next process
             tokio::select! {
                 () = rounds_end.stopping() => return,
-                () = round(&rounds) => {}
+                _logged = round(&rounds) => {}
             }
             tokio::select! {
                 () = rounds_end.stopping() => return,
@@ -40,16 +40,14 @@ pub(crate) fn start(store: &Arc<Store>, tasks: &Tasks, database: Condition, paus
     });
 }
 
-/// One round of everything; a failure is logged and does not keep the rest from running.
-pub(crate) async fn round(store: &Store) {
-    let partitions = store.add_all_partitions().await;
-    report("partitions", partitions);
-    report("expiry", store.expire_requests().await.map(drop));
-    report("indexes", store.build_due_indexes().await.map(drop));
+/// One round of everything. A failure is logged and does not keep the rest from running; the first one is returned.
+pub(crate) async fn round(store: &Store) -> Result<(), DbError> {
+    let partitions = report("partitions", store.add_all_partitions().await);
+    let expiry = report("expiry", store.expire_requests().await.map(drop));
+    let indexes = report("indexes", store.build_due_indexes().await.map(drop));
+    partitions.and(expiry).and(indexes)
 }
 
-fn report(work: &'static str, outcome: Result<(), DbError>) {
-    if let Err(error) = outcome {
-        tracing::warn!(work, %error, "maintenance failed, it is tried again");
-    }
+fn report(work: &'static str, outcome: Result<(), DbError>) -> Result<(), DbError> {
+    outcome.inspect_err(|error| tracing::warn!(work, %error, "maintenance failed, it is tried again"))
 }

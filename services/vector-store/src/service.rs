@@ -63,9 +63,13 @@ impl VectorStore {
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// One round of the background work, now: partitions, expiry, and the indexes that are due.
-    pub async fn maintain(&self) {
-        maintenance::round(&self.store).await;
+    /// One round of the background work, now: partitions, expiry, and the indexes that are due unless another
+    /// replica builds some at this moment. Everything is tried.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub async fn maintain(&self) -> Result<(), StartError> {
+        Ok(maintenance::round(&self.store).await?)
     }
 }
 

@@ -106,6 +106,8 @@ fn has_twins<T: Eq + std::hash::Hash>(list: &[T]) -> bool {
 mod tests {
     use super::*;
 
+    type Spoil = fn(&mut CatalogModel);
+
     fn model() -> CatalogModel {
         CatalogModel {
             id: "acme-2".to_owned(),
@@ -124,7 +126,7 @@ mod tests {
     #[test]
     fn every_refusal_names_its_field() {
         check(&model()).unwrap();
-        let cases: [(&str, fn(&mut CatalogModel)); 13] = [
+        let cases: [(&str, Spoil); 13] = [
             ("id", |m| m.id = "a b".to_owned()),
             ("id", |m| m.id = "auto".to_owned()),
             ("family", |m| m.family.clear()),

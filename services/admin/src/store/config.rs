@@ -14,6 +14,9 @@ use super::{Store, agents, catalog, pins, timestamp};
 /// An entry and the section that it is of.
 pub(crate) type Entry = (Section, ConfigEntry);
 
+/// Reads a row of one of the statements below.
+type Read = fn(&Row) -> Result<Value, DbError>;
+
 const KEYS: &str = "SELECT id, tenant_id, hash, scopes, agent_id, expires_at, revoked_at IS NOT NULL AS revoked FROM api_keys";
 const AGENTS: &str = "SELECT tenant_id, agent_id, version, config::text, created_at, updated_at FROM agents";
 const PINS: &str = "SELECT tenant_id, agent_id, task_type, space_id, model FROM pins";
@@ -30,7 +33,7 @@ impl Store {
         let version = all.query_one("SELECT version FROM change_counter", &[]).await?.try_get(0)?;
         let mut entries = Vec::new();
         for section in sections {
-            let (sql, read): (_, fn(&Row) -> Result<Value, DbError>) = match section {
+            let (sql, read): (_, Read) = match section {
                 Section::Keys => (format!("{KEYS} WHERE revoked_at IS NULL"), key),
                 Section::Agents => (AGENTS.to_owned(), agent),
                 Section::Catalog => (catalog::select(false), model),
@@ -76,7 +79,7 @@ impl Store {
 /// The entry as it is now, or its removal.
 async fn entry(now: &Transaction, section: Section, key: &[String]) -> Result<Option<ConfigEntry>, DbError> {
     let tenant = |text: &str| text.parse::<Uuid>().unwrap_or_default();
-    let (row, read, gone): (_, fn(&Row) -> Result<Value, DbError>, _) = match (section, key) {
+    let (row, read, gone): (_, Read, _) = match (section, key) {
         (Section::Keys, [id]) => (
             now.query_opt(&format!("{KEYS} WHERE id = $1"), &[id]).await?,
             self::key,

@@ -41,7 +41,8 @@ impl Connection {
 }
 
 /// Said when there is no server at all.
-pub(crate) const NO_SERVER: &str = "no server is known: start `embermesh up`, or set EMBERMESH_URL and EMBERMESH_API_KEY";
+pub(crate) const NO_SERVER: &str =
+    "no server is known: start `embermesh up`, or set EMBERMESH_URL and EMBERMESH_API_KEY";
 
 fn checked(url: &str) -> Result<String, Failure> {
     let wrong = || Failure::Usage(format!("'{url}' is not a base URL; write it like http://127.0.0.1:8081"));
@@ -62,7 +63,8 @@ mod tests {
     use super::*;
     use crate::cli::DataArguments;
 
-    const KEYS: &str = r#"{"url":"http://127.0.0.1:8081/","tenant_id":"t","admin_key":"admin","agent_key":"agent"}"#;
+    const KEYS: &str =
+        r#"{"url":"http://127.0.0.1:8081/","tenant_id":"t","admin_key":"admin","agent_key":"agent"}"#;
 
     fn find(dir: &Path, url: Option<&str>, key: Option<&str>) -> Result<(String, String), String> {
         let arguments = ServerArguments {
@@ -96,7 +98,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("keys.json"), KEYS).unwrap();
         let refused = find(dir.path(), Some("http://elsewhere.example"), None).unwrap_err();
-        assert!(refused.starts_with("no key for http://elsewhere.example: set EMBERMESH_API_KEY"), "{refused}");
+        assert!(
+            refused.starts_with("no key for http://elsewhere.example: set EMBERMESH_API_KEY"),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -113,7 +118,10 @@ mod tests {
     fn a_url_must_be_one() {
         let dir = tempfile::tempdir().unwrap();
         for url in ["127.0.0.1:8081", "ftp://x", "http://", "http://a b", "http://a?b", "/x"] {
-            assert!(find(dir.path(), Some(url), Some("k")).unwrap_err().contains("is not a base URL"), "{url}");
+            assert!(
+                find(dir.path(), Some(url), Some("k")).unwrap_err().contains("is not a base URL"),
+                "{url}"
+            );
         }
     }
 }

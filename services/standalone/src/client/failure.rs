@@ -80,11 +80,14 @@ impl Refusal {
         struct Envelope {
             error: ErrorBody,
         }
-        let body = serde_json::from_slice::<Envelope>(body).map(|envelope| envelope.error).unwrap_or_else(|_| ErrorBody {
-            code: format!("http_{}", status.as_u16()),
-            message: status.canonical_reason().unwrap_or("no reason given").to_lowercase(),
-            ..ErrorBody::default()
-        });
+        let body =
+            serde_json::from_slice::<Envelope>(body).map(|envelope| envelope.error).unwrap_or_else(|_| {
+                ErrorBody {
+                    code: format!("http_{}", status.as_u16()),
+                    message: status.canonical_reason().unwrap_or("no reason given").to_lowercase(),
+                    ..ErrorBody::default()
+                }
+            });
         let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
         Self { status, retry_after: seconds.map(Duration::from_secs), body }
     }

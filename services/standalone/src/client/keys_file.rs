@@ -20,9 +20,11 @@ pub(crate) struct KeysFile {
 impl KeysFile {
     /// Reads the file of a data folder; `None` when there is none.
     pub fn read(data: &DataArguments) -> Result<Option<Self>, Failure> {
-        let dir = data.data_dir.clone().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(data_dir::default);
+        let dir =
+            data.data_dir.clone().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(data_dir::default);
         let path = dir.join("keys.json");
-        let unusable = |why: &dyn std::fmt::Display| Failure::Usage(format!("cannot read {}: {why}", path.display()));
+        let unusable =
+            |why: &dyn std::fmt::Display| Failure::Usage(format!("cannot read {}: {why}", path.display()));
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

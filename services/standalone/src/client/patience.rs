@@ -15,11 +15,17 @@ pub(crate) struct Patience {
 
 impl Patience {
     /// For a person who waits for the answer.
-    pub const SHORT: Self =
-        Self { first: Duration::from_millis(200), longest: Duration::from_secs(1), total: Duration::from_secs(3) };
+    pub const SHORT: Self = Self {
+        first: Duration::from_millis(200),
+        longest: Duration::from_secs(1),
+        total: Duration::from_secs(3),
+    };
     /// For long work, over the restart of a server or a minute's rate limit.
-    pub const LONG: Self =
-        Self { first: Duration::from_millis(250), longest: Duration::from_secs(10), total: Duration::from_secs(180) };
+    pub const LONG: Self = Self {
+        first: Duration::from_millis(250),
+        longest: Duration::from_secs(10),
+        total: Duration::from_secs(180),
+    };
 
     /// At most as patient as with a person in front of it.
     pub fn hasty(&self) -> Self {
@@ -54,8 +60,11 @@ impl Waits {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience =
-        Patience { first: Duration::from_secs(1), longest: Duration::from_secs(4), total: Duration::from_secs(12) };
+    const PATIENCE: Patience = Patience {
+        first: Duration::from_secs(1),
+        longest: Duration::from_secs(4),
+        total: Duration::from_secs(12),
+    };
 
     fn seconds(waits: &mut Waits, asked: Option<u64>) -> Option<u64> {
         waits.next(asked.map(Duration::from_secs)).map(|wait| wait.as_secs())

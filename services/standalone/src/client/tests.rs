@@ -12,8 +12,11 @@ use super::{
     test_server::{json, with_server},
 };
 
-const QUICK: Patience =
-    Patience { first: Duration::from_millis(1), longest: Duration::from_millis(2), total: Duration::from_millis(1500) };
+const QUICK: Patience = Patience {
+    first: Duration::from_millis(1),
+    longest: Duration::from_millis(2),
+    total: Duration::from_millis(1500),
+};
 
 fn error(code: &str) -> serde_json::Value {
     json!({"error": {"code": code, "message": "say why", "param": null, "request_id": "r-1", "details": {}}})
@@ -58,32 +61,41 @@ async fn a_connection_that_breaks_is_made_again() {
 
 #[tokio::test]
 async fn a_wait_beyond_patience_is_an_answer() {
-    with_server(QUICK, |_, _| wait(429, "3600"), async |client, log| {
-        let failure = client.post("/x", b"1".to_vec()).await.unwrap_err();
-        assert_eq!(
-            failure.to_string(),
-            "the server refused: say why (rate_limited, request r-1); it asks to wait 3600 s"
-        );
-        assert_eq!(log.lock().unwrap().len(), 1);
-    })
+    with_server(
+        QUICK,
+        |_, _| wait(429, "3600"),
+        async |client, log| {
+            let failure = client.post("/x", b"1".to_vec()).await.unwrap_err();
+            assert_eq!(
+                failure.to_string(),
+                "the server refused: say why (rate_limited, request r-1); it asks to wait 3600 s"
+            );
+            assert_eq!(log.lock().unwrap().len(), 1);
+        },
+    )
     .await;
 }
 
 #[tokio::test]
 async fn what_will_not_change_is_asked_once() {
     for (status, code) in [(400, 4), (401, 3), (402, 4), (403, 3), (409, 4), (413, 4), (422, 4), (500, 4)] {
-        with_server(QUICK, move |_, _| json(status, &error("x")), async |client, log| {
-            let failure = client.post("/x", b"1".to_vec()).await.unwrap_err();
-            assert_eq!(log.lock().unwrap().len(), 1, "{status}");
-            assert_eq!(failure.exit_code(), std::process::ExitCode::from(code), "{status}");
-        })
+        with_server(
+            QUICK,
+            move |_, _| json(status, &error("x")),
+            async |client, log| {
+                let failure = client.post("/x", b"1".to_vec()).await.unwrap_err();
+                assert_eq!(log.lock().unwrap().len(), 1, "{status}");
+                assert_eq!(failure.exit_code(), std::process::ExitCode::from(code), "{status}");
+            },
+        )
         .await;
     }
 }
 
 #[tokio::test]
 async fn an_answer_that_is_not_ours_keeps_its_status() {
-    let answer = |_: usize, _: &_| Some(Response::builder().status(404).body(Full::new(Bytes::from("gone"))).unwrap());
+    let answer =
+        |_: usize, _: &_| Some(Response::builder().status(404).body(Full::new(Bytes::from("gone"))).unwrap());
     with_server(QUICK, answer, async |client, _| {
         let failure = client.post("/x", b"1".to_vec()).await.unwrap_err();
         assert_eq!(failure.to_string(), "the server refused: not found (http_404)");

@@ -20,7 +20,7 @@ use futures::{Stream, StreamExt, stream};
 use ingest::Ingest;
 use piece::Piece;
 use progress::Progress;
-use sources::Corpus;
+use sources::{Corpus, Skipped};
 use summary::{Summary, Tally};
 
 use super::{block_on, output};
@@ -66,15 +66,16 @@ pub(crate) fn run(arguments: EmbedArguments) -> Result<ExitCode, Failure> {
     let client = Client::new(&connection, Patience::LONG)?;
     let (tally, progress, pieces) = if arguments.from.is_empty() {
         if io::stdin().is_terminal() {
-            let _unread = writeln!(io::stderr(), "reading texts from the terminal, one per line; end with ctrl-d");
+            let _unread =
+                writeln!(io::stderr(), "reading texts from the terminal, one per line; end with ctrl-d");
         }
         (Tally::default(), Progress::open_ended(), sources::lines_of_stdin()?.boxed_local())
     } else {
         let Corpus { pieces, files, skipped } = sources::gather(&arguments.from)?;
         let progress = Progress::of(pieces.len());
         skipped.iter().for_each(|skipped| progress.warn(skipped));
-        let tally = Tally { files, files_skipped: skipped.len(), chunks: pieces.len(), ..Tally::default() };
-        (tally, progress, stream::iter(pieces).boxed_local())
+        let tally = Tally::of_files(files, skipped.len(), pieces.len());
+        (tally, progress, stream::iter(pieces).map(Ok).boxed_local())
     };
     let summary = block_on(embed(&client, &arguments, tally, &progress, pieces, started))?;
     progress.clear();
@@ -87,7 +88,7 @@ async fn embed(
     arguments: &EmbedArguments,
     tally: Tally,
     progress: &Progress,
-    pieces: impl Stream<Item = Piece>,
+    pieces: impl Stream<Item = Result<Piece, Skipped>>,
     started: Instant,
 ) -> Result<Summary, Failure> {
     let ingest = Ingest::new(client, arguments, tally, progress);

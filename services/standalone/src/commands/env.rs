@@ -47,8 +47,13 @@ mod tests {
     #[test]
     fn a_shell_reads_back_what_was_written() {
         let nasty = "a'b\"c $(exit 3) `x` \\ \n é";
-        let keys = KeysFile { url: "http://127.0.0.1:8081".to_owned(), agent_key: nasty.into(), admin_key: "adm".into() };
-        let script = exports(&keys) + "printf '%s|%s|%s' \"$EMBERMESH_URL\" \"$EMBERMESH_API_KEY\" \"$EMBERMESH_ADMIN_KEY\"";
+        let keys = KeysFile {
+            url: "http://127.0.0.1:8081".to_owned(),
+            agent_key: nasty.into(),
+            admin_key: "adm".into(),
+        };
+        let script = exports(&keys)
+            + "printf '%s|%s|%s' \"$EMBERMESH_URL\" \"$EMBERMESH_API_KEY\" \"$EMBERMESH_ADMIN_KEY\"";
         let read = Command::new("sh").args(["-c", &script]).output().unwrap();
         assert_eq!(String::from_utf8(read.stdout).unwrap(), format!("http://127.0.0.1:8081|{nasty}|adm"));
     }

@@ -112,15 +112,24 @@ mod tests {
 
     #[tokio::test]
     async fn only_what_was_given_is_sent_and_json_is_passed_on_untouched() {
-        let answer = json!({"results": [], "count": 0, "scan": "exact", "space_id": "s", "cost_usd": 0.000000001});
+        let answer =
+            json!({"results": [], "count": 0, "scan": "exact", "space_id": "s", "cost_usd": 0.000000001});
         let expected = format!("{answer}\n");
-        with_server(Patience::SHORT, move |_, _| json(200, &answer), async |client, log| {
-            let line = Line::parse_from(["x", "--agent", "docs", "--context", "c", "--json", "two", "words"]);
-            assert_eq!(search(&client, &line.search, 80).await.unwrap(), expected);
-            let log = log.lock().unwrap();
-            assert_eq!(log[0].path, "/api/v1/embeddings/search");
-            assert_eq!(log[0].body, json!({"query": "two words", "limit": 5, "agent_id": "docs", "context_id": "c"}));
-        })
+        with_server(
+            Patience::SHORT,
+            move |_, _| json(200, &answer),
+            async |client, log| {
+                let line =
+                    Line::parse_from(["x", "--agent", "docs", "--context", "c", "--json", "two", "words"]);
+                assert_eq!(search(&client, &line.search, 80).await.unwrap(), expected);
+                let log = log.lock().unwrap();
+                assert_eq!(log[0].path, "/api/v1/embeddings/search");
+                assert_eq!(
+                    log[0].body,
+                    json!({"query": "two words", "limit": 5, "agent_id": "docs", "context_id": "c"})
+                );
+            },
+        )
         .await;
     }
 }

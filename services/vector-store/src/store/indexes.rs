@@ -17,13 +17,15 @@ impl Store {
     /// Builds the indexes that are due, one after another. Of several replicas one works and the others find nothing to do.
     /// Returns how many were built.
     pub(crate) async fn build_due_indexes(&self) -> Result<u32, DbError> {
-        // The lock lives as long as this transaction, which stays idle during the builds. It holds no snapshot then, so
-        // CREATE INDEX CONCURRENTLY does not wait for it.
+        // the lock lives as long as this transaction, which stays idle during the builds
         let lock = self.pools.owner.system().with("idle_in_transaction_session_timeout", 0).begin().await?;
         let locked = lock.query_one("SELECT pg_try_advisory_xact_lock(hashtext('embermesh store indexes'))", &[]).await?;
         if !locked.try_get(0)? {
             return Ok(0);
         }
+        // A finished query keeps its snapshot until the next one takes its portal, and CREATE INDEX CONCURRENTLY would wait for
+        // that snapshot for ever. A simple query leaves no portal behind.
+        lock.batch_execute("SELECT 1").await?;
         let mut built = 0;
         for space in self.spaces.all() {
             if space.id.dimensions() > space.element.indexable_dimensions() {

@@ -87,7 +87,7 @@ async fn a_request_is_forgotten_after_a_day_and_with_its_row() {
 
     bench.clock.advance(Duration::from_secs(25 * 3600));
     caller.put_one(asked("young", "r2", 4)).await;
-    bench.store.maintain().await;
+    bench.store.maintain().await.unwrap();
     assert_eq!(bench.number("SELECT count(*) FROM requests").await, 1);
 }
 

@@ -61,7 +61,7 @@ async fn is_built_at_its_size_and_finds_nearly_what_an_exact_search_finds() {
         ..StoreSearchRequest::default()
     };
     assert_eq!(found(&caller, request(&centres[0])).await.1, "exact");
-    bench.store.maintain().await;
+    bench.store.maintain().await.unwrap();
     let valid = "SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
         WHERE c.relname LIKE '%\\_hnsw' AND i.indisvalid";
     assert_eq!(bench.number(valid).await, 1);
@@ -97,7 +97,7 @@ async fn filtered_and_small_searches_are_complete() {
     let centres = fill(&caller).await;
     let small = bench.caller();
     small.put_into(SPACE, vec![row("small", &vec![0.5; DIMENSIONS])]).await.unwrap();
-    bench.store.maintain().await;
+    bench.store.maintain().await.unwrap();
     let request = |filter: StoreFilter, limit: u32| StoreSearchRequest {
         space_id: SPACE.into(),
         query: to_le_bytes(&centres[7]),
@@ -133,7 +133,7 @@ async fn what_a_crashed_build_left_is_replaced() {
     let spoil = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'space_1_2025_11_hnsw'::regclass";
     owner.system().batch_execute(spoil).await.unwrap();
     let old = bench.number("SELECT 'space_1_2025_11_hnsw'::regclass::oid::bigint").await;
-    bench.store.maintain().await;
+    bench.store.maintain().await.unwrap();
     let new = "SELECT i.indexrelid::bigint FROM pg_index i
         WHERE i.indexrelid = 'space_1_2025_11_hnsw'::regclass AND i.indisvalid";
     assert_ne!(bench.number(new).await, old);

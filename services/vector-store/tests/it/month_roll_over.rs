@@ -30,10 +30,10 @@ async fn partitions_are_there_before_their_month() {
     bench.caller().put_one(row("text", &[1.0; 4])).await;
     let leaves = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'space_1'::regclass";
     assert_eq!(bench.number(leaves).await, 4);
-    bench.store.maintain().await;
+    bench.store.maintain().await.unwrap();
     assert_eq!(bench.number(leaves).await, 4);
     bench.clock.advance(DAY * 31);
-    bench.store.maintain().await;
+    bench.store.maintain().await.unwrap();
     assert_eq!(bench.number(leaves).await, 5);
     let indexes = "SELECT count(*) FROM pg_indexes WHERE tablename = 'space_1_2026_02'";
     assert_eq!(bench.number(indexes).await, 2);

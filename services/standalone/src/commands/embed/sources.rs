@@ -20,6 +20,7 @@ use crate::{client::Failure, commands::output::printable};
 
 /// Read ahead of what is sent.
 const LINES_AHEAD: usize = 256;
+const STDIN: &str = "stdin";
 const TEXT: [&str; 5] = ["md", "markdown", "txt", "rst", "text"];
 /// Beside hidden folders; these hold what a tool made.
 const NOT_ENTERED: [&str; 3] = ["target", "node_modules", "CVS"];
@@ -78,7 +79,9 @@ pub(super) fn gather(paths: &[PathBuf]) -> Result<Corpus, Failure> {
     }
     if corpus.files == 0 && corpus.skipped.is_empty() {
         let endings = TEXT.join(", .");
-        return Err(Failure::Usage(format!("nothing to embed: no file ends in .{endings}; name other files themselves")));
+        return Err(Failure::Usage(format!(
+            "nothing to embed: no file ends in .{endings}; name other files themselves"
+        )));
     }
     Ok(corpus)
 }
@@ -123,7 +126,8 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 fn pieces(path: &Path, here: &Path, text: &str) -> Vec<Piece> {
-    let format = if matches!(extension(path).as_str(), "md" | "markdown") { Format::Markdown } else { Format::Plain };
+    let format =
+        if matches!(extension(path).as_str(), "md" | "markdown") { Format::Markdown } else { Format::Plain };
     let source: Arc<str> = name(path, here).into();
     let numbered = chunks(text, format, MAX_CHARS).into_iter().zip(1..);
     let piece = |(chunk, number): (super::chunk::Chunk<'_>, usize)| Piece {
@@ -144,27 +148,142 @@ fn name(path: &Path, here: &Path) -> String {
     plain.to_string_lossy().into_owned()
 }
 
-/// The lines of standard input that are not blank, read on a thread of their own, which a pipe that never ends cannot keep
-/// from ending with the program.
-pub(super) fn lines_of_stdin() -> Result<impl Stream<Item = Piece>, Failure> {
+/// The lines of standard input that are not blank. They are read on a thread of their own, so that a pipe that stays open cannot
+/// keep the command from ending.
+pub(super) fn lines_of_stdin() -> Result<impl Stream<Item = Result<Piece, Skipped>>, Failure> {
     let (sender, mut lines) = mpsc::channel(LINES_AHEAD);
+    let read = move || read_lines(io::stdin().lock(), |line| sender.blocking_send(line).is_ok());
     let reader = thread::Builder::new().name("stdin".to_owned());
-    let read = move || read_lines(io::stdin().lock(), |piece| sender.blocking_send(piece).is_ok());
     reader.spawn(read).map_err(|error| Failure::Usage(format!("cannot start a thread: {error}")))?;
     Ok(stream::poll_fn(move |context| lines.poll_recv(context)))
 }
 
 /// Hands over line by line until the input ends or nobody takes them.
-fn read_lines(mut input: impl BufRead, mut take: impl FnMut(Line) -> bool) {
-    let mut number = 0;
-    loop {
+fn read_lines(mut input: impl BufRead, mut take: impl FnMut(Result<Piece, Skipped>) -> bool) {
+    let source: Arc<str> = STDIN.into();
+    let skipped = |why: String| Err(Skipped { path: STDIN.into(), why });
+    for number in 1_u64.. {
         let mut line = Vec::new();
-        number += 1;
-        let line = match input.read_until(b'\n', &mut line) {
-            Ok(0) => return,
-            Ok(_) => String::from_utf8(line).map_err(|_| format!("line {number}: not UTF-8")),
-            Err(error) => Err(format!("standard input: {error}")),
+        let read = input.read_until(b'\n', &mut line);
+        let found = match (read, String::from_utf8(line)) {
+            (Ok(0), _) => return,
+            (Err(error), _) => {
+                take(skipped(format!("cannot read on: {error}")));
+                return;
+            }
+            (Ok(_), Err(_)) => skipped(format!("line {number} is not UTF-8")),
+            (Ok(_), Ok(line)) if line.trim().is_empty() => continue,
+            (Ok(_), Ok(line)) => {
+                // without a number: a line that moved is the same line
+                let body = line.trim().to_owned();
+                Ok(Piece {
+                    source: source.clone(),
+                    heading: String::new(),
+                    context: String::new(),
+                    body,
+                    chunk: None,
+                })
+            }
         };
-        todo_marker(&mut take, line);
+        if !take(found) {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        dir
+    }
+
+    fn found(dir: &Path, corpus: &Corpus) -> Vec<String> {
+        let relative =
+            |piece: &Piece| Path::new(&*piece.source).strip_prefix(dir).unwrap().display().to_string();
+        corpus.pieces.iter().map(|piece| format!("{} {}", relative(piece), piece.text())).collect()
+    }
+
+    #[test]
+    fn a_folder_gives_its_texts_in_order_and_leaves_out_what_tools_made() {
+        let dir = tree(&[
+            ("b.md", b"# B\n\nb"),
+            ("a/z.TXT", b"\xef\xbb\xbfz"),
+            ("a/c.rst", b"# no heading\n"),
+            ("a/code.rs", b"fn x() {}"),
+            ("a/empty.md", b" \n"),
+            ("a/bad.md", b"\xff\xfe"),
+            (".git/x.md", b"x"),
+            (".hidden.md", b"x"),
+            ("target/x.md", b"x"),
+            ("a/node_modules/x.md", b"x"),
+        ]);
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("a/loop")).unwrap();
+        let corpus = gather(&[dir.path().to_owned(), dir.path().join("b.md")]).unwrap();
+        assert_eq!(found(dir.path(), &corpus), ["a/c.rst # no heading", "a/z.TXT z", "b.md # B\n\nb"]);
+        assert_eq!(corpus.files, 4);
+        assert_eq!(
+            corpus.skipped,
+            [Skipped { path: dir.path().join("a/bad.md"), why: "not UTF-8".to_owned() }]
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_named_is_read_whatever_its_ending() {
+        let dir = tree(&[("notes.org", b"text")]);
+        let corpus = gather(&[dir.path().join("notes.org")]).unwrap();
+        assert_eq!(found(dir.path(), &corpus), ["notes.org text"]);
+        assert_eq!(corpus.pieces[0].chunk, Some(1));
+    }
+
+    #[test]
+    fn nothing_to_embed_is_wrong_usage() {
+        let dir = tree(&[("x.rs", b"x")]);
+        for path in [dir.path().to_owned(), dir.path().join("absent.md")] {
+            assert!(matches!(gather(&[path]), Err(Failure::Usage(_))));
+        }
+    }
+
+    #[test]
+    fn a_source_is_named_as_seen_from_here() {
+        let here = Path::new("/home/me/project");
+        for (path, shown) in [
+            ("docs/a.md", "docs/a.md"),
+            ("./docs//a.md", "docs/a.md"),
+            ("../b.md", "../b.md"),
+            ("/home/me/project/docs/a.md", "docs/a.md"),
+            ("/etc/motd", "/etc/motd"),
+        ] {
+            assert_eq!(name(Path::new(path), here), shown);
+        }
+    }
+
+    #[test]
+    fn lines_are_texts_and_blank_ones_are_none() {
+        let mut lines = Vec::new();
+        read_lines(&b"one\r\n\n  \n two \n\xff\nlast"[..], |line| {
+            lines.push(line.map(|piece| piece.body).map_err(|skipped| skipped.to_string()));
+            true
+        });
+        let text = |text: &str| Ok(text.to_owned());
+        let bad = Err("skipped stdin: line 5 is not UTF-8".to_owned());
+        assert_eq!(lines, [text("one"), text("two"), bad, text("last")]);
+    }
+
+    #[test]
+    fn reading_ends_when_nobody_takes_lines() {
+        let mut taken = 0;
+        read_lines(&b"\na\nb\n"[..], |_| {
+            taken += 1;
+            false
+        });
+        assert_eq!(taken, 1);
     }
 }

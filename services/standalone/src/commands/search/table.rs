@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use console::{measure_text_width, pad_str, Alignment};
+use console::{Alignment, measure_text_width, pad_str};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -43,7 +43,8 @@ impl Hit {
 pub(super) fn render(answer: &Answer, columns: usize) -> String {
     let mut text = String::new();
     let sources: Vec<String> = answer.results.iter().map(|hit| fit(hit.source(), MAX_SOURCE)).collect();
-    let width = sources.iter().map(|source| measure_text_width(source)).max().unwrap_or(0).max("source".len());
+    let width =
+        sources.iter().map(|source| measure_text_width(source)).max().unwrap_or(0).max("source".len());
     let rank_width = answer.results.len().to_string().len();
     // writing to a string cannot fail
     if answer.results.is_empty() {
@@ -88,9 +89,17 @@ mod tests {
     #[test]
     fn results_are_lined_up_and_cut_to_the_terminal() {
         let results = json!([
-            hit(0.912_34, Some("docs/keys.md"), "Manual > Keys\n\nA key belongs to a tenant. It may be bound to one agent."),
+            hit(
+                0.912_34,
+                Some("docs/keys.md"),
+                "Manual > Keys\n\nA key belongs to a tenant. It may be bound to one agent."
+            ),
             hit(0.5, None, "漢字仮名交じり文は日本語の書き方であり、漢字と仮名を交えて書く。"),
-            hit(-0.031_25, Some("notes/a-folder/with-a-rather-long-name/and-a-file.md"), "\u{1b}[31mred\tand \\ \"quoted\""),
+            hit(
+                -0.031_25,
+                Some("notes/a-folder/with-a-rather-long-name/and-a-file.md"),
+                "\u{1b}[31mred\tand \\ \"quoted\""
+            ),
         ]);
         insta::assert_snapshot!(rendered(json!({"results": results, "count": 3}), 90));
     }

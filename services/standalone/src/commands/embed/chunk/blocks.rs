@@ -20,7 +20,10 @@ pub(super) struct Block {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Level 1 is the outermost.
-    Heading { level: u8, title: String },
+    Heading {
+        level: u8,
+        title: String,
+    },
     Body,
 }
 
@@ -52,7 +55,8 @@ pub(super) fn blocks(text: &str, format: Format) -> Vec<Block> {
     let mut open: Option<(usize, Open)> = None;
     for (number, line) in lines.iter().enumerate() {
         let end = line.start + line.text.len();
-        let close = |blocks: &mut Vec<Block>, start: usize, end: usize| push(blocks, text, start..end, Kind::Body);
+        let close =
+            |blocks: &mut Vec<Block>, start: usize, end: usize| push(blocks, text, start..end, Kind::Body);
         let bare = line.text.trim();
         match open {
             Some((start, Open::Fence { mark, length })) => {
@@ -70,7 +74,11 @@ pub(super) fn blocks(text: &str, format: Format) -> Vec<Block> {
                 continue;
             }
             Some((start, Open::Paragraph { first_line })) => {
-                let level = if format == Format::Markdown && first_line + 1 == number { underline(bare) } else { None };
+                let level = if format == Format::Markdown && first_line + 1 == number {
+                    underline(bare)
+                } else {
+                    None
+                };
                 let title = lines[first_line].text.trim();
                 if let Some(level) = level.filter(|_| !title.starts_with(['-', '*', '+', '>', '|'])) {
                     push(&mut blocks, text, start..end, Kind::Heading { level, title: title.to_owned() });
@@ -83,7 +91,9 @@ pub(super) fn blocks(text: &str, format: Format) -> Vec<Block> {
         let begun = match format {
             _ if bare.is_empty() => None,
             Format::Plain => Some(Begun::Line),
-            Format::Markdown if number == 0 && bare == "---" && lines[1..].iter().any(|l| l.text.trim() == "---") => {
+            Format::Markdown
+                if number == 0 && bare == "---" && lines[1..].iter().any(|l| l.text.trim() == "---") =>
+            {
                 Some(Begun::Block(Open::FrontMatter))
             }
             Format::Markdown => Some(begun(line.text)),
@@ -170,14 +180,25 @@ mod tests {
     #[test]
     fn headings_of_both_kinds_end_a_paragraph() {
         let text = "intro\n# One #\ntext\nmore\n\nTwo\n---\ntext\r\n\r\n### C#\nThree\n===\n#no\n####### no\n    # code\n";
-        let expected = ["intro", "h1 One", "text/more", "h2 Two", "text", "h3 C#", "h1 Three", "#no/####### no/    # code"];
+        let expected = [
+            "intro",
+            "h1 One",
+            "text/more",
+            "h2 Two",
+            "text",
+            "h3 C#",
+            "h1 Three",
+            "#no/####### no/    # code",
+        ];
         assert_eq!(shape(text, Format::Markdown), expected);
     }
 
     #[test]
     fn a_fence_is_one_block_whatever_it_holds() {
-        let text = "see:\n```sh\n# not a heading\n\nls\n```\nafter\n~~~\n```\n~~~~\n````\nnever closed\n\n```\nend";
-        let expected = ["see:", "```sh/# not a heading//ls/```", "after", "~~~/```/~~~~", "````/never closed//```/end"];
+        let text =
+            "see:\n```sh\n# not a heading\n\nls\n```\nafter\n~~~\n```\n~~~~\n````\nnever closed\n\n```\nend";
+        let expected =
+            ["see:", "```sh/# not a heading//ls/```", "after", "~~~/```/~~~~", "````/never closed//```/end"];
         assert_eq!(shape(text, Format::Markdown), expected);
     }
 
@@ -189,7 +210,10 @@ mod tests {
 
     #[test]
     fn front_matter_is_one_block() {
-        assert_eq!(shape("---\ntitle: x\n\na: b\n---\ntext", Format::Markdown), ["---/title: x//a: b/---", "text"]);
+        assert_eq!(
+            shape("---\ntitle: x\n\na: b\n---\ntext", Format::Markdown),
+            ["---/title: x//a: b/---", "text"]
+        );
         assert_eq!(shape("---\n\ntext", Format::Markdown), ["---", "text"]);
     }
 

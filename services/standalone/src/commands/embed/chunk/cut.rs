@@ -34,7 +34,8 @@ pub(crate) fn halve(text: &str) -> Option<(&str, &str)> {
     let text = text.trim();
     let (quarter, middle) = (text.len() / 4, text.len() / 2);
     let whole = 1..=text.len();
-    let cut = best(text, quarter.max(1)..=text.len() - quarter, middle).or_else(|| best(text, whole, middle))?;
+    let cut =
+        best(text, quarter.max(1)..=text.len() - quarter, middle).or_else(|| best(text, whole, middle))?;
     Some((&text[..cut.end], &text[cut.start..]))
 }
 
@@ -107,7 +108,11 @@ mod tests {
             ("one two three\nfour five six", "one two three", "four five six"),
             ("onetwothreefourfive six", "onetwothreefourfive", "six"),
             ("onetwothreefourfivesixseven", "onetwothreefourfives", "ixseven"),
-            ("一二三四五六七八九十。一二三四五六七八九十一二三", "一二三四五六七八九十。", "一二三四五六七八九十一二三"),
+            (
+                "一二三四五六七八九十。一二三四五六七八九十一二三",
+                "一二三四五六七八九十。",
+                "一二三四五六七八九十一二三",
+            ),
             // a boundary in the first half would waste the room
             ("a. bcdefghij klmnopqr stuvw", "a. bcdefghij", "klmnopqr stuvw"),
         ] {

@@ -42,7 +42,9 @@ mod tests {
     #[test]
     fn a_heading_ends_its_equals_and_what_is_below_them() {
         let mut path = HeadingPath::default();
-        for (level, title, shown) in [(1, "A", "A"), (3, "B", "A > B"), (2, "C", "A > C"), (2, "D", "A > D"), (1, "E", "E")] {
+        for (level, title, shown) in
+            [(1, "A", "A"), (3, "B", "A > B"), (2, "C", "A > C"), (2, "D", "A > D"), (1, "E", "E")]
+        {
             path.enter(level, title.to_owned());
             assert_eq!(path.show(100), shown);
         }

@@ -1,0 +1,52 @@
+//! The ledger as a process of its own.
+
+use axum::Router;
+use embermesh_config::{Config, ConfigError};
+use embermesh_process::{BoxError, Process};
+use embermesh_proto::internal::v1::{Section, config_client::ConfigClient};
+use embermesh_subscription::{Options, Subscription};
+use embermesh_transport::{Endpoint, Ops, ServerBuilder, Transport};
+
+use crate::{CostLedger, Parts, Settings};
+
+/// Port on loopback when none is configured.
+pub const DEFAULT_PORT: u16 = 8083;
+
+/// The ledger's settings; its pool is `database.pool` unless it has its own.
+pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
+    let mut settings: Settings = config.service("ledger", &config.ledger)?;
+    if !config.ledger.contains_key("pool") {
+        settings.pool = config.database.pool.clone();
+    }
+    Ok(settings)
+}
+
+/// The ledger's parts from its process and admin, which tells the limits of agents.
+pub fn parts(process: &Process, admin: Transport) -> Result<Parts, ConfigError> {
+    let options = Options {
+        subscriber: "cost-ledger",
+        sections: vec![Section::Agents],
+        disk_copy: process.config.data_dir.as_ref().map(|dir| dir.join("cost-ledger.snapshot")),
+    };
+    let ready = process.readiness.condition("ledger configuration");
+    Ok(Parts {
+        database_url: process.config.database.for_ledger()?,
+        subscription: Subscription::start(ConfigClient::new(admin), options, &process.tasks, ready),
+        tasks: process.tasks.clone(),
+        readiness: process.readiness.clone(),
+        metrics: process.metrics.clone(),
+        clock: process.clock.clone(),
+    })
+}
+
+/// Builds the ledger's port: its services, health and metrics.
+pub async fn run(process: &Process) -> Result<Router, BoxError> {
+    let (config, tasks) = (&process.config, &process.tasks);
+    let admin = Endpoint::parse(&config.services.admin)?.connect(config.server.tls.as_ref(), tasks)?;
+    let ledger = CostLedger::start(settings(config)?, parts(process, admin)?).await?;
+    let services = ServerBuilder::new(process.grpc_metrics.clone())
+        .service(ledger.ledger_server())
+        .service(ledger.reports_server());
+    let ops = Ops { readiness: process.readiness.clone(), metrics: process.metrics.clone() };
+    Ok(services.router(embermesh_proto::DESCRIPTORS).await?.merge(ops.router()))
+}

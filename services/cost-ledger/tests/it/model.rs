@@ -1,0 +1,133 @@
+//! Any sequence of operations leaves the books as a model of a few lines says.
+
+use std::collections::BTreeMap;
+
+use embermesh_errors::Code;
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
+use uuid::Uuid;
+
+use crate::world::{HOUR, World, limits, settlement, voided};
+
+const AGENTS: [&str; 2] = ["a", "b"];
+const LIMIT: i64 = 100;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Reserve { attempt: usize, agent: usize, nanos: i64 },
+    Settle { attempt: usize, nanos: i64 },
+    Void { attempt: usize },
+    Sweep,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let attempt = 0..6_usize;
+    prop_oneof![
+        5 => (attempt.clone(), 0..2_usize, 0..60_i64)
+            .prop_map(|(attempt, agent, nanos)| Step::Reserve { attempt, agent, nanos }),
+        4 => (attempt.clone(), 0..60_i64).prop_map(|(attempt, nanos)| Step::Settle { attempt, nanos }),
+        1 => attempt.prop_map(|attempt| Step::Void { attempt }),
+        1 => Just(Step::Sweep),
+    ]
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    Open,
+    Settled(i64),
+    Voided,
+    Presumed,
+}
+
+#[derive(Debug, Default)]
+struct Model {
+    attempts: BTreeMap<usize, (usize, i64, End)>,
+}
+
+impl Model {
+    fn spent_and_reserved(&self, agent: usize) -> (i64, i64) {
+        let own = self.attempts.values().filter(|(of, ..)| *of == agent);
+        own.fold((0, 0), |(spent, reserved), (_, bound, end)| match end {
+            End::Open => (spent, reserved + bound),
+            End::Settled(nanos) => (spent + nanos, reserved),
+            End::Voided => (spent, reserved),
+            End::Presumed => (spent + bound, reserved),
+        })
+    }
+
+    fn reserve(&mut self, attempt: usize, agent: usize, nanos: i64) -> Option<Code> {
+        if let Some((of, bound, _)) = self.attempts.get(&attempt) {
+            return ((*of, *bound) != (agent, nanos)).then_some(Code::Conflict);
+        }
+        let (spent, reserved) = self.spent_and_reserved(agent);
+        if nanos > 0 && spent + reserved + nanos > LIMIT {
+            return Some(Code::BudgetExceeded);
+        }
+        self.attempts.insert(attempt, (agent, nanos, End::Open));
+        None
+    }
+
+    fn end(&mut self, attempt: usize, end: End) -> Option<Code> {
+        match self.attempts.get_mut(&attempt) {
+            None => Some(Code::NotFound),
+            Some((_, _, held @ End::Open)) => {
+                *held = end;
+                None
+            }
+            Some((_, _, held)) => (*held != end).then_some(Code::Conflict),
+        }
+    }
+}
+
+async fn run(world: &World, steps: &[Step]) -> Result<(), TestCaseError> {
+    let mut model = Model::default();
+    let ids: Vec<Uuid> = (0..6).map(|_| world.attempt()).collect();
+    let agent_of =
+        |model: &Model, attempt: &usize| model.attempts.get(attempt).map_or(0, |(agent, ..)| *agent);
+    let name = |agent: usize| AGENTS[agent];
+    for step in steps {
+        let (expected, outcome) = match step {
+            Step::Reserve { attempt, agent, nanos } => (
+                model.reserve(*attempt, *agent, *nanos),
+                world.reserve(ids[*attempt], name(*agent), *nanos).await,
+            ),
+            Step::Settle { attempt, nanos } => {
+                let agent = agent_of(&model, attempt);
+                let message = settlement(ids[*attempt], name(agent), *nanos);
+                (model.end(*attempt, End::Settled(*nanos)), world.settle(message).await)
+            }
+            Step::Void { attempt } => {
+                (model.end(*attempt, End::Voided), world.settle(voided(ids[*attempt])).await)
+            }
+            Step::Sweep => {
+                world.clock.advance(HOUR / 60 * 11);
+                let open = model.attempts.values_mut().filter(|(_, _, end)| *end == End::Open);
+                let count = open.map(|(_, _, end)| *end = End::Presumed).count();
+                prop_assert_eq!(world.replica.service.presume_overdue().await, Ok(count));
+                continue;
+            }
+        };
+        prop_assert_eq!(outcome.err().map(|error| error.code), expected, "{:?}", step);
+    }
+    for agent in 0..AGENTS.len() {
+        prop_assert_eq!(world.today(name(agent)).await, model.spent_and_reserved(agent));
+    }
+    Ok(())
+}
+
+#[test]
+fn the_books_follow_the_model() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut runner = TestRunner::new(Config { cases: 16, max_shrink_iters: 20, ..Config::default() });
+    let outcome = runner.run(&prop::collection::vec(step(), 1..40), |steps| {
+        runtime.block_on(async {
+            let snapshot = limits(&[("a", Some(LIMIT), None, None), ("b", Some(LIMIT), None, None)]);
+            let world = World::new(snapshot).await;
+            // forty sweeps of eleven minutes end before midnight
+            run(&world, &steps).await
+        })
+    });
+    outcome.unwrap();
+}

@@ -1,0 +1,111 @@
+use embermesh_errors::Code;
+use embermesh_proto::internal::v1::{AttemptOutcome, SettleRequest};
+
+use crate::world::{HOUR, World, charge, limits, reservation, settlement, voided};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeating_changes_nothing_and_other_values_are_a_conflict() {
+    let world = World::new(limits(&[])).await;
+    let attempt = world.attempt();
+    for _ in 0..3 {
+        world.reserve(attempt, "docs", 10).await.unwrap();
+    }
+    assert_eq!(world.today("docs").await, (0, 10));
+    assert_eq!(world.reserve(attempt, "docs", 11).await.unwrap_err().code, Code::Conflict);
+    let good = settlement(attempt, "docs", 4);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (mut ledger, request) = (world.replica.ledger.clone(), world.context.request(good.clone()));
+        calls.spawn(async move { ledger.settle(request).await.is_ok() });
+    }
+    assert!(calls.join_all().await.into_iter().all(|settled| settled));
+    assert_eq!(world.today("docs").await, (4, 0));
+    // one that is settled is still the same reservation
+    world.reserve(attempt, "docs", 10).await.unwrap();
+
+    let split = vec![charge("a", "docs", 1), charge("b", "docs", 3)];
+    for other in [
+        settlement(attempt, "docs", 5),
+        voided(attempt),
+        SettleRequest { tokens: 11, ..good.clone() },
+        SettleRequest { outcome: AttemptOutcome::Presumed.into(), ..good.clone() },
+        SettleRequest { charges: split, ..good },
+    ] {
+        assert_eq!(world.settle(other).await.unwrap_err().code, Code::Conflict);
+    }
+    assert_eq!(world.today("docs").await, (4, 0));
+}
+
+#[tokio::test]
+async fn charges_sum_to_the_amount_or_nothing_is_written() {
+    let world = World::new(limits(&[])).await;
+    let attempt = world.attempt();
+    world.reserve(attempt, "docs", 10).await.unwrap();
+    let with = |charges| SettleRequest { charges, ..settlement(attempt, "docs", 7) };
+    for (param, bad) in [
+        ("charges", with(vec![charge("a", "docs", 3), charge("b", "docs", 3)])),
+        ("charges", with(vec![])),
+        ("charges", with(vec![charge("a", "docs", i64::MAX), charge("b", "docs", i64::MAX)])),
+        ("charges[1].amount_nano_usd", with(vec![charge("a", "docs", 8), charge("b", "docs", -1)])),
+        ("charges[0].agent_id", with(vec![charge("a", "other-agent", 7)])),
+        ("outcome", SettleRequest { outcome: 0, ..settlement(attempt, "docs", 7) }),
+        ("amount_nano_usd", SettleRequest { amount_nano_usd: 7, ..voided(attempt) }),
+    ] {
+        let error = world.settle(bad).await.unwrap_err();
+        assert_eq!((error.code, error.param.as_deref()), (Code::Invalid, Some(param)), "{error}");
+    }
+    assert_eq!(world.today("docs").await, (0, 10));
+    world.settle(with(vec![charge("a", "docs", 3), charge("b", "docs", 4)])).await.unwrap();
+    assert_eq!(world.today("docs").await, (7, 0));
+}
+
+#[tokio::test]
+async fn an_attempt_that_cost_more_than_its_bound_is_charged_as_it_was() {
+    let world = World::new(limits(&[("docs", Some(10), None, None)])).await;
+    let attempt = world.attempt();
+    world.reserve(attempt, "docs", 10).await.unwrap();
+    world.settle(settlement(attempt, "docs", 15)).await.unwrap();
+    assert_eq!(world.today("docs").await, (15, 0));
+    assert_eq!(world.reserve(world.attempt(), "docs", 1).await.unwrap_err().code, Code::BudgetExceeded);
+}
+
+#[tokio::test]
+async fn what_was_never_reserved_cannot_be_settled() {
+    let world = World::new(limits(&[])).await;
+    assert_eq!(world.settle(settlement(world.attempt(), "docs", 1)).await.unwrap_err().code, Code::NotFound);
+    for bad in ["", "x", "00000000-0000-4000-8000-000000000000"] {
+        let message = SettleRequest { attempt_id: bad.to_owned(), ..settlement(world.attempt(), "docs", 1) };
+        assert_eq!(world.settle(message).await.unwrap_err().param.as_deref(), Some("attempt_id"));
+    }
+    let early = world.attempt();
+    world.clock.advance(HOUR * 25);
+    assert_eq!(world.reserve(early, "docs", 1).await.unwrap_err().param.as_deref(), Some("attempt_id"));
+    let mut bad = reservation(world.attempt(), "docs", -1);
+    bad.key_id = String::new();
+    let request = world.context.request(bad);
+    let error =
+        embermesh_errors::Error::from(world.replica.ledger.clone().reserve(request).await.unwrap_err());
+    assert_eq!(error.param.as_deref(), Some("amount_nano_usd"));
+}
+
+#[tokio::test]
+async fn attempts_of_a_router_that_died_are_presumed_at_their_bound_once() {
+    let world = World::new(limits(&[("docs", Some(20), None, None)])).await;
+    let (lost, late, fresh) = (world.attempt(), world.attempt(), world.attempt());
+    world.reserve(lost, "docs", 6).await.unwrap();
+    world.reserve(late, "docs", 5).await.unwrap();
+    world.clock.advance(HOUR / 10);
+    world.reserve(fresh, "docs", 4).await.unwrap();
+    assert_eq!(world.replica.service.presume_overdue().await.unwrap(), 0);
+    world.clock.advance(HOUR / 10);
+    world.settle(settlement(late, "docs", 3)).await.unwrap();
+    assert_eq!(world.replica.service.presume_overdue().await.unwrap(), 1);
+    assert_eq!(world.replica.service.presume_overdue().await.unwrap(), 0);
+    assert_eq!(world.today("docs").await, (9, 4));
+    // the truth comes too late: the books have closed
+    assert_eq!(world.settle(settlement(lost, "docs", 2)).await.unwrap_err().code, Code::Conflict);
+    let operator = world.connect(embermesh_postgres::Role::Operator).await;
+    let sql = "SELECT request_id, cost_usd::text FROM embedding_metrics WHERE presumed";
+    let row = operator.system().query_one(sql, &[]).await.unwrap();
+    assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), ("request", "0.000000006"));
+}
