@@ -31,7 +31,7 @@ impl Tasks {
     {
         let hard = self.hard.clone();
         let task = async move { hard.run_until_cancelled_owned(future).await };
-        tokio::spawn(self.tracker.track_future(task.instrument(tracing::info_span!("task", name))))
+        tokio::spawn(self.tracker.track_future(task.instrument(tracing::debug_span!("task", name))))
     }
 
     /// Ends when the process should take no new work.

@@ -20,8 +20,8 @@ use crate::{KeyRecord, Pinned, Snapshot};
 pub(crate) struct BadEntry(&'static str);
 
 /// The identity of an entry.
-enum Key<'a> {
-    Key(KeyId),
+enum Identity<'a> {
+    ApiKey(KeyId),
     Agent(TenantId, AgentId),
     Model(&'a str),
     Pin(TenantId, AgentId, &'a str),
@@ -49,7 +49,7 @@ pub(crate) fn apply(held: &Snapshot, update: ConfigUpdate) -> Option<Snapshot> {
 
 fn apply_entry(next: &mut Snapshot, held: &Snapshot, entry: ConfigEntry) -> Result<(), BadEntry> {
     let value = entry.value.ok_or(BadEntry("an entry without a value"))?;
-    let key = key_of(&value)?;
+    let key = identity_of(&value)?;
     if entry.removed {
         remove(next, &key);
         return Ok(());
@@ -57,34 +57,34 @@ fn apply_entry(next: &mut Snapshot, held: &Snapshot, entry: ConfigEntry) -> Resu
     put(next, &value).inspect_err(|_| keep(next, held, &key))
 }
 
-fn key_of(value: &Value) -> Result<Key<'_>, BadEntry> {
+fn identity_of(value: &Value) -> Result<Identity<'_>, BadEntry> {
     let tenant = |text: &str| text.parse::<TenantId>().map_err(|_| BadEntry("a malformed tenant_id"));
     let agent = |text: &str| text.parse::<AgentId>().map_err(|_| BadEntry("a malformed agent_id"));
     Ok(match value {
-        Value::Key(entry) => Key::Key(entry.id.parse().map_err(|_| BadEntry("a malformed key id"))?),
+        Value::Key(entry) => Identity::ApiKey(entry.id.parse().map_err(|_| BadEntry("a malformed key id"))?),
         Value::Agent(entry) => {
             let id = entry.agent.as_ref().map_or("", |agent| agent.agent_id.as_str());
-            Key::Agent(tenant(&entry.tenant_id)?, agent(id)?)
+            Identity::Agent(tenant(&entry.tenant_id)?, agent(id)?)
         }
         Value::Model(model) if model.id.is_empty() => return Err(BadEntry("a model without an id")),
-        Value::Model(model) => Key::Model(&model.id),
-        Value::Pin(pin) => Key::Pin(tenant(&pin.tenant_id)?, agent(&pin.agent_id)?, &pin.task_type),
+        Value::Model(model) => Identity::Model(&model.id),
+        Value::Pin(pin) => Identity::Pin(tenant(&pin.tenant_id)?, agent(&pin.agent_id)?, &pin.task_type),
     })
 }
 
-fn remove(next: &mut Snapshot, key: &Key<'_>) {
+fn remove(next: &mut Snapshot, key: &Identity<'_>) {
     match key {
-        Key::Key(id) => next.remove_key(id),
-        Key::Agent(tenant, agent) => next.remove_agent(*tenant, agent),
-        Key::Model(id) => next.remove_model(id),
-        Key::Pin(tenant, agent, task_type) => next.remove_pin(*tenant, agent, task_type),
+        Identity::ApiKey(id) => next.remove_key(id),
+        Identity::Agent(tenant, agent) => next.remove_agent(*tenant, agent),
+        Identity::Model(id) => next.remove_model(id),
+        Identity::Pin(tenant, agent, task_type) => next.remove_pin(*tenant, agent, task_type),
     }
 }
 
 fn put(next: &mut Snapshot, value: &Value) -> Result<(), BadEntry> {
-    match (value, key_of(value)?) {
-        (Value::Key(entry), Key::Key(id)) => next.put_key(key_record(id, entry)?),
-        (Value::Agent(entry), Key::Agent(tenant, id)) => {
+    match (value, identity_of(value)?) {
+        (Value::Key(entry), Identity::ApiKey(id)) => next.put_key(key_record(id, entry)?),
+        (Value::Agent(entry), Identity::Agent(tenant, id)) => {
             let agent = entry.agent.clone().ok_or(BadEntry("an agent without a configuration"))?;
             next.put_agent(tenant, id, Arc::new(agent));
         }
@@ -94,7 +94,7 @@ fn put(next: &mut Snapshot, value: &Value) -> Result<(), BadEntry> {
             }
             next.put_model(Arc::new(model.clone()));
         }
-        (Value::Pin(pin), Key::Pin(tenant, agent, task_type)) => {
+        (Value::Pin(pin), Identity::Pin(tenant, agent, task_type)) => {
             let space = pin.space_id.parse().map_err(|_| BadEntry("a pin to a malformed space"))?;
             next.put_pin(tenant, agent, task_type.to_owned(), Pinned { space, model: pin.model.clone() });
         }
@@ -103,24 +103,24 @@ fn put(next: &mut Snapshot, value: &Value) -> Result<(), BadEntry> {
     Ok(())
 }
 
-fn keep(next: &mut Snapshot, held: &Snapshot, key: &Key<'_>) {
+fn keep(next: &mut Snapshot, held: &Snapshot, key: &Identity<'_>) {
     match key {
-        Key::Key(id) => {
+        Identity::ApiKey(id) => {
             if let Some(record) = held.key(id) {
                 next.put_key(record.clone());
             }
         }
-        Key::Agent(tenant, id) => {
+        Identity::Agent(tenant, id) => {
             if let Some(agent) = held.agent(*tenant, id) {
                 next.put_agent(*tenant, id.clone(), Arc::clone(agent));
             }
         }
-        Key::Model(id) => {
+        Identity::Model(id) => {
             if let Some(model) = held.model(id) {
                 next.put_model(Arc::clone(model));
             }
         }
-        Key::Pin(tenant, agent, task_type) => {
+        Identity::Pin(tenant, agent, task_type) => {
             if let Some(pin) = held.pin(*tenant, agent, task_type) {
                 next.put_pin(*tenant, agent.clone(), (*task_type).to_owned(), pin.clone());
             }

@@ -1,6 +1,9 @@
 //! Log output and levels, by the component names of the operations guide.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal},
+};
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::{
@@ -68,7 +71,7 @@ const COMPONENTS: [(&str, &str); 10] = [
 /// Sends this process's logs to standard error.
 pub fn start_logs(settings: &LogSettings) -> Result<(), LogError> {
     let filter = filter(settings)?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.format {
         Format::Pretty => lines.with_target(false).compact().boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),

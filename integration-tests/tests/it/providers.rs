@@ -36,7 +36,7 @@ async fn n_in_n_out_in_order_with_every_text_sent_once() {
     let vectors = embed(&running, json!(texts)).await;
     assert_eq!(vectors.len(), 40);
     for (text, vector) in texts.iter().zip(&vectors) {
-        assert!(cosine(vector, &sim::vector("openai/text-embedding-3-small", text, 1536)) > 0.9999, "{text}");
+        assert!(cosine(vector, &sim::vector(MODEL, text, 1536)) > 0.9999, "{text}");
     }
     let sent: usize = simulator.calls().iter().map(|call| call.texts.len()).sum();
     assert_eq!(sent, 30, "duplicates are sent once");
@@ -68,7 +68,7 @@ async fn every_fault_fails_over_to_the_other_deployment_of_the_space() {
         let first = &simulator.deployments()[0];
         first.inject([fault.clone().times(1)]);
         let vectors = embed(&running, json!([text])).await;
-        assert!(cosine(&vectors[0], &sim::vector("openai/text-embedding-3-small", &text, 1536)) > 0.9999, "{fault:?}");
+        assert!(cosine(&vectors[0], &sim::vector(MODEL, &text, 1536)) > 0.9999, "{fault:?}");
         first.heal();
         // a success in between keeps the breaker of the first closed
         embed(&running, json!([format!("fine {n}")])).await;
@@ -108,7 +108,7 @@ async fn dimensions_encodings_and_eight_thousand_tokens_reach_the_provider_uncha
     let agent = running.agent();
     let body = json!({"model": MODEL, "input": "short", "dimensions": 256});
     let cut = floats(&agent.post("/v1/embeddings", body).await.ok()["data"][0]["embedding"]);
-    assert!(cosine(&cut, &sim::vector("openai/text-embedding-3-small", "short", 256)) > 0.9999);
+    assert!(cosine(&cut, &sim::vector(MODEL, "short", 256)) > 0.9999);
 
     let long: String = (0..8000).map(|n| if n % 7 == 0 { " 日本" } else { " word" }).collect::<String>()[..].chars().take(30_000).collect();
     let made = agent.post("/api/v1/embeddings", json!({"agent_id": "l", "text": long, "model": MODEL})).await.ok();
@@ -119,7 +119,7 @@ async fn dimensions_encodings_and_eight_thousand_tokens_reach_the_provider_uncha
 
     simulator.deployments()[0].inject([Fault::IgnoreBase64.times(1)]);
     let vector = embed(&running, json!(["floats though base64 was asked"])).await;
-    let expected = sim::vector("openai/text-embedding-3-small", "floats though base64 was asked", 1536);
+    let expected = sim::vector(MODEL, "floats though base64 was asked", 1536);
     assert!(cosine(&vector[0], &expected) > 0.9999);
 }
 

@@ -114,7 +114,7 @@ impl Running {
             command.env("DATABASE_URL", url);
         }
         let process = Process::spawn(command, dir.join("embermesh.log"));
-        Self::ready(vec![process], data, port).await
+        Self::ready(vec![process], data, &[port]).await
     }
 
     /// The five services as five processes.
@@ -144,20 +144,25 @@ impl Running {
             processes.push(Process::spawn(command, folder.path().join(format!("{name}.log"))));
             admin_data = data;
         }
-        let mut running = Self::ready(processes, admin_data, ports[0]).await;
+        let mut running = Self::ready(processes, admin_data, &ports).await;
         running.database = Some(database);
         running._folder = Some(folder);
         running
     }
 
-    async fn ready(mut processes: Vec<Process>, dir: PathBuf, port: u16) -> Self {
-        let url = format!("http://127.0.0.1:{port}");
+    /// Waits until every port is ready; the first is the gateway's.
+    async fn ready(mut processes: Vec<Process>, dir: PathBuf, ports: &[u16]) -> Self {
+        let url = format!("http://127.0.0.1:{}", ports[0]);
         let until = Instant::now() + PATIENCE;
         let http = reqwest::Client::new();
         let keys = dir.join("keys.json");
         loop {
-            let ready = http.get(format!("{url}/health/ready")).send().await;
-            if ready.is_ok_and(|answer| answer.status().is_success()) && keys.is_file() {
+            let mut ready = keys.is_file();
+            for port in ports {
+                let asked = http.get(format!("http://127.0.0.1:{port}/health/ready")).send().await;
+                ready &= asked.is_ok_and(|answer| answer.status().is_success());
+            }
+            if ready {
                 break;
             }
             for process in &mut processes {

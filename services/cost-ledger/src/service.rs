@@ -76,13 +76,9 @@ impl CostLedger {
         let database = Database::connect(&database_url, Schema::Ledger, Role::App, &settings.pool).await?;
         let store = Store::new(database.clone());
         store.make_partitions(day_of(clock.now())).await?;
-        let desk = Desk {
-            store: store.clone(),
-            subscription: subscription.clone(),
-            clock: clock.clone(),
-            metrics: LedgerMetrics::new(&metrics)?,
-        };
-        let writer = Writer::start(desk, settings.queue, settings.batch, &tasks);
+        let metrics = LedgerMetrics::new(&metrics)?;
+        let desk = Desk::new(store.clone(), subscription.clone(), clock.clone(), metrics, settings.batch);
+        let writer = Writer::new(desk, settings.queue, tasks.clone());
         let shared = Arc::new(Shared { settings, store, writer, subscription, clock });
         tasks.spawn("ledger sweeper", sweeper::run(Arc::clone(&shared), tasks.clone()));
         tasks.spawn("ledger partitions", partitions::run(Arc::clone(&shared), tasks.clone()));

@@ -1,14 +1,21 @@
-//! The one task that writes. While a transaction commits, the next one's operations gather: the more callers, the more of them
-//! share a commit, and nobody ever waits for company.
+//! The one writer of a process. While a transaction commits, the next one's operations gather: the more callers, the more of
+//! them share a commit, and nobody ever waits for company.
+//!
+//! The writing task lives only while there is work. So it outlasts the callers that a stopping process still lets finish, and
+//! never holds the process up.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use embermesh_errors::Error;
 use embermesh_lifecycle::Tasks;
 use embermesh_postgres::DbError;
 use embermesh_subscription::Subscription;
 use embermesh_types::{AttemptId, Clock};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
     domain::{
@@ -25,87 +32,109 @@ const ATTEMPTS: u32 = 5;
 /// Where operations are handed in. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
-    queue: mpsc::Sender<Queued>,
+    desk: Arc<Desk>,
+    room: Arc<Semaphore>,
+    tasks: Tasks,
+}
+
+/// What writes.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    store: Store,
+    subscription: Subscription,
+    clock: Clock,
+    metrics: LedgerMetrics,
+    batch: usize,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Queued>,
+    /// A task is at work and will look here again.
+    attended: bool,
 }
 
 #[derive(Debug)]
 struct Queued {
     work: Work,
     answer: oneshot::Sender<Outcome>,
-}
-
-/// What the task needs.
-pub(crate) struct Desk {
-    pub(crate) store: Store,
-    pub(crate) subscription: Subscription,
-    pub(crate) clock: Clock,
-    pub(crate) metrics: LedgerMetrics,
+    _room: OwnedSemaphorePermit,
 }
 
 impl Writer {
-    /// Starts the task, which ends when every handle is gone or the process stops and the queue is empty.
-    pub(crate) fn start(desk: Desk, queue: usize, batch: usize, tasks: &Tasks) -> Self {
-        let (sender, receiver) = mpsc::channel(queue.max(1));
-        tasks.spawn("ledger writer", run(desk, receiver, batch.max(1), tasks.clone()));
-        Self { queue: sender }
+    /// A writer whose queue holds `room` operations, for a desk.
+    pub(crate) fn new(desk: Desk, room: usize, tasks: Tasks) -> Self {
+        Self { desk: Arc::new(desk), room: Arc::new(Semaphore::new(room.max(1))), tasks }
     }
 
     /// Answers once the operation is committed, or refused.
     pub(crate) async fn submit(&self, work: Work) -> Outcome {
         let stopped = || Error::unavailable("the ledger is stopping, try again");
+        let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| stopped())?;
         let (answer, outcome) = oneshot::channel();
-        self.queue.send(Queued { work, answer }).await.map_err(|_| stopped())?;
+        if self.desk.enqueue(Queued { work, answer, _room: room }) {
+            self.tasks.spawn("ledger writer", Arc::clone(&self.desk).attend());
+        }
         outcome.await.map_err(|_| stopped())?
     }
 }
 
-async fn run(desk: Desk, mut queue: mpsc::Receiver<Queued>, size: usize, tasks: Tasks) {
-    let mut arrived = Vec::with_capacity(size);
-    let mut waiting: Vec<Queued> = Vec::new();
-    loop {
-        if waiting.is_empty() {
-            let room = size;
-            tokio::select! {
-                received = queue.recv_many(&mut arrived, room) => if received == 0 { return },
-                () = tasks.stopping(), if !queue.is_closed() => {
-                    // what is queued is still answered
-                    queue.close();
-                    continue;
-                }
-            }
-        } else {
-            while waiting.len() + arrived.len() < size
-                && let Ok(queued) = queue.try_recv()
-            {
-                arrived.push(queued);
-            }
-        }
-        waiting.append(&mut arrived);
-        let batch = next_batch(&mut waiting);
-        desk.metrics.batch.observe(u32::try_from(batch.len()).unwrap_or(u32::MAX).into());
-        desk.write(batch).await;
-    }
-}
+/// Leaves the queue to the next task when this one is cut off or panics.
+struct Attending<'a>(&'a Desk);
 
-/// Takes from the front what can be decided together: an attempt is reserved or settled once in a transaction, what comes again
-/// waits for the next. Nobody waits for the answer of a reservation whose caller has gone, so it is dropped.
-fn next_batch(waiting: &mut Vec<Queued>) -> Vec<Queued> {
-    let mut named: HashSet<(bool, AttemptId)> = HashSet::new();
-    let (mut batch, mut later) = (Vec::with_capacity(waiting.len()), Vec::new());
-    for queued in waiting.drain(..) {
-        let again = match &queued.work.operation {
-            Operation::Reserve(_) if queued.answer.is_closed() => continue,
-            Operation::Reserve(reserve) => !named.insert((true, reserve.attempt)),
-            Operation::Settle(settlement) => !named.insert((false, settlement.attempt)),
-            Operation::Hits(_) => false,
-        };
-        if again { later.push(queued) } else { batch.push(queued) }
+impl Drop for Attending<'_> {
+    fn drop(&mut self) {
+        self.0.queue().attended = false;
     }
-    *waiting = later;
-    batch
 }
 
 impl Desk {
+    pub(crate) fn new(
+        store: Store,
+        subscription: Subscription,
+        clock: Clock,
+        metrics: LedgerMetrics,
+        batch: usize,
+    ) -> Self {
+        Self { store, subscription, clock, metrics, batch: batch.max(1), queue: Mutex::default() }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether somebody must be called to attend.
+    fn enqueue(&self, queued: Queued) -> bool {
+        let mut queue = self.queue();
+        queue.waiting.push_back(queued);
+        !std::mem::replace(&mut queue.attended, true)
+    }
+
+    /// Writes until nothing waits.
+    async fn attend(self: Arc<Self>) {
+        let cut_off = Attending(&self);
+        while let Some(batch) = self.take() {
+            if !batch.is_empty() {
+                self.metrics.batch.observe(u32::try_from(batch.len()).unwrap_or(u32::MAX).into());
+                self.write(batch).await;
+            }
+        }
+        // `take` has left the queue already, and another task may be at it by now
+        std::mem::forget(cut_off);
+    }
+
+    /// The next operations to write. With none left the queue is unattended, under the same lock as the look at it, so that
+    /// whoever enqueues next calls the next task.
+    fn take(&self) -> Option<Vec<Queued>> {
+        let mut queue = self.queue();
+        if queue.waiting.is_empty() {
+            queue.attended = false;
+            return None;
+        }
+        Some(next_batch(&mut queue.waiting, self.batch))
+    }
+
     async fn write(&self, batch: Vec<Queued>) {
         let (works, answers): (Vec<Work>, Vec<_>) = batch.into_iter().map(|q| (q.work, q.answer)).unzip();
         let outcomes = match self.commit(&works).await {
@@ -158,4 +187,25 @@ impl Desk {
         let outcome = outcome.as_ref().map_or_else(|error| error.code.as_str(), |()| "ok");
         self.metrics.operations.with_label_values(&[operation, outcome]).inc();
     }
+}
+
+/// Takes from the front what can be decided together: an attempt is reserved or settled once in a transaction, what comes again
+/// waits for the next. Nobody waits for the answer of a reservation whose caller has gone, so it is dropped.
+fn next_batch(waiting: &mut VecDeque<Queued>, size: usize) -> Vec<Queued> {
+    let mut named: HashSet<(bool, AttemptId)> = HashSet::new();
+    let (mut batch, mut later) = (Vec::new(), VecDeque::new());
+    while batch.len() < size
+        && let Some(queued) = waiting.pop_front()
+    {
+        let again = match &queued.work.operation {
+            Operation::Reserve(_) if queued.answer.is_closed() => continue,
+            Operation::Reserve(reserve) => !named.insert((true, reserve.attempt)),
+            Operation::Settle(settlement) => !named.insert((false, settlement.attempt)),
+            Operation::Hits(_) => false,
+        };
+        if again { later.push_back(queued) } else { batch.push(queued) }
+    }
+    later.append(waiting);
+    *waiting = later;
+    batch
 }

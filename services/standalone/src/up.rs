@@ -84,21 +84,23 @@ fn start(arguments: &UpArguments) -> Result<ExitCode, BoxError> {
 async fn serve(process: &Process, lifecycle: Lifecycle, started: Instant) -> Result<Outcome, BoxError> {
     let listener = process.bind(DEFAULT_PORT).await?;
     let dir = process.config.data_dir.clone().unwrap_or_else(crate::data_dir::default);
-    let composed = compose(process).await?;
     let keys = dir.join("keys.json");
     let url = process.config.public_url();
-    let first = composed.admin.ensure_first_keys(&url, &keys).await?;
+    let composed = compose(process, &keys).await?;
     process.serve(listener, composed.app)?;
     let mut out = std::io::stdout().lock();
     // a closed stdout is no reason not to serve
-    let _unwritable = banner::write(&mut out, &url, &keys, &first, started.elapsed());
+    let _unwritable = banner::write(&mut out, &url, &keys, &composed.first, started.elapsed());
     drop(out);
     Ok(lifecycle.run().await?)
 }
 
 fn configure(arguments: &UpArguments) -> Result<Config, BoxError> {
-    let arguments_of_all =
-        Arguments { config: arguments.config.clone(), listen: arguments.listen, dump_config: arguments.dump_config };
+    let arguments_of_all = Arguments {
+        config: arguments.config.clone(),
+        listen: arguments.listen,
+        dump_config: arguments.dump_config,
+    };
     let mut config = load(&arguments_of_all)?;
     let dir = arguments.data_dir.clone().or(config.data_dir.take()).unwrap_or_else(crate::data_dir::default);
     fs::create_dir_all(&dir).map_err(|error| format!("cannot create {}: {error}", dir.display()))?;
@@ -107,7 +109,8 @@ fn configure(arguments: &UpArguments) -> Result<Config, BoxError> {
     let model_dir = arguments.model_dir.clone().or(router.local_model_dir.take());
     router.local_model_dir = model_dir.or_else(|| tools::find("minilm").filter(|dir| is_model(dir)));
     if router.local_model_dir.is_none() && config.embedding.providers.is_empty() {
-        let hint = "warning: there is no provider and no local model; run scripts/setup.sh, or set OPENAI_API_KEY";
+        let hint =
+            "warning: there is no provider and no local model; run scripts/setup.sh, or set OPENAI_API_KEY";
         let _unwritable = writeln!(std::io::stderr(), "{hint}");
     }
     config.data_dir = Some(dir);

@@ -32,6 +32,8 @@ pub(crate) struct Store {
     pools: Pools,
     spaces: spaces::Spaces,
     large: search::LargeTenants,
+    /// One at a time; between processes PostgreSQL sees to that.
+    index_build: tokio::sync::Mutex<()>,
     settings: Settings,
     clock: Clock,
     metrics: StoreMetrics,
@@ -53,7 +55,7 @@ impl Owner {
 impl Store {
     pub(crate) fn new(pools: Pools, settings: Settings, clock: Clock, metrics: StoreMetrics) -> Arc<Self> {
         let (spaces, large) = (spaces::Spaces::default(), search::large_tenants());
-        Arc::new(Self { pools, spaces, large, settings, clock, metrics })
+        Arc::new(Self { pools, spaces, large, index_build: tokio::sync::Mutex::default(), settings, clock, metrics })
     }
 
     pub(crate) fn pools(&self) -> &Pools {

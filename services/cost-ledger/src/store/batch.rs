@@ -115,10 +115,17 @@ impl TenantPart<'_> {
             }
         }
         let deltas = books.into_deltas();
-        self.insert_attempts(&reserved).await?;
-        self.end_attempts(&settled).await?;
-        charges.insert(self.transaction, self.tenant).await?;
-        balances::add(self.transaction, self.tenant, &deltas).await
+        // they leave together; a failure of any undoes all
+        tokio::try_join!(
+            async {
+                // in this order, because what is reserved here may end here
+                self.insert_attempts(&reserved).await?;
+                self.end_attempts(&settled).await
+            },
+            charges.insert(self.transaction, self.tenant),
+            balances::add(self.transaction, self.tenant, &deltas),
+        )
+        .map(drop)
     }
 
     fn reserves(&self) -> impl Iterator<Item = (usize, &Reserve)> {

@@ -1,18 +1,25 @@
 //! Any sequence of operations leaves the books as a model of a few lines says.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
 use embermesh_errors::Code;
+use embermesh_proto::v1::{Agent, Constraints};
+use embermesh_subscription::Snapshot;
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
 use uuid::Uuid;
 
-use crate::world::{HOUR, World, limits, settlement, voided};
+use crate::world::{HOUR, World, context, settlement, tenant, voided};
 
 const AGENTS: [&str; 2] = ["a", "b"];
 const LIMIT: i64 = 100;
+/// One for each case, and for shrinking.
+const TENANTS: u128 = 100;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -112,21 +119,39 @@ async fn run(world: &World, steps: &[Step]) -> Result<(), TestCaseError> {
         prop_assert_eq!(outcome.err().map(|error| error.code), expected, "{:?}", step);
     }
     for agent in 0..AGENTS.len() {
-        prop_assert_eq!(world.today(name(agent)).await, model.spent_and_reserved(agent));
+        let balance = world.balance(name(agent), "month", "2026-11-01").await;
+        prop_assert_eq!(balance, model.spent_and_reserved(agent));
     }
     Ok(())
+}
+
+/// The same month limits in every tenant: each case is a tenant, and its sweeps may well pass midnight.
+fn all_limited() -> Snapshot {
+    let constraints = Constraints { max_cost_per_month_nano_usd: Some(LIMIT), ..Constraints::default() };
+    let agents = (1..=TENANTS).flat_map(|n| AGENTS.map(|id| (n, id)));
+    agents.fold(Snapshot::default(), |snapshot, (n, id)| {
+        let agent =
+            Agent { agent_id: id.to_owned(), constraints: Some(constraints.clone()), ..Agent::default() };
+        snapshot.with_agent(tenant(n), agent)
+    })
 }
 
 #[test]
 fn the_books_follow_the_model() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let mut runner = TestRunner::new(Config { cases: 16, max_shrink_iters: 20, ..Config::default() });
+    let world = Mutex::new(runtime.block_on(World::new(all_limited())));
+    let tenants = Mutex::new((1..=TENANTS).map(tenant));
+    let mut runner = TestRunner::new(Config { cases: 24, max_shrink_iters: 50, ..Config::default() });
     let outcome = runner.run(&prop::collection::vec(step(), 1..40), |steps| {
+        let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = tenants.lock().unwrap_or_else(PoisonError::into_inner).next();
+        world.context = context(next.ok_or_else(|| TestCaseError::reject("out of tenants"))?, None);
         runtime.block_on(async {
-            let snapshot = limits(&[("a", Some(LIMIT), None, None), ("b", Some(LIMIT), None, None)]);
-            let world = World::new(snapshot).await;
-            // forty sweeps of eleven minutes end before midnight
-            run(&world, &steps).await
+            let outcome = run(&world, &steps).await;
+            // what the case left open must not be found by the next one's sweeps
+            world.clock.advance(HOUR / 60 * 11);
+            world.replica.service.presume_overdue().await.unwrap();
+            outcome
         })
     });
     outcome.unwrap();

@@ -26,8 +26,11 @@ pub(crate) fn tenant(n: u128) -> TenantId {
     TenantId::new(Uuid::from_u128(n))
 }
 
-/// The limits of agents of tenant 1: day, month, request.
-pub(crate) fn limits(agents: &[(&str, Option<i64>, Option<i64>, Option<i64>)]) -> Snapshot {
+/// An agent with its limits of a day, a month and a request.
+type Limited<'a> = (&'a str, Option<i64>, Option<i64>, Option<i64>);
+
+/// Agents of tenant 1.
+pub(crate) fn limits(agents: &[Limited<'_>]) -> Snapshot {
     agents.iter().fold(Snapshot::default(), |snapshot, (id, day, month, request)| {
         let constraints = Constraints {
             max_cost_per_day_nano_usd: *day,
@@ -97,9 +100,10 @@ impl World {
 
     /// Spent and reserved in the period of `kind` that begins on `start`.
     pub(crate) async fn balance(&self, agent: &str, kind: &str, start: &str) -> (i64, i64) {
-        let sql = "SELECT spent, reserved FROM balances WHERE agent_id = $1 AND period = $2 AND period_start::text = $3";
-        let database = self.connect(Role::Operator).await;
-        let row = database.system().query_opt(sql, &[&agent, &kind, &start]).await.unwrap();
+        let sql = "SELECT spent, reserved FROM balances
+                   WHERE tenant_id = $1 AND agent_id = $2 AND period = $3 AND period_start::text = $4";
+        let (database, tenant) = (self.connect(Role::Operator).await, self.context.principal.tenant.uuid());
+        let row = database.system().query_opt(sql, &[&tenant, &agent, &kind, &start]).await.unwrap();
         row.map_or((0, 0), |row| (row.get(0), row.get(1)))
     }
 

@@ -41,7 +41,9 @@ impl Failure {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            Self::Refused(refusal) => matches!(refusal.status.as_u16(), 429 | 502 | 503 | 504),
+            Self::Refused(refusal) => {
+                matches!(refusal.status.as_u16(), 429 | 502 | 503 | 504) || refusal.body.is_passing()
+            }
             Self::Usage(_) | Self::NotAuthorised(_) | Self::Garbled(_) => false,
         }
     }
@@ -71,6 +73,20 @@ pub(crate) struct ErrorBody {
     pub message: String,
     pub param: Option<String>,
     pub request_id: String,
+}
+
+impl ErrorBody {
+    /// Whether the same text may be taken later.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.code.as_str(), "rate_limited" | "unavailable" | "deadline_exceeded")
+    }
+}
+
+impl From<ErrorBody> for Failure {
+    /// Of one text in an answer that was a success as a whole.
+    fn from(body: ErrorBody) -> Self {
+        Self::Refused(Refusal { status: StatusCode::OK, retry_after: None, body })
+    }
 }
 
 impl Refusal {

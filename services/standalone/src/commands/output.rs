@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
 };
 
-use console::{Term, truncate_str};
+use console::{Term, measure_text_width, truncate_str};
 
 /// Columns where there is no terminal to ask.
 const COLUMNS_OF_A_FILE: usize = 120;
@@ -49,9 +49,20 @@ pub(crate) fn fit(text: &str, columns: usize) -> String {
     truncate_str(&printable(&head), columns, "…").into_owned()
 }
 
+/// As `fit`, but keeps the end: of a path the last part says most.
+pub(crate) fn fit_end(text: &str, columns: usize) -> String {
+    let text = printable(text);
+    if measure_text_width(&text) <= columns {
+        return text;
+    }
+    let room = columns.saturating_sub(1);
+    let mut ends = text.char_indices().map(|(at, _)| &text[at..]);
+    let end = ends.find(|end| measure_text_width(end) <= room).unwrap_or_default();
+    format!("…{end}")
+}
+
 #[cfg(test)]
 mod tests {
-    use console::measure_text_width;
     use proptest::prelude::*;
 
     use super::*;
@@ -67,6 +78,8 @@ mod tests {
         assert_eq!(fit("🦀🦀", 4), "🦀🦀");
         assert_eq!(fit("plain", 5), "plain");
         assert_eq!(fit("plain", 4), "pla…");
+        assert_eq!(fit_end("a/漢字.md", 7), "…字.md");
+        assert_eq!(fit_end("a.md", 4), "a.md");
     }
 
     proptest! {
@@ -74,6 +87,7 @@ mod tests {
         fn a_cut_text_fits_and_is_one_line(text in "(?s).{0,80}", columns in 1_usize..60) {
             let line = fit(&text, columns);
             prop_assert!(measure_text_width(&line) <= columns);
+            prop_assert!(measure_text_width(&fit_end(&text, columns)) <= columns);
             prop_assert!(!line.chars().any(char::is_control));
         }
     }

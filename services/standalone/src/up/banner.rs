@@ -25,14 +25,22 @@ pub(super) fn write(
             format!("'X-API-Key: {}'", made.agent.reveal())
         }
         FirstStart::Existing => {
-            writeln!(out, "The keys of the first start are in {}; `eval \"$(embermesh env)\"` sets them.", keys.display())?;
+            writeln!(
+                out,
+                "The keys of the first start are in {}; `eval \"$(embermesh env)\"` sets them.",
+                keys.display()
+            )?;
             "\"X-API-Key: $EMBERMESH_API_KEY\"".to_owned()
         }
     };
     writeln!(out, "\nTry it:\n")?;
-    writeln!(out, "  curl -s {url}/api/v1/embeddings -H {header} \\")?;
-    writeln!(out, "    -d '{{\"agent_id\": \"demo\", \"text\": \"The ferry to the island leaves at noon.\"}}'")?;
-    writeln!(out, "\n  curl -s {url}/api/v1/embeddings/search -H {header} \\")?;
+    let json = "-H 'Content-Type: application/json'";
+    writeln!(out, "  curl -s {url}/api/v1/embeddings -H {header} {json} \\")?;
+    writeln!(
+        out,
+        "    -d '{{\"agent_id\": \"demo\", \"text\": \"The ferry to the island leaves at noon.\"}}'"
+    )?;
+    writeln!(out, "\n  curl -s {url}/api/v1/embeddings/search -H {header} {json} \\")?;
     writeln!(out, "    -d '{{\"agent_id\": \"demo\", \"query\": \"when does the boat depart?\"}}'\n")?;
     out.flush()
 }

@@ -1,7 +1,9 @@
 //! The composition root of the one process: every service, and in-process transports between them.
 
+use std::path::Path;
+
 use axum::Router;
-use embermesh_admin::AdminService;
+use embermesh_admin::{AdminService, FirstStart};
 use embermesh_cost_ledger::CostLedger;
 use embermesh_gateway::{Gateway, Services};
 use embermesh_process::{BoxError, Process};
@@ -14,16 +16,19 @@ use embermesh_vector_store::VectorStore;
 pub struct Composed {
     /// What the one port serves.
     pub app: Router,
-    /// The control plane, for the first keys.
-    pub admin: AdminService,
+    /// Whether the first keys were made just now.
+    pub first: FirstStart,
 }
 
-/// Builds every service of `process`, in the order in which they need one another.
-pub async fn compose(process: &Process) -> Result<Composed, BoxError> {
+/// Builds every service of `process`, in the order in which they need one another. The first keys are in `keys` before anybody
+/// can be asked for them.
+pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxError> {
     let config = &process.config;
     let in_process = || InProcess::new(process.grpc_metrics.clone());
 
-    let admin = AdminService::start(embermesh_admin::settings(config)?, embermesh_admin::parts(process)?).await?;
+    let admin =
+        AdminService::start(embermesh_admin::settings(config)?, embermesh_admin::parts(process)?).await?;
+    let first = admin.ensure_first_keys(&config.public_url(), keys).await?;
     let to_admin = in_process()
         .service(admin.agents_server())
         .service(admin.keys_server())
@@ -46,6 +51,7 @@ pub async fn compose(process: &Process) -> Result<Composed, BoxError> {
 
     let services = Services { router: to_router, store: to_store, ledger: to_ledger, admin: to_admin };
     let gateway =
-        Gateway::start(&embermesh_gateway::settings(config)?, embermesh_gateway::parts(process, services)).await?;
-    Ok(Composed { app: gateway.app(), admin })
+        Gateway::start(&embermesh_gateway::settings(config)?, embermesh_gateway::parts(process, services))
+            .await?;
+    Ok(Composed { app: gateway.app(), first })
 }

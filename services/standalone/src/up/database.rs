@@ -18,8 +18,11 @@ impl Database {
             return Ok(Self(None));
         }
         let dir = config.data_dir.clone().unwrap_or_else(crate::data_dir::default);
-        let options =
-            Options { install_dir, candidates: tools::candidates("postgres"), ..Options::new(dir.join("postgres")) };
+        let options = Options {
+            install_dir,
+            candidates: tools::candidates("postgres"),
+            ..Options::new(dir.join("postgres"))
+        };
         let server = PrivatePostgres::start(options).await?;
         tracing::info!(adopted = server.is_adopted(), logs = %server.log_dir().display(), "private PostgreSQL runs");
         config.database.url = Some(Secret::new(server.connection_url().expose_secret()));

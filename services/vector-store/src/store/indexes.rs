@@ -17,6 +17,7 @@ impl Store {
     /// Builds the indexes that are due, one after another. Of several replicas one works and the others find nothing to do.
     /// Returns how many were built.
     pub(crate) async fn build_due_indexes(&self) -> Result<u32, DbError> {
+        let _turn = self.index_build.lock().await;
         // the lock lives as long as this transaction, which stays idle during the builds
         let lock = self.pools.owner.system().with("idle_in_transaction_session_timeout", 0).begin().await?;
         let locked = lock.query_one("SELECT pg_try_advisory_xact_lock(hashtext('embermesh store indexes'))", &[]).await?;

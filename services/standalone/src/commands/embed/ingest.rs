@@ -19,7 +19,7 @@ use super::{
     sources::Skipped,
     summary::{Refused, Tally},
 };
-use crate::client::{Client, ErrorBody, Failure, Refusal};
+use crate::client::{Client, ErrorBody, Failure};
 
 const BATCH: usize = 32;
 const PATH: &str = "/api/v1/embeddings/batch";
@@ -133,8 +133,7 @@ impl<'a> Ingest<'a> {
             queue.extend(left.halved.chunks(BATCH).map(<[Piece]>::to_vec));
             let Some((_, why)) = left.again.first() else { continue };
             let Some(wait) = waits.next(None) else {
-                let refusal = Refusal { status: StatusCode::OK, retry_after: None, body: why.clone() };
-                return self.stop(Failure::Refused(refusal));
+                return self.stop(why.clone().into());
             };
             self.progress.say(format!("waiting: {why}"));
             tokio::time::sleep(wait).await;
@@ -165,10 +164,7 @@ impl<'a> Ingest<'a> {
                 Some(error) => match verdict(&error) {
                     Verdict::TooLong => left.halved.extend(self.halve_or_refuse(piece.clone(), error)),
                     Verdict::Passing => left.again.push((piece.clone(), error)),
-                    Verdict::OfEveryText => {
-                        let refusal = Refusal { status: StatusCode::OK, retry_after: None, body: error };
-                        self.stop(Failure::Refused(refusal));
-                    }
+                    Verdict::OfEveryText => self.stop(error.into()),
                     Verdict::OfThisText => self.refuse(piece, error),
                 },
             }
@@ -246,7 +242,7 @@ enum Verdict {
 fn verdict(error: &ErrorBody) -> Verdict {
     match (error.code.as_str(), error.param.as_deref()) {
         ("input_too_long" | "too_large", _) => Verdict::TooLong,
-        ("rate_limited" | "unavailable" | "deadline_exceeded", _) => Verdict::Passing,
+        _ if error.is_passing() => Verdict::Passing,
         ("unauthenticated" | "forbidden" | "budget_exceeded" | "not_implemented", _)
         | (_, Some("agent_id" | "model" | "task_type" | "context_id")) => Verdict::OfEveryText,
         _ => Verdict::OfThisText,

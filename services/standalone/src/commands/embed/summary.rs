@@ -116,11 +116,8 @@ impl Summary {
         if tally.skipped > 0 {
             line("skipped", tally.skipped.to_string());
         }
-        let halved = if tally.halved > 0 {
-            format!(" ({} were too long and halved)", tally.halved)
-        } else {
-            String::new()
-        };
+        let halved =
+            if tally.halved > 0 { format!(" ({} too long, halved)", tally.halved) } else { String::new() };
         line("chunks", format!("{}{halved}", tally.chunks));
         line("stored new", tally.stored.to_string());
         line("already there", tally.already_there.to_string());
@@ -138,7 +135,10 @@ impl Summary {
         line("cost", format!("{} USD", tally.cost));
         line("seconds", format!("{:.1}", self.elapsed.as_secs_f64()));
         if let Some(failure) = &self.stopped {
-            line("stopped", format!("{failure}; run the same command again to go on"));
+            line("stopped", failure.to_string());
+            if failure.is_passing() {
+                line("", "run the same command again to go on: nothing is stored twice".to_owned());
+            }
         }
         text
     }

@@ -1,15 +1,15 @@
 //! Search results for people: one line each.
 
-use std::fmt::Write;
+use std::{borrow::Cow, fmt::Write};
 
 use console::{Alignment, measure_text_width, pad_str};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::commands::output::{fit, printable};
+use crate::commands::output::{fit, fit_end, printable};
 
 /// The widest a source may be before its snippet has the better use for the room.
-const MAX_SOURCE: usize = 40;
+const MAX_SOURCE: usize = 36;
 /// A snippet shorter than this says nothing.
 const MIN_SNIPPET: usize = 20;
 
@@ -33,16 +33,36 @@ struct Hit {
 }
 
 impl Hit {
-    fn source(&self) -> &str {
+    /// The end of the source in at most `max` columns, else the id, which is of no use when cut.
+    fn source(&self, max: usize) -> String {
         let source = self.metadata.as_ref().and_then(|metadata| metadata.get("source")?.as_str());
-        source.filter(|source| !source.is_empty()).unwrap_or(&self.embedding_id)
+        match source.filter(|source| !source.is_empty()) {
+            Some(source) => fit_end(source, max),
+            None => printable(&self.embedding_id),
+        }
+    }
+
+    /// The content without the path of headings that `embermesh embed` puts before a chunk: of it the last one is enough.
+    fn text(&self) -> Cow<'_, str> {
+        let heading =
+            self.metadata.as_ref().and_then(|metadata| metadata.get("heading")?.as_str()).unwrap_or_default();
+        match self.content.split_once("\n\n") {
+            Some((context, body)) if !heading.is_empty() && context == heading => {
+                let last = heading.rsplit(" > ").next().unwrap_or(heading);
+                Cow::Owned(format!("{last}: {body}"))
+            }
+            // the body begins with the last heading itself
+            Some((context, body)) if heading.starts_with(context) => Cow::Borrowed(body),
+            _ => Cow::Borrowed(&self.content),
+        }
     }
 }
 
 /// The table, and below it what the reader should know about it.
 pub(super) fn render(answer: &Answer, columns: usize) -> String {
     let mut text = String::new();
-    let sources: Vec<String> = answer.results.iter().map(|hit| fit(hit.source(), MAX_SOURCE)).collect();
+    let max_source = (columns / 3).clamp("source".len(), MAX_SOURCE);
+    let sources: Vec<String> = answer.results.iter().map(|hit| hit.source(max_source)).collect();
     let width =
         sources.iter().map(|source| measure_text_width(source)).max().unwrap_or(0).max("source".len());
     let rank_width = answer.results.len().to_string().len();
@@ -56,7 +76,7 @@ pub(super) fn render(answer: &Answer, columns: usize) -> String {
     let snippet_width = columns.saturating_sub(rank_width + width + 16).max(MIN_SNIPPET);
     for (at, (hit, source)) in answer.results.iter().zip(&sources).enumerate() {
         let source = pad_str(source, width, Alignment::Left, None);
-        let snippet = fit(&hit.content, snippet_width);
+        let snippet = fit(&hit.text(), snippet_width);
         let _ = writeln!(text, "{:>rank_width$}  {:>10.4}  {source}  {snippet}", at + 1, hit.similarity);
     }
     if let Some(why) = answer.truncated.as_deref().filter(|why| !why.is_empty()) {
@@ -102,6 +122,20 @@ mod tests {
             ),
         ]);
         insta::assert_snapshot!(rendered(json!({"results": results, "count": 3}), 90));
+    }
+
+    #[test]
+    fn of_the_headings_of_a_chunk_the_last_is_shown() {
+        for (heading, content, shown) in [
+            ("Guide > Keys", "Guide > Keys\n\nOld keys stay.", "Keys: Old keys stay."),
+            ("Guide > Keys", "Guide\n\n## Keys\n\nOld keys stay.", "## Keys\n\nOld keys stay."),
+            ("Guide", "# Guide\n\nRead this.", "# Guide\n\nRead this."),
+            ("", "one\n\ntwo", "one\n\ntwo"),
+        ] {
+            let mut hit = hit(0.5, Some("a.md"), content);
+            hit["metadata"]["heading"] = json!(heading);
+            assert_eq!(serde_json::from_value::<Hit>(hit).unwrap().text(), shown);
+        }
     }
 
     #[test]

@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn the_strongest_boundary_in_reach_wins() {
         for (text, head, tail) in [
-            ("one two.\n\nthree four. five six", "one two.", "three four. five six"),
+            ("one two three.\n\nfour. five six", "one two three.", "four. five six"),
             ("one two three. four five six", "one two three.", "four five six"),
             ("one two three\nfour five six", "one two three", "four five six"),
             ("onetwothreefourfive six", "onetwothreefourfive", "six"),
