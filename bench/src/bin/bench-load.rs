@@ -46,7 +46,7 @@ struct Arguments {
     /// Key for the target, sent as a Bearer token
     #[arg(long, env = "BENCH_API_KEY")]
     api_key: Option<String>,
-    /// File with the key, read when the target is ready
+    /// The `keys.json` of the target, read when it is ready
     #[arg(long, conflicts_with = "api_key")]
     api_key_file: Option<PathBuf>,
     /// Model to ask for
@@ -154,13 +154,19 @@ async fn start_and_measure(
             (None, None) => return Err("give --target-pid or --spawn with --target-url".into()),
         };
         let key = match &arguments.api_key_file {
-            Some(path) => Some(std::fs::read_to_string(path)?.trim().to_owned()),
+            Some(path) => Some(agent_key(&std::fs::read_to_string(path)?)?),
             None => arguments.api_key.clone(),
         };
         let endpoint = endpoint(authority, &arguments.path, key, &arguments.model);
         targets.push(Target { name: arguments.target_name.clone(), endpoint, pid });
     }
     measure(arguments, &targets).await
+}
+
+/// The key in the text of `keys.json`, as `embermesh up` writes it.
+fn agent_key(text: &str) -> Result<String, Box<dyn Error>> {
+    let keys: serde_json::Value = serde_json::from_str(text)?;
+    Ok(keys["agent_key"].as_str().ok_or("the file has no agent_key")?.to_owned())
 }
 
 fn endpoint(authority: String, path: &str, api_key: Option<String>, model: &str) -> Endpoint {

@@ -1,4 +1,4 @@
-//! Every code block of the README runs as printed.
+//! Every shell block of the README and of `docs/` runs as printed.
 
 use std::{
     fs,
@@ -30,12 +30,16 @@ fn blocks(markdown: &str) -> Vec<Block> {
     blocks
 }
 
-/// The README's first block starts the system; the others talk to it, in order, in one shell's environment.
+/// The README's first block starts the system; the others talk to it, in order, in one shell's environment, and those of `docs/` follow.
 #[tokio::test]
-async fn every_block_of_the_readme_runs_as_printed() {
+async fn every_block_of_readme_and_docs_runs_as_printed() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let blocks = blocks(&readme);
-    let shell: Vec<&Block> = blocks.iter().filter(|block| block.language == "sh").collect();
+    let docs: Vec<Block> = ["keys-and-agents", "configuration", "operations"]
+        .iter()
+        .flat_map(|name| self::blocks(&fs::read_to_string(root().join(format!("docs/{name}.md"))).unwrap()))
+        .collect();
+    let shell: Vec<&Block> = blocks.iter().chain(&docs).filter(|block| block.language == "sh").collect();
     assert!(shell.len() > 3, "the README has lost its examples");
     let (start, rest) = shell.split_first().unwrap();
     assert_eq!(start.text.trim(), "make run");

@@ -3,7 +3,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use embermesh_standalone::up::{self, UpArguments};
+use embermesh_standalone::{
+    private_database::{self, DatabaseArguments},
+    up::{self, UpArguments},
+};
 use secrecy::SecretString;
 
 use crate::commands::{
@@ -34,6 +37,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Run everything in one process, on a database of its own
     Up(UpArguments),
+    /// Run the private PostgreSQL alone, and print its URL
+    Database(DatabaseArguments),
     /// Embed and store lines, files or folders
     #[command(after_help = EXIT_CODES)]
     Embed(EmbedArguments),
@@ -71,6 +76,7 @@ impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> ExitCode {
         let done = match self.command {
+            Command::Database(arguments) => return private_database::run(&arguments),
             Command::Up(arguments) => return up::run(&arguments),
             Command::Embed(arguments) => embed::run(arguments),
             Command::Search(arguments) => search::run(&arguments),

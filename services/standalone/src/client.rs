@@ -1,4 +1,4 @@
-//! A client of the public REST API: JSON in, JSON out, patient with a server that is busy or away. Knows no route's meaning.
+//! A client of the public REST API: JSON in, JSON out, patient with a server that is away. Knows no route.
 
 mod connection;
 mod failure;
@@ -38,7 +38,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A client that repeats what may succeed later, within `patience`. A server that has never answered is given up sooner.
+    /// A client that repeats what may succeed later, within `patience`; one that has never answered is given up sooner.
     pub fn new(connection: &Connection, patience: Patience) -> Result<Self, Failure> {
         let mut key = HeaderValue::from_str(connection.key.expose_secret())
             .map_err(|_| Failure::Usage("the API key holds characters that no key has".to_owned()))?;

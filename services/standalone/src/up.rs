@@ -3,7 +3,6 @@
 mod banner;
 mod compose;
 mod database;
-mod tools;
 
 use std::{
     fs,
@@ -22,6 +21,8 @@ use embermesh_telemetry::start_logs;
 
 pub use compose::{Composed, compose};
 use database::Database;
+
+use crate::tools;
 
 const DEFAULT_PORT: u16 = 8081;
 

@@ -13,7 +13,9 @@ pub enum StartError {
     #[error("vector store: {0}")]
     Setting(String),
     /// Without iterative scans a filtered search through an index returns too few rows.
-    #[error("vector store: pgvector {0} is installed, 0.8 or later is needed; update it and run ALTER EXTENSION vector UPDATE")]
+    #[error(
+        "vector store: pgvector {0} is installed, 0.8 or later is needed; update it and run ALTER EXTENSION vector UPDATE"
+    )]
     Pgvector(String),
     /// A metric cannot be made.
     #[error("vector store: {0}")]

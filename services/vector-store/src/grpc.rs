@@ -52,7 +52,10 @@ impl proto::store_server::Store for StoreService {
         Ok(Response::new(self.store.find_request(principal.tenant, principal.agent, &id).await?))
     }
 
-    async fn search(&self, request: Request<StoreSearchRequest>) -> Result<Response<StoreSearchReply>, Status> {
+    async fn search(
+        &self,
+        request: Request<StoreSearchRequest>,
+    ) -> Result<Response<StoreSearchReply>, Status> {
         let principal = CallContext::of(&request)?.principal;
         let message = request.into_inner();
         let filter = Filter::parse(message.filter.unwrap_or_default())?.for_principal(&principal)?;
@@ -60,8 +63,9 @@ impl proto::store_server::Store for StoreService {
         if filter.space.as_ref().is_some_and(|named| *named != space) {
             return Err(Error::invalid("space_id", "the filter names another space than the search").into());
         }
-        let query = vector::parse(&message.query, space.dimensions())
-            .map_err(|error| Error::invalid("query_embedding", format!("this is no vector of {space}: {error}")))?;
+        let query = vector::parse(&message.query, space.dimensions()).map_err(|error| {
+            Error::invalid("query_embedding", format!("this is no vector of {space}: {error}"))
+        })?;
         if message.min_similarity.is_some_and(|least| !(-1.0..=1.0).contains(&least)) {
             return Err(Error::invalid("min_similarity", "min_similarity must be -1 to 1").into());
         }
@@ -99,7 +103,10 @@ impl proto::store_server::Store for StoreService {
         Ok(Response::new(StoreListReply { rows, next_page_token }))
     }
 
-    async fn delete(&self, request: Request<StoreDeleteRequest>) -> Result<Response<StoreDeleteReply>, Status> {
+    async fn delete(
+        &self,
+        request: Request<StoreDeleteRequest>,
+    ) -> Result<Response<StoreDeleteReply>, Status> {
         let principal = CallContext::of(&request)?.principal;
         let message = request.into_inner();
         let filter = Filter::parse(message.filter.unwrap_or_default())?;

@@ -27,14 +27,14 @@ pub(crate) fn start(store: &Arc<Store>, tasks: &Tasks, database: Condition, paus
     });
     tasks.spawn("vector-store maintenance", async move {
         loop {
+            tokio::select! {
+                () = rounds_end.stopping() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
             // a build may take minutes and is not worth waiting for: cut off, it is begun anew by the next process
             tokio::select! {
                 () = rounds_end.stopping() => return,
                 _logged = round(&rounds) => {}
-            }
-            tokio::select! {
-                () = rounds_end.stopping() => return,
-                () = tokio::time::sleep(pause) => {}
             }
         }
     });

@@ -14,17 +14,20 @@ pub(crate) struct StoreMetrics {
 
 impl StoreMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {
-        let searches = HistogramOpts::new("vector_search_duration_seconds", "Vector searches, by how rows were found.");
+        let searches =
+            HistogramOpts::new("vector_search_duration_seconds", "Vector searches, by how rows were found.");
         // constant labels let several services of one process share a name
         let queries = HistogramOpts::new("db_query_duration_seconds", "Database operations, by kind.");
         let connections = Opts::new("db_pool_connections", "Database connections, by state.");
         Ok(Self {
-            searches: metrics.register(HistogramVec::new(searches.buckets(LATENCY_BUCKETS.to_vec()), &["scan"])?),
+            searches: metrics
+                .register(HistogramVec::new(searches.buckets(LATENCY_BUCKETS.to_vec()), &["scan"])?),
             queries: metrics.register(HistogramVec::new(
                 queries.buckets(LATENCY_BUCKETS.to_vec()).const_label("schema", "store"),
                 &["query"],
             )?),
-            connections: metrics.register(IntGaugeVec::new(connections.const_label("pool", "store"), &["state"])?),
+            connections: metrics
+                .register(IntGaugeVec::new(connections.const_label("pool", "store"), &["state"])?),
         })
     }
 

@@ -77,9 +77,14 @@ impl Hnsw {
         let ranges = [("m", self.m, 2..=100), ("ef_construction", self.ef_construction, 4..=1000)];
         for (name, value, range) in ranges.into_iter().chain([("ef_search", self.ef_search, 1..=1000)]) {
             if !range.contains(&value) {
-                return Some(format!("hnsw.{name} is {value}, it must be {} to {}", range.start(), range.end()));
+                return Some(format!(
+                    "hnsw.{name} is {value}, it must be {} to {}",
+                    range.start(),
+                    range.end()
+                ));
             }
         }
-        (self.ef_construction < 2 * self.m).then(|| "hnsw.ef_construction must be at least twice hnsw.m".to_owned())
+        (self.ef_construction < 2 * self.m)
+            .then(|| "hnsw.ef_construction must be at least twice hnsw.m".to_owned())
     }
 }

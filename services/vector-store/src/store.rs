@@ -55,7 +55,15 @@ impl Owner {
 impl Store {
     pub(crate) fn new(pools: Pools, settings: Settings, clock: Clock, metrics: StoreMetrics) -> Arc<Self> {
         let (spaces, large) = (spaces::Spaces::default(), search::large_tenants());
-        Arc::new(Self { pools, spaces, large, index_build: tokio::sync::Mutex::default(), settings, clock, metrics })
+        Arc::new(Self {
+            pools,
+            spaces,
+            large,
+            index_build: tokio::sync::Mutex::default(),
+            settings,
+            clock,
+            metrics,
+        })
     }
 
     pub(crate) fn pools(&self) -> &Pools {

@@ -46,7 +46,12 @@ impl Store {
             tenants.entry(work.tenant).or_default().push(at);
         }
         let Some(first) = tenants.keys().next() else { return Ok(Vec::new()) };
-        let transaction = self.database.tenant(first.uuid()).begin().await?;
+        // Every lookup here is by primary key. Plans are cached, and one that was made while a month's partition was empty would
+        // scan it for as long as PostgreSQL has no newer statistics.
+        let session = self.database.tenant(first.uuid());
+        let by_key = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"];
+        let session = by_key.into_iter().fold(session, |session, setting| session.with(setting, "off"));
+        let transaction = session.begin().await?;
         let mut current = *first;
         let mut outcomes = vec![Ok(()); batch.len()];
         for (tenant, at) in tenants {

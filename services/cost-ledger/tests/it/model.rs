@@ -130,8 +130,7 @@ fn all_limited() -> Snapshot {
     let constraints = Constraints { max_cost_per_month_nano_usd: Some(LIMIT), ..Constraints::default() };
     let agents = (1..=TENANTS).flat_map(|n| AGENTS.map(|id| (n, id)));
     agents.fold(Snapshot::default(), |snapshot, (n, id)| {
-        let agent =
-            Agent { agent_id: id.to_owned(), constraints: Some(constraints.clone()), ..Agent::default() };
+        let agent = Agent { agent_id: id.to_owned(), constraints: Some(constraints), ..Agent::default() };
         snapshot.with_agent(tenant(n), agent)
     })
 }

@@ -6,7 +6,7 @@ use embermesh_config::{Config, Secret};
 use embermesh_private_postgres::{Options, PrivatePostgres, StartError, StopError};
 use secrecy::ExposeSecret;
 
-use super::tools;
+use crate::tools;
 
 /// What has to be stopped at the end.
 pub(super) struct Database(Option<PrivatePostgres>);

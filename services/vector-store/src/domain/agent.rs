@@ -22,7 +22,9 @@ pub(crate) fn parse(text: &str) -> Result<Option<AgentId>, Error> {
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|error: embermesh_types::IdError| Error::invalid("agent_id", error.to_string()))
+    text.parse()
+        .map(Some)
+        .map_err(|error: embermesh_types::IdError| Error::invalid("agent_id", error.to_string()))
 }
 
 #[cfg(test)]

@@ -74,7 +74,13 @@ mod tests {
     #[test]
     fn spelling_and_provenance_do_not_matter() {
         let metadata = Metadata::parse("m", r#" {"y":2, "x":1} "#).unwrap();
-        let same = NewRow { metadata, provider: "q".into(), cost_nano_usd: 0, pii_policy_version: "7".into(), ..row() };
+        let same = NewRow {
+            metadata,
+            provider: "q".into(),
+            cost_nano_usd: 0,
+            pii_policy_version: "7".into(),
+            ..row()
+        };
         assert_eq!(hash(&same), hash(&row()));
     }
 }

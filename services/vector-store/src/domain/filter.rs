@@ -81,7 +81,8 @@ fn instant(param: &str, time: prost_types::Timestamp) -> Result<SystemTime, Erro
     const YEARS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
     let valid = YEARS.contains(&time.seconds);
     let nanos = u32::try_from(time.nanos).ok().filter(|nanos| valid && *nanos < 1_000_000_000);
-    let nanos = nanos.ok_or_else(|| Error::invalid(param, format!("{param} is not a time of the years 1 to 9999")))?;
+    let nanos = nanos
+        .ok_or_else(|| Error::invalid(param, format!("{param} is not a time of the years 1 to 9999")))?;
     let seconds = Duration::from_secs(time.seconds.unsigned_abs());
     let whole =
         if time.seconds < 0 { SystemTime::UNIX_EPOCH - seconds } else { SystemTime::UNIX_EPOCH + seconds };
@@ -94,7 +95,8 @@ mod tests {
 
     #[test]
     fn empty_parts_do_not_restrict() {
-        let filter = Filter::parse(StoreFilter { metadata: " { } ".into(), ..StoreFilter::default() }).unwrap();
+        let filter =
+            Filter::parse(StoreFilter { metadata: " { } ".into(), ..StoreFilter::default() }).unwrap();
         assert!(filter.is_empty());
         let filter = Filter::parse(StoreFilter { agent_id: "a".into(), ..StoreFilter::default() }).unwrap();
         assert!(!filter.is_empty());
@@ -107,7 +109,10 @@ mod tests {
             (StoreFilter { agent_id: "a b".into(), ..StoreFilter::default() }, "agent_id"),
             (StoreFilter { context_id: "a\0".into(), ..StoreFilter::default() }, "context_id"),
             (StoreFilter { embedding_ids: vec!["x".into()], ..StoreFilter::default() }, "embedding_id"),
-            (StoreFilter { embedding_ids: vec![String::new(); 10_001], ..StoreFilter::default() }, "embedding_ids"),
+            (
+                StoreFilter { embedding_ids: vec![String::new(); 10_001], ..StoreFilter::default() },
+                "embedding_ids",
+            ),
             (StoreFilter { metadata: "[1]".into(), ..StoreFilter::default() }, "metadata"),
             (StoreFilter { space_id: "nowhere".into(), ..StoreFilter::default() }, "space_id"),
             (StoreFilter { created_after: time(i64::MAX, 0), ..StoreFilter::default() }, "created_after"),

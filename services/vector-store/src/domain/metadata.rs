@@ -25,12 +25,13 @@ impl Metadata {
     pub(crate) fn parse(param: &str, text: &str) -> Result<Self, Error> {
         let text = if text.trim().is_empty() { "{}" } else { text };
         let mut canonical = String::with_capacity(text.len());
-        let object: &RawValue =
-            serde_json::from_str(text).map_err(|error| Error::invalid(param, format!("{param} is not JSON: {error}")))?;
+        let object: &RawValue = serde_json::from_str(text)
+            .map_err(|error| Error::invalid(param, format!("{param} is not JSON: {error}")))?;
         if !object.get().starts_with('{') {
             return Err(Error::invalid(param, format!("{param} must be a JSON object")));
         }
-        write(object, 0, &mut canonical).map_err(|reason| Error::invalid(param, format!("{param} {reason}")))?;
+        write(object, 0, &mut canonical)
+            .map_err(|reason| Error::invalid(param, format!("{param} {reason}")))?;
         Ok(Self { text: text.to_owned(), canonical })
     }
 
@@ -92,7 +93,9 @@ fn write_string(text: &str, to: &mut String) -> Result<(), String> {
 fn write_number(text: &str, to: &mut String) -> Result<(), String> {
     let exponent = text.split_once(['e', 'E']).map_or(Some(0), |(_, exponent)| exponent.parse::<i32>().ok());
     if text.len() > MAX_NUMBER_BYTES || exponent.is_none_or(|e| e.abs() > MAX_EXPONENT) {
-        return Err(format!("has a number of over {MAX_NUMBER_BYTES} digits or an exponent over {MAX_EXPONENT}"));
+        return Err(format!(
+            "has a number of over {MAX_NUMBER_BYTES} digits or an exponent over {MAX_EXPONENT}"
+        ));
     }
     to.push_str(text);
     Ok(())
@@ -119,7 +122,10 @@ mod tests {
 
     #[test]
     fn values_that_differ_have_different_forms() {
-        assert_ne!(canonical(r#"{"n":12345678901234567890123}"#), canonical(r#"{"n":12345678901234567890124}"#));
+        assert_ne!(
+            canonical(r#"{"n":12345678901234567890123}"#),
+            canonical(r#"{"n":12345678901234567890124}"#)
+        );
         assert_ne!(canonical(r#"{"n":"1"}"#), canonical(r#"{"n":1}"#));
     }
 
@@ -128,8 +134,17 @@ mod tests {
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(40), "]".repeat(40));
         let long = format!("{{\"a\":{}}}", "9".repeat(400));
         let bad = [
-            "[]", "1", "{", "{}x", r#"{"a":"\u0000"}"#, r#"{"\u0000":1}"#, r#"{"a":"\ud800"}"#, r#"{"a":1e999}"#,
-            r#"{"a":1e-99999999999}"#, &deep, &long,
+            "[]",
+            "1",
+            "{",
+            "{}x",
+            r#"{"a":"\u0000"}"#,
+            r#"{"\u0000":1}"#,
+            r#"{"a":"\ud800"}"#,
+            r#"{"a":1e999}"#,
+            r#"{"a":1e-99999999999}"#,
+            &deep,
+            &long,
         ];
         for text in bad {
             let error = Metadata::parse("metadata", text).unwrap_err();

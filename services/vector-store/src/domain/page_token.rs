@@ -22,11 +22,10 @@ pub(crate) fn read(token: &str, filter: &Filter) -> Result<Option<EmbeddingId>, 
         return Ok(None);
     }
     let refuse = |message: &str| Error::invalid("page_token", message);
-    let bytes: [u8; 24] = URL_SAFE_NO_PAD
-        .decode_to_vec(token)
-        .ok()
-        .and_then(|bytes| bytes.try_into().ok())
-        .ok_or_else(|| refuse("page_token is none that this service gave out; leave it out for the first page"))?;
+    let bytes: [u8; 24] =
+        URL_SAFE_NO_PAD.decode_to_vec(token).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(
+            || refuse("page_token is none that this service gave out; leave it out for the first page"),
+        )?;
     if bytes[16..] != mark(filter) {
         return Err(refuse("page_token belongs to another filter; ask for every page with the same filter"));
     }

@@ -45,7 +45,10 @@ pub(crate) fn parse(request: PutRequest, principal: &Principal) -> Result<(Space
         ));
     }
     if request.rows.is_empty() || request.rows.len() > MAX_ROWS {
-        return Err(Error::invalid("rows", format!("{} rows, a call takes 1 to {MAX_ROWS}", request.rows.len())));
+        return Err(Error::invalid(
+            "rows",
+            format!("{} rows, a call takes 1 to {MAX_ROWS}", request.rows.len()),
+        ));
     }
     let rows = request.rows.into_iter().enumerate().map(|(at, row)| {
         parse_row(row, &space, principal).map_err(|mut error| {
@@ -95,7 +98,9 @@ fn parse_request(id: &str, hash: &[u8]) -> Result<Option<Request>, Error> {
     if id.is_empty() {
         return Ok(None);
     }
-    let id = id.parse().map_err(|error: embermesh_types::IdError| Error::invalid("request_id", error.to_string()))?;
+    let id = id
+        .parse()
+        .map_err(|error: embermesh_types::IdError| Error::invalid("request_id", error.to_string()))?;
     if hash.is_empty() || hash.len() > 64 {
         return Err(Error::invalid("request_hash", "a request_id needs a request_hash of 1 to 64 bytes"));
     }

@@ -67,7 +67,8 @@ const MAGNITUDES: std::ops::RangeInclusive<f64> = 1e-15..=1e15;
 
 /// Reads little-endian numbers: as many as there are dimensions, finite, not all zero.
 pub(crate) fn parse(bytes: &[u8], dimensions: u32) -> Result<Vec<f32>, VectorError> {
-    let values = embermesh_proto::from_le_bytes(bytes).ok().filter(|values| values.len() == dimensions as usize);
+    let values =
+        embermesh_proto::from_le_bytes(bytes).ok().filter(|values| values.len() == dimensions as usize);
     let values = values.ok_or(VectorError::Length { got: bytes.len(), dimensions })?;
     if let Some(at) = values.iter().position(|x| !x.is_finite()) {
         return Err(VectorError::NotFinite(at));

@@ -95,7 +95,8 @@ impl Claims {
         final_id: impl Fn(usize) -> Option<EmbeddingId>,
         moment: SystemTime,
     ) -> Result<(), DbError> {
-        let (mut ids, mut agents, mut hashes, mut embeddings) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut ids, mut agents, mut hashes, mut embeddings) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (at, held) in &self.ours {
             let (row, Some(id)) = (&rows[*at], final_id(*at)) else { continue };
             if let Some(request) = row.request.as_ref().filter(|_| *held != Some(id)) {
@@ -172,7 +173,11 @@ async fn claim(
 }
 
 /// What the keys that were taken stand for. They are locked, so this does not change until the transaction ends.
-async fn entries(transaction: &Transaction, owner: Owner, ids: &[&str]) -> Result<HashMap<String, Entry>, DbError> {
+async fn entries(
+    transaction: &Transaction,
+    owner: Owner,
+    ids: &[&str],
+) -> Result<HashMap<String, Entry>, DbError> {
     if ids.is_empty() {
         return Ok(HashMap::new());
     }

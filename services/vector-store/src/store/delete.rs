@@ -21,7 +21,8 @@ impl Store {
         let mut total = 0;
         for space in self.spaces_to_visit(owner, filter).await.map_err(of_database)? {
             loop {
-                let (picked, deleted) = self.delete_batch(owner, &space, filter).await.map_err(of_database)?;
+                let (picked, deleted) =
+                    self.delete_batch(owner, &space, filter).await.map_err(of_database)?;
                 total += deleted;
                 if picked < BATCH {
                     break;
@@ -39,13 +40,19 @@ impl Store {
         let mut total = 0;
         for space in self.spaces_to_visit(owner, filter).await.map_err(of_database)? {
             let sql = format!("SELECT count(*) FROM {} WHERE {}", space.table(), conditions.sql());
-            let row = self.session(owner).query_one(&sql, &conditions.parameters()).await.map_err(of_database)?;
+            let row =
+                self.session(owner).query_one(&sql, &conditions.parameters()).await.map_err(of_database)?;
             total += row.try_get::<_, i64>(0).map_err(DbError::from).map_err(of_database)?.unsigned_abs();
         }
         Ok(total)
     }
 
-    async fn delete_batch(&self, owner: Owner, space: &Space, filter: &Filter) -> Result<(i64, u64), DbError> {
+    async fn delete_batch(
+        &self,
+        owner: Owner,
+        space: &Space,
+        filter: &Filter,
+    ) -> Result<(i64, u64), DbError> {
         let mut conditions = Conditions::of(owner, filter);
         let limit = conditions.parameter(BATCH);
         let (table, matching) = (space.table(), conditions.sql());

@@ -20,7 +20,9 @@ impl Store {
         let _turn = self.index_build.lock().await;
         // the lock lives as long as this transaction, which stays idle during the builds
         let lock = self.pools.owner.system().with("idle_in_transaction_session_timeout", 0).begin().await?;
-        let locked = lock.query_one("SELECT pg_try_advisory_xact_lock(hashtext('embermesh store indexes'))", &[]).await?;
+        let locked = lock
+            .query_one("SELECT pg_try_advisory_xact_lock(hashtext('embermesh store indexes'))", &[])
+            .await?;
         if !locked.try_get(0)? {
             return Ok(0);
         }

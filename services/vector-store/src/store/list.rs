@@ -55,7 +55,8 @@ impl Store {
         if let Some(last) = after {
             let (time, id) = (conditions.parameter(id::created_at(last)), conditions.parameter(last.uuid()));
             // the first part is implied by the second, but only it skips partitions
-            conditions.and_text(&format!("created_at <= {time} AND (created_at, embedding_id) < ({time}, {id})"));
+            conditions
+                .and_text(&format!("created_at <= {time} AND (created_at, embedding_id) < ({time}, {id})"));
         }
         let limit = conditions.parameter(limit);
         let order = format!("ORDER BY created_at DESC, embedding_id DESC LIMIT {limit}");
@@ -83,7 +84,11 @@ impl Store {
     }
 
     /// The space that a filter names, or all that the tenant has rows in.
-    pub(super) async fn spaces_to_visit(&self, owner: Owner, filter: &Filter) -> Result<Vec<Arc<Space>>, DbError> {
+    pub(super) async fn spaces_to_visit(
+        &self,
+        owner: Owner,
+        filter: &Filter,
+    ) -> Result<Vec<Arc<Space>>, DbError> {
         match &filter.space {
             Some(space) => Ok(self.space(space).await?.into_iter().collect()),
             None => self.spaces_of(owner).await,

@@ -32,8 +32,11 @@ impl Store {
         }
         let rows = self.session(owner).query(&sql, &conditions.parameters()).await?;
         let numbers = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i32>, _>>()?;
-        let mut others: Vec<String> =
-            spaces.iter().filter(|space| numbers.contains(&space.no)).map(|space| space.id.to_string()).collect();
+        let mut others: Vec<String> = spaces
+            .iter()
+            .filter(|space| numbers.contains(&space.no))
+            .map(|space| space.id.to_string())
+            .collect();
         others.sort();
         Ok(others)
     }

@@ -60,18 +60,26 @@ type KeptGroups = HashMap<Hash, (EmbeddingId, Option<usize>)>;
 
 impl Store {
     /// Keeps rows in one space, all or none; the answers are in the order of the rows.
-    pub(crate) async fn put(&self, tenant: TenantId, space: &SpaceId, rows: &[NewRow]) -> Result<Vec<Kept>, Error> {
+    pub(crate) async fn put(
+        &self,
+        tenant: TenantId,
+        space: &SpaceId,
+        rows: &[NewRow],
+    ) -> Result<Vec<Kept>, Error> {
         let _timer = self.metrics.query("put");
         let space = self.space_or_create(space).await.map_err(of_database)?;
         for (at, row) in rows.iter().enumerate() {
-            vector::fits(&row.vector, space.element)
-                .map_err(|error| Error::invalid(format!("rows[{at}].vector"), format!("rows[{at}]: {error}")))?;
+            vector::fits(&row.vector, space.element).map_err(|error| {
+                Error::invalid(format!("rows[{at}].vector"), format!("rows[{at}]: {error}"))
+            })?;
         }
         let hashes: Vec<Hash> = rows.iter().map(dedup::hash).collect();
         let mut attempt = 1;
         loop {
             match self.put_once(Owner::of(tenant), &space, rows, &hashes).await {
-                Err(DbError::Conflict(_) | DbError::StalePlan | DbError::Unavailable(_)) if attempt < ATTEMPTS => {
+                Err(DbError::Conflict(_) | DbError::StalePlan | DbError::Unavailable(_))
+                    if attempt < ATTEMPTS =>
+                {
                     tracing::debug!(attempt, "repeating a put");
                     attempt += 1;
                 }
@@ -217,18 +225,38 @@ impl Batch<'_> {
         );
         let ids = column(groups, |group| group.id.uuid());
         let hashes = column(groups, |group| group.hash.as_slice());
-        let (agents, contexts) =
-            (self.texts(groups, |row| row.agent_id.as_str()), self.column(groups, |row| row.context_id.as_deref()));
+        let (agents, contexts) = (
+            self.texts(groups, |row| row.agent_id.as_str()),
+            self.column(groups, |row| row.context_id.as_deref()),
+        );
         let metadata = self.texts(groups, |row| &row.metadata.text);
-        let (models, providers) = (self.texts(groups, |row| &row.model), self.texts(groups, |row| &row.provider));
-        let (inputs, tasks) = (self.texts(groups, |row| &row.input_type), self.texts(groups, |row| &row.task_type));
+        let (models, providers) =
+            (self.texts(groups, |row| &row.model), self.texts(groups, |row| &row.provider));
+        let (inputs, tasks) =
+            (self.texts(groups, |row| &row.input_type), self.texts(groups, |row| &row.task_type));
         let policies = self.texts(groups, |row| &row.pii_policy_version);
         let contents = self.texts(groups, |row| &row.content);
-        let (tokens, costs) = (self.column(groups, |row| row.tokens), self.column(groups, |row| row.cost_nano_usd));
+        let (tokens, costs) =
+            (self.column(groups, |row| row.tokens), self.column(groups, |row| row.cost_nano_usd));
         let vectors = self.column(groups, |row| Outgoing(&row.vector));
         let parameters: [&(dyn ToSql + Sync); 17] = [
-            &owner.tenant, &owner.shard, moment, &ids, &hashes, &agents, &contexts, &metadata, &models, &providers, &inputs,
-            &tasks, &policies, &contents, &tokens, &costs, &vectors,
+            &owner.tenant,
+            &owner.shard,
+            moment,
+            &ids,
+            &hashes,
+            &agents,
+            &contexts,
+            &metadata,
+            &models,
+            &providers,
+            &inputs,
+            &tasks,
+            &policies,
+            &contents,
+            &tokens,
+            &costs,
+            &vectors,
         ];
         let rows = via.write(&sql, &parameters).await?;
         rows.iter().map(|row| Ok(EmbeddingId::new(row.try_get(0)?))).collect()
@@ -240,12 +268,12 @@ impl Batch<'_> {
         let sql = "SELECT dedup_hash, embedding_id FROM embedding_keys
             WHERE tenant_id = $1 AND shard_key = $2 AND space_no = $3 AND dedup_hash = ANY($4)";
         let hashes = column(groups, |group| group.hash.as_slice());
-        let rows =
-            via.read(sql, &[&self.owner.tenant, &self.owner.shard, &self.space.no, &hashes]).await?;
+        let rows = via.read(sql, &[&self.owner.tenant, &self.owner.shard, &self.space.no, &hashes]).await?;
         rows.iter()
             .map(|row| {
                 let hash: &[u8] = row.try_get(0)?;
-                let hash = Hash::try_from(hash).map_err(|_| DbError::Protocol("a key is cut off".to_owned()))?;
+                let hash =
+                    Hash::try_from(hash).map_err(|_| DbError::Protocol("a key is cut off".to_owned()))?;
                 Ok((hash, EmbeddingId::new(row.try_get(1)?)))
             })
             .collect()

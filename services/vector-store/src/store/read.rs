@@ -25,7 +25,10 @@ impl Store {
             let Some(space) = self.space_of(owner, id).await? else { return Ok(None) };
             self.row(owner, &space, agent, id, with_vector).await
         };
-        found.await.map_err(of_database)?.ok_or_else(|| Error::not_found(format!("there is no embedding {id}")))
+        found
+            .await
+            .map_err(of_database)?
+            .ok_or_else(|| Error::not_found(format!("there is no embedding {id}")))
     }
 
     async fn space_of(&self, owner: Owner, id: EmbeddingId) -> Result<Option<Arc<Space>>, DbError> {

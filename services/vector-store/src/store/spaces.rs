@@ -63,7 +63,8 @@ impl Spaces {
     fn learn(&self, row: &Row) -> Result<Arc<Space>, DbError> {
         let (no, id, element): (i32, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         let indexed: bool = row.try_get(3)?;
-        let id: SpaceId = id.parse().map_err(|error: embermesh_types::SpaceError| DbError::Protocol(error.to_string()))?;
+        let id: SpaceId =
+            id.parse().map_err(|error: embermesh_types::SpaceError| DbError::Protocol(error.to_string()))?;
         let element = if element == Element::Half.as_str() { Element::Half } else { Element::Float };
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let space = known.entry(id.clone()).or_insert_with(|| {

@@ -41,6 +41,7 @@ async fn a_bound_key_reads_searches_and_deletes_rows_of_its_agent_alone() {
     let list = StoreListRequest { filter: Some(named.clone()), ..StoreListRequest::default() };
     assert_eq!(bound.list(list).await.unwrap_err().code, Code::Forbidden);
     assert_eq!(bound.delete(named, false).await.unwrap_err().code, Code::Forbidden);
-    let put = bound.put_into(crate::harness::SPACE, vec![PutRow { agent_id: "theirs".into(), ..row("x", &[1.0; 4]) }]);
+    let put = bound
+        .put_into(crate::harness::SPACE, vec![PutRow { agent_id: "theirs".into(), ..row("x", &[1.0; 4]) }]);
     assert_eq!(put.await.unwrap_err().code, Code::Forbidden);
 }

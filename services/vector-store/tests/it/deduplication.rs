@@ -11,7 +11,8 @@ use crate::harness::{Bench, row, search};
 async fn a_row_that_is_put_can_be_found_by_its_vector_and_by_its_id() {
     let bench = Bench::start().await;
     let caller = bench.caller();
-    let results = caller.put(vec![row("near", &[1.0, 0.1, 0.0, 0.0]), row("far", &[0.0, 0.0, 1.0, 0.0])]).await;
+    let results =
+        caller.put(vec![row("near", &[1.0, 0.1, 0.0, 0.0]), row("far", &[0.0, 0.0, 1.0, 0.0])]).await;
     assert!(results.iter().all(|result| !result.deduplicated && !result.conflict));
     let reply = caller.search(search(&[1.0, 0.0, 0.0, 0.0])).await.unwrap();
     assert_eq!(reply.scan, "exact");
@@ -49,7 +50,10 @@ async fn duplicates_within_one_call_are_one_row() {
     let bench = Bench::start().await;
     let one = row("text", &[1.0, 0.0, 0.0, 0.0]);
     let results = bench.caller().put(vec![one.clone(), row("x", &[1.0; 4]), one.clone(), one]).await;
-    assert_eq!(results.iter().map(|result| result.deduplicated).collect::<Vec<_>>(), [false, false, true, true]);
+    assert_eq!(
+        results.iter().map(|result| result.deduplicated).collect::<Vec<_>>(),
+        [false, false, true, true]
+    );
     assert_eq!(results[0].embedding_id, results[2].embedding_id);
     assert_eq!(bench.rows_and_keys().await, (2, 2));
 }
@@ -62,7 +66,8 @@ async fn fifty_callers_at_once_share_one_row() {
     let puts = (0..50).map(|turn| {
         let caller = caller.clone();
         async move {
-            let mut rows: Vec<_> = (0..8).map(|n| row(&format!("text {n}"), &[1.0, n as f32, 0.0, 0.0])).collect();
+            let mut rows: Vec<_> =
+                (0..8).map(|n| row(&format!("text {n}"), &[1.0, n as f32, 0.0, 0.0])).collect();
             rows.rotate_left(turn % 8);
             let mut results = caller.put(rows).await;
             results.rotate_right(turn % 8);
@@ -81,8 +86,10 @@ async fn fifty_callers_at_once_share_one_row() {
 #[tokio::test]
 async fn replicas_that_use_a_space_first_at_the_same_time_create_it_once() {
     let one = Bench::start().await;
-    let others =
-        join_all((0..4).map(|_| Bench::on(one.database.clone(), embermesh_vector_store::Settings::default()))).await;
+    let others = join_all(
+        (0..4).map(|_| Bench::on(one.database.clone(), embermesh_vector_store::Settings::default())),
+    )
+    .await;
     let caller = one.caller();
     let callers: Vec<_> = others.iter().map(|bench| bench.caller_of(caller.tenant(), None)).collect();
     let puts = callers.iter().map(|caller| caller.put_one(row("text", &[1.0, 0.0, 0.0, 0.0])));
@@ -102,13 +109,19 @@ async fn a_connection_that_is_killed_in_the_middle_leaves_rows_and_keys_equal() 
     let lock = owner.system().begin().await.unwrap();
     lock.batch_execute("LOCK TABLE space_1 IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let rows = |n: usize| {
-        let mut rows: Vec<_> = (0..20).map(|i| row(&format!("{n} {i}"), &[1.0, i as f32, 0.0, 0.0])).collect();
+        let mut rows: Vec<_> =
+            (0..20).map(|i| row(&format!("{n} {i}"), &[1.0, i as f32, 0.0, 0.0])).collect();
         rows[0].request_id = format!("request-{n}");
         rows[0].request_hash = vec![1].into();
         rows
     };
     let mut puts: Vec<_> = (0..5)
-        .map(|n| Box::pin({ let caller = caller.clone(); async move { caller.put_into(crate::harness::SPACE, rows(n)).await } }))
+        .map(|n| {
+            Box::pin({
+                let caller = caller.clone();
+                async move { caller.put_into(crate::harness::SPACE, rows(n)).await }
+            })
+        })
         .collect();
     let mut killed = 0;
     let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

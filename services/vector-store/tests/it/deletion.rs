@@ -63,7 +63,8 @@ async fn rows_that_are_put_and_deleted_at_once_stay_equal_to_their_keys() {
         let caller = caller.clone();
         async move {
             if turn % 2 == 0 {
-                let mut rows: Vec<_> = (0..10).map(|n| row(&n.to_string(), &[1.0, n as f32, 0.0, 0.0])).collect();
+                let mut rows: Vec<_> =
+                    (0..10).map(|n| row(&n.to_string(), &[1.0, n as f32, 0.0, 0.0])).collect();
                 rows[0].request_id = format!("r{}", turn % 6);
                 rows[0].request_hash = vec![1].into();
                 caller.put_into(crate::harness::SPACE, rows).await.map(drop)
@@ -78,7 +79,8 @@ async fn rows_that_are_put_and_deleted_at_once_stay_equal_to_their_keys() {
     }
     let (rows, keys) = bench.rows_and_keys().await;
     assert_eq!(rows, keys);
-    let orphans = "SELECT count(*) FROM embeddings e FULL JOIN embedding_keys k USING (tenant_id, embedding_id)
+    let orphans =
+        "SELECT count(*) FROM embeddings e FULL JOIN embedding_keys k USING (tenant_id, embedding_id)
         WHERE e.embedding_id IS NULL OR k.embedding_id IS NULL";
     assert_eq!(bench.number(orphans).await, 0);
 }

@@ -12,7 +12,8 @@ async fn matching(caller: &Caller, filter: StoreFilter) -> Vec<String> {
     let mut found = caller.nearest(&QUERY, filter.clone()).await;
     found.sort();
     let list = StoreListRequest { filter: Some(filter.clone()), ..StoreListRequest::default() };
-    let mut listed: Vec<_> = caller.list(list).await.unwrap().rows.into_iter().map(|row| row.content).collect();
+    let mut listed: Vec<_> =
+        caller.list(list).await.unwrap().rows.into_iter().map(|row| row.content).collect();
     listed.sort();
     assert_eq!(found, listed, "{filter:?}");
     if filter != StoreFilter::default() {
@@ -27,13 +28,17 @@ async fn each_part_restricts() {
     let caller = bench.caller();
     let first = caller
         .put(vec![
-            PutRow { metadata: r#"{"lang":"en","n":1.0,"tags":["a","b"],"o":{"x":1,"y":2}}"#.into(), ..row("1", &QUERY) },
+            PutRow {
+                metadata: r#"{"lang":"en","n":1.0,"tags":["a","b"],"o":{"x":1,"y":2}}"#.into(),
+                ..row("1", &QUERY)
+            },
             PutRow { metadata: r#"{"lang":"de","n":null}"#.into(), agent_id: "b".into(), ..row("2", &QUERY) },
             PutRow { context_id: "c".into(), ..row("3", &QUERY) },
         ])
         .await;
     bench.clock.advance(Duration::from_secs(60));
-    let later: SystemTime = SystemTime::try_from(first[0].created_at.unwrap()).unwrap() + Duration::from_secs(60);
+    let later: SystemTime =
+        SystemTime::try_from(first[0].created_at.unwrap()).unwrap() + Duration::from_secs(60);
     caller.put_one(row("4", &QUERY)).await;
 
     let metadata = |text: &str| StoreFilter { metadata: text.into(), ..StoreFilter::default() };

@@ -21,7 +21,12 @@ async fn a_repeat_gets_the_row_of_the_first_time_and_another_body_is_a_conflict(
     let caller = bench.caller();
     let first = caller.put_one(asked("text", "r1", 1)).await;
     let results = caller
-        .put(vec![asked("text", "r1", 1), asked("changed", "r1", 2), asked("fresh", "r2", 3), asked("fresh", "r2", 4)])
+        .put(vec![
+            asked("text", "r1", 1),
+            asked("changed", "r1", 2),
+            asked("fresh", "r2", 3),
+            asked("fresh", "r2", 4),
+        ])
         .await;
     assert_eq!((results[0].embedding_id.as_str(), results[0].deduplicated), (first.as_str(), true));
     assert!(results[1].conflict && results[1].embedding_id.is_empty());
@@ -41,7 +46,8 @@ async fn a_request_whose_text_is_known_stands_for_the_known_row() {
     let bench = Bench::start().await;
     let caller = bench.caller();
     let known = caller.put_one(row("text", &[1.0, 0.0, 0.0, 0.0])).await;
-    let result = caller.put(vec![asked("text", "r1", 1), asked("text", "r2", 2), asked("text", "r1", 1)]).await;
+    let result =
+        caller.put(vec![asked("text", "r1", 1), asked("text", "r2", 2), asked("text", "r1", 1)]).await;
     for kept in &result {
         assert_eq!((kept.embedding_id.as_str(), kept.deduplicated), (known.as_str(), true));
     }
@@ -59,9 +65,13 @@ async fn of_concurrent_bodies_under_one_id_one_wins() {
         async move { (n % 4, caller.put(vec![asked(&format!("body {}", n % 4), "r", n % 4)]).await.remove(0)) }
     });
     let results = join_all(puts).await;
-    let winners: HashSet<u8> = results.iter().filter(|(_, kept)| !kept.conflict).map(|(body, _)| *body).collect();
-    let ids: HashSet<_> =
-        results.iter().filter(|(_, kept)| !kept.conflict).map(|(_, kept)| kept.embedding_id.as_str()).collect();
+    let winners: HashSet<u8> =
+        results.iter().filter(|(_, kept)| !kept.conflict).map(|(body, _)| *body).collect();
+    let ids: HashSet<_> = results
+        .iter()
+        .filter(|(_, kept)| !kept.conflict)
+        .map(|(_, kept)| kept.embedding_id.as_str())
+        .collect();
     assert_eq!((winners.len(), ids.len()), (1, 1));
     assert_eq!(results.iter().filter(|(_, kept)| kept.conflict).count(), 30);
     assert_eq!(bench.rows_and_keys().await, (1, 1));

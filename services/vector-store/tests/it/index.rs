@@ -29,9 +29,8 @@ fn settings() -> Settings {
 async fn fill(caller: &Caller) -> Vec<Vec<f32>> {
     let mut numbers = Numbers::new(1);
     let centres: Vec<_> = (0..100).map(|_| numbers.vector(DIMENSIONS)).collect();
-    let vectors: Vec<Vec<f32>> = (0..ROWS)
-        .map(|n| centres[n % 100].iter().map(|x| x + 0.2 * numbers.next()).collect())
-        .collect();
+    let vectors: Vec<Vec<f32>> =
+        (0..ROWS).map(|n| centres[n % 100].iter().map(|x| x + 0.2 * numbers.next()).collect()).collect();
     for (part, chunk) in vectors.chunks(1_500).enumerate() {
         let rows = chunk.iter().enumerate().map(|(n, vector)| PutRow {
             agent_id: if n % 500 == 0 { "rare" } else { "common" }.into(),
@@ -96,7 +95,7 @@ async fn filtered_and_small_searches_are_complete() {
     let caller = bench.caller();
     let centres = fill(&caller).await;
     let small = bench.caller();
-    small.put_into(SPACE, vec![row("small", &vec![0.5; DIMENSIONS])]).await.unwrap();
+    small.put_into(SPACE, vec![row("small", &[0.5; DIMENSIONS])]).await.unwrap();
     bench.store.maintain().await.unwrap();
     let request = |filter: StoreFilter, limit: u32| StoreSearchRequest {
         space_id: SPACE.into(),
@@ -127,7 +126,9 @@ async fn what_a_crashed_build_left_is_replaced() {
     // PostgreSQL leaves exactly this behind
     owner
         .system()
-        .batch_execute("CREATE INDEX space_1_2025_11_hnsw ON space_1_2025_11 USING hnsw (embedding halfvec_cosine_ops)")
+        .batch_execute(
+            "CREATE INDEX space_1_2025_11_hnsw ON space_1_2025_11 USING hnsw (embedding halfvec_cosine_ops)",
+        )
         .await
         .unwrap();
     let spoil = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'space_1_2025_11_hnsw'::regclass";

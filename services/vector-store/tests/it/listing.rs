@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use embermesh_proto::{from_le_bytes, internal::v1::{StoreFilter, StoreListRequest}};
+use embermesh_proto::{
+    from_le_bytes,
+    internal::v1::{StoreFilter, StoreListRequest},
+};
 
 use crate::harness::{Bench, row};
 
@@ -14,8 +17,11 @@ async fn pages_hold_every_row_once_even_when_many_were_made_at_the_same_instant(
     // three instants, in two spaces and two months
     for turn in 0..3 {
         for space in ["test/model@4", "test/other@4"] {
-            let rows = (0..7).map(|n| row(&format!("{turn} {space} {n}"), &[1.0, n as f32, 0.0, 0.0])).collect();
-            expected.extend(caller.put_into(space, rows).await.unwrap().into_iter().map(|kept| kept.embedding_id));
+            let rows =
+                (0..7).map(|n| row(&format!("{turn} {space} {n}"), &[1.0, n as f32, 0.0, 0.0])).collect();
+            expected.extend(
+                caller.put_into(space, rows).await.unwrap().into_iter().map(|kept| kept.embedding_id),
+            );
         }
         bench.clock.advance(Duration::from_secs(12 * 24 * 3600));
     }
@@ -24,7 +30,12 @@ async fn pages_hold_every_row_once_even_when_many_were_made_at_the_same_instant(
     for page_size in [1, 4, 41, 42, 1000] {
         let (mut seen, mut page_token) = (Vec::new(), String::new());
         loop {
-            let request = StoreListRequest { page_size, page_token, return_vector: true, ..StoreListRequest::default() };
+            let request = StoreListRequest {
+                page_size,
+                page_token,
+                return_vector: true,
+                ..StoreListRequest::default()
+            };
             let page = caller.list(request).await.unwrap();
             assert!(page.rows.len() <= page_size as usize);
             assert!(page.rows.iter().all(|row| from_le_bytes(&row.vector).unwrap()[0] == 1.0));

@@ -10,7 +10,8 @@ use proptest::{
 use crate::harness::{Bench, row, search};
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |x: &[f32], y: &[f32]| -> f64 { x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum() };
+    let dot =
+        |x: &[f32], y: &[f32]| -> f64 { x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum() };
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
@@ -19,9 +20,12 @@ fn the_order_is_that_of_brute_force() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for (element, tolerance) in [(Element::Half, 2e-3), (Element::Float, 1e-6)] {
         let bench = runtime.block_on(Bench::with(Settings { element, ..Settings::default() }));
-        let vector = || prop::collection::vec(-1.0_f32..1.0, 4).prop_filter("zero", |v| v.iter().any(|x| x.abs() > 0.01));
+        let vector = || {
+            prop::collection::vec(-1.0_f32..1.0, 4).prop_filter("zero", |v| v.iter().any(|x| x.abs() > 0.01))
+        };
         let strategy = (prop::collection::vec(vector(), 1..40), vector(), 1_u32..15);
-        let mut runner = TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
+        let mut runner =
+            TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
         let outcome = runner.run(&strategy, |(vectors, query, limit)| {
             let caller = bench.caller();
             let rows = vectors.iter().enumerate().map(|(n, vector)| row(&n.to_string(), vector)).collect();

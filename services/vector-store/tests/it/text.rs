@@ -19,7 +19,8 @@ async fn text_and_metadata_come_back_as_they_were_given() {
         "",
         &long,
     ];
-    let metadata = "{ \"z\":1.50, \"a\" : 1e2, \"a\":\"dup\", \"big\":12345678901234567890123, \"é\\n\":\"\\u00e9\" }";
+    let metadata =
+        "{ \"z\":1.50, \"a\" : 1e2, \"a\":\"dup\", \"big\":12345678901234567890123, \"é\\n\":\"\\u00e9\" }";
     let rows = texts.iter().enumerate().map(|(n, text)| PutRow {
         metadata: metadata.into(),
         context_id: format!("c'{n}\\"),
@@ -42,6 +43,7 @@ async fn a_vector_comes_back_in_the_precision_of_its_space() {
     let back = from_le_bytes(&stored.vector).unwrap();
     assert_eq!(back[..2], vector[..2]);
     assert!(back.iter().zip(vector).all(|(a, b)| (a - b).abs() <= b.abs() / 1024.0), "{back:?}");
-    let huge = caller.put_into(crate::harness::SPACE, vec![row("y", &[1e6, 0.0, 0.0, 0.0])]).await.unwrap_err();
+    let huge =
+        caller.put_into(crate::harness::SPACE, vec![row("y", &[1e6, 0.0, 0.0, 0.0])]).await.unwrap_err();
     assert_eq!(huge.param.as_deref(), Some("rows[0].vector"));
 }

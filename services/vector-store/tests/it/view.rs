@@ -11,7 +11,8 @@ async fn all_spaces_are_one_relation_for_the_operator() {
     bench.caller().put_one(row("one", &[1.0, 2.0, 3.0, 4.0])).await;
     bench.caller().put_into("test/it's@2", vec![row("two", &[1.0, 2.0])]).await.unwrap();
     let operator = bench.sql(Role::Operator).await;
-    let sql = "SELECT agent_id, content, metadata::text, model, provider, space_id, cost_usd::text, tokens_used,
+    let sql =
+        "SELECT agent_id, content, metadata::text, model, provider, space_id, cost_usd::text, tokens_used,
             embedding::text, vector_dims(embedding)
         FROM embeddings WHERE created_at < now() + INTERVAL '90 years' ORDER BY content";
     let rows = operator.system().query(sql, &[]).await.unwrap();

@@ -14,7 +14,12 @@ fn principal(agent: Option<&str>) -> Principal {
 }
 
 fn row() -> PutRow {
-    PutRow { agent_id: "a".into(), content: "text".into(), vector: to_le_bytes(&[1.0, 0.0]), ..PutRow::default() }
+    PutRow {
+        agent_id: "a".into(),
+        content: "text".into(),
+        vector: to_le_bytes(&[1.0, 0.0]),
+        ..PutRow::default()
+    }
 }
 
 fn put(rows: Vec<PutRow>) -> PutRequest {

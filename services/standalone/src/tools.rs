@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Folders that may hold a tool, likeliest first.
-pub(super) fn candidates(name: &str) -> Vec<PathBuf> {
+pub(crate) fn candidates(name: &str) -> Vec<PathBuf> {
     let given = std::env::var_os("EMBERMESH_TOOLS_DIR").map(PathBuf::from);
     let here = std::env::current_dir().ok().map(|dir| dir.join(".tools"));
     // target/<profile>/embermesh in a checkout
@@ -12,6 +12,6 @@ pub(super) fn candidates(name: &str) -> Vec<PathBuf> {
 }
 
 /// The first that exists.
-pub(super) fn find(name: &str) -> Option<PathBuf> {
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
     candidates(name).into_iter().find(|dir| dir.is_dir())
 }
