@@ -10,12 +10,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={}", root.display());
 
     let public = ".embermesh.v1";
+    let messages = contracts.messages("embermesh.v1");
     let mut builder = tonic_prost_build::configure()
         .bytes(".embermesh.internal")
         .btree_map(".embermesh")
         .type_attribute(public, "#[derive(serde::Serialize, serde::Deserialize)]")
-        .type_attribute(public, "#[serde(default, deny_unknown_fields)]");
-    for message in contracts.messages("embermesh.v1") {
+        // `remote` derives functions instead of the traits, which `src/json/message.rs` implements over them
+        .type_attribute(
+            public,
+            "#[serde(remote = \"Self\", default, deny_unknown_fields, expecting = \"an object\")]",
+        );
+    for message in &messages {
         for field in message.fields().map(|f| JsonField::read(&f)) {
             if let Some(attribute) = serde_attribute(&field) {
                 let path = format!(".{}.{}", message.full_name(), field.name);
@@ -25,7 +30,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     builder.compile_fds(contracts.set)?;
     let out = env::var("OUT_DIR")?;
-    std::fs::write(Path::new(&out).join("descriptors.bin"), contracts.encoded)?;
+    let names: Vec<&str> = messages.iter().map(|message| message.name()).collect();
+    let out = Path::new(&out);
+    std::fs::write(out.join("messages.rs"), format!("json_objects! {{ {} }}", names.join(" ")))?;
+    std::fs::write(out.join("descriptors.bin"), contracts.encoded)?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
-//! JSON forms that differ from the protobuf type: money as exact decimal USD, metadata as given, time as RFC 3339.
-//! Each module is a pair for serde's `with`.
+//! The JSON form of the public messages: objects alone, money as exact decimal USD, metadata as given, time as RFC 3339. The
+//! public modules are pairs for serde's `with`.
 
+mod message;
 pub mod object;
 pub mod timestamp;
 pub mod usd;

@@ -1,7 +1,7 @@
 //! The accept loop: nodelay, header timeout, connection and stream caps, TLS, and a graceful end. `axum::serve` has none of the
 //! first three.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::Router;
 use embermesh_lifecycle::Tasks;
@@ -12,7 +12,6 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -20,6 +19,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
+
+use crate::greeting::Greeting;
 
 /// What one client may take.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,7 +30,7 @@ pub struct HttpLimits {
     pub connections: usize,
     /// HTTP/2 streams of one connection at a time.
     pub streams_per_connection: u32,
-    /// Seconds that the head of a request may take.
+    /// Seconds that the TLS handshake, the first bytes of a connection, and the head of a request may each take.
     pub header_timeout_seconds: u64,
 }
 
@@ -53,10 +54,16 @@ pub async fn serve(
 ) -> io::Result<()> {
     let connections = Arc::new(Semaphore::new(limits.connections));
     let server = Arc::new(builder(&limits));
+    let header_timeout = Duration::from_secs(limits.header_timeout_seconds);
     loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return Ok(()) };
-        let (stream, peer) = tokio::select! {
-            accepted = listener.accept() => match accepted {
+        let next = async {
+            let permit = Arc::clone(&connections).acquire_owned().await.map_err(io::Error::other)?;
+            listener.accept().await.map(|(stream, peer)| (permit, stream, peer))
+        };
+        let (permit, stream, peer) = tokio::select! {
+            biased;
+            () = tasks.stopping() => return Ok(()),
+            accepted = next => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // out of descriptors, or the client is gone already: neither ends the server
@@ -65,17 +72,22 @@ pub async fn serve(
                     continue;
                 }
             },
-            () = tasks.stopping() => return Ok(()),
         };
         let router = router.clone();
         let (server, tls, tasks_of_connection) = (Arc::clone(&server), tls.clone(), tasks.clone());
         tasks.spawn("connection", async move {
             let _permit = permit;
-            let served = match prepare(stream, tls).await {
+            let prepared = tokio::select! {
+                prepared = prepare(stream, tls, header_timeout) => prepared,
+                () = tasks_of_connection.stopping() => return,
+            };
+            let served = match prepared {
                 Ok(Prepared::Plain(stream)) => {
+                    let stream = Greeting::new(stream, header_timeout);
                     connection(&server, stream, router, peer, &tasks_of_connection).await
                 }
                 Ok(Prepared::Tls(stream)) => {
+                    let stream = Greeting::new(stream, header_timeout);
                     connection(&server, stream, router, peer, &tasks_of_connection).await
                 }
                 Err(error) => Err(error.into()),
@@ -111,12 +123,12 @@ enum Prepared {
     Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
 }
 
-async fn prepare(stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Prepared> {
+async fn prepare(stream: TcpStream, tls: Option<TlsAcceptor>, longest: Duration) -> io::Result<Prepared> {
     stream.set_nodelay(true)?;
     match tls {
         None => Ok(Prepared::Plain(stream)),
         Some(tls) => {
-            let handshake = tokio::time::timeout(Duration::from_secs(10), tls.accept(stream));
+            let handshake = tokio::time::timeout(longest, tls.accept(stream));
             Ok(Prepared::Tls(Box::new(handshake.await??)))
         }
     }

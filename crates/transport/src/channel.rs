@@ -1,16 +1,17 @@
-//! Remote transports: a channel balanced over every address that a name resolves to, resolved again and again, because a channel
-//! to a Kubernetes service would otherwise stay with one pod.
+//! Addresses of remote services, and the transports to them: balanced over everything that a name resolves to, resolved again and
+//! again, because a transport to a Kubernetes service would otherwise stay with one pod.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, io, net::SocketAddr, time::Duration};
 
 use embermesh_lifecycle::Tasks;
-use tokio::{net::lookup_host, sync::mpsc, time::sleep};
-use tonic::transport::{Channel, Endpoint as TonicEndpoint, channel::Change};
+use futures::{Stream, StreamExt, stream};
+use tokio::{net::lookup_host, time::sleep};
 
-use crate::{TlsError, TlsSettings, Transport};
+use crate::{
+    TlsError, TlsSettings, Transport, connection::Dialer, deadline::DeadlineLayer, pool, pool::Registry,
+};
 
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where a service is: `http://host:port`, or `https://host:port` with mutual TLS.
 #[derive(Debug, Clone)]
@@ -53,73 +54,67 @@ impl Endpoint {
         Ok(Self { url, host, port })
     }
 
-    /// A transport balanced over the endpoint's addresses. Connects when it is first used; a name that does not resolve yet, or a
-    /// server that is down, is tried again for as long as the process runs.
+    /// A transport balanced over the endpoint's addresses. Connects in the background; a name that does not resolve yet, or a server
+    /// that is down, is tried again until the last clone of the transport is gone.
     pub fn connect(&self, tls: Option<&TlsSettings>, tasks: &Tasks) -> Result<Transport, ChannelError> {
+        self.connect_to(lookups(self.host.clone(), self.port), tls, tasks)
+    }
+
+    /// A transport balanced over the latest of `addresses`, instead of what the host's name resolves to.
+    pub(crate) fn connect_to(
+        &self,
+        addresses: impl Stream<Item = io::Result<BTreeSet<SocketAddr>>> + Send + 'static,
+        tls: Option<&TlsSettings>,
+        tasks: &Tasks,
+    ) -> Result<Transport, ChannelError> {
         let secure = self.url.scheme_str() == Some("https");
         let tls = match (secure, tls) {
             (true, None) => return Err(ChannelError::TlsMissing(self.url.to_string())),
-            (true, Some(tls)) => Some(tls.client(&self.host)?),
+            (true, Some(tls)) => Some(tls.connector()?),
             (false, _) => None,
         };
-        let (channel, changes) = Channel::balance_channel(64);
-        tasks.spawn("resolve", resolve(self.clone(), tls, changes));
-        Ok(Transport::new(channel))
-    }
-
-    fn to_address(&self, address: SocketAddr) -> Option<TonicEndpoint> {
-        let scheme = self.url.scheme_str()?;
-        let endpoint = TonicEndpoint::from_shared(format!("{scheme}://{address}")).ok()?;
-        Some(
-            endpoint
-                .connect_timeout(CONNECT_TIMEOUT)
-                .tcp_nodelay(true)
-                .http2_keep_alive_interval(Duration::from_secs(10))
-                .keep_alive_timeout(Duration::from_secs(5))
-                .keep_alive_while_idle(true)
-                .initial_stream_window_size(1024 * 1024)
-                .initial_connection_window_size(4 * 1024 * 1024),
-        )
+        let dialer = Dialer::new(&self.host, tls)?;
+        let (pool, registry) = pool::new(&self.url);
+        tasks.spawn("resolve", follow(addresses, registry, dialer, tasks.clone(), self.host.clone()));
+        Ok(Transport::new(tower::ServiceBuilder::new().layer(DeadlineLayer::for_callers()).service(pool)))
     }
 }
 
-async fn resolve(
-    endpoint: Endpoint,
-    tls: Option<tonic::transport::ClientTlsConfig>,
-    changes: mpsc::Sender<Change<SocketAddr, TonicEndpoint>>,
-) {
-    let mut known = BTreeSet::new();
-    loop {
-        match lookup_host((endpoint.host.as_str(), endpoint.port)).await {
-            Ok(found) => {
-                let found: BTreeSet<SocketAddr> = found.collect();
-                for address in found.difference(&known) {
-                    let Some(mut to) = endpoint.to_address(*address) else { continue };
-                    if let Some(tls) = &tls {
-                        match to.tls_config(tls.clone()) {
-                            Ok(secured) => to = secured,
-                            Err(error) => {
-                                tracing::error!(%error, host = endpoint.host, "TLS cannot be used");
-                                continue;
-                            }
-                        }
-                    }
-                    if changes.send(Change::Insert(*address, to)).await.is_err() {
-                        return;
-                    }
-                }
-                for gone in known.difference(&found) {
-                    if changes.send(Change::Remove(*gone)).await.is_err() {
-                        return;
-                    }
-                }
-                known = found;
-            }
-            Err(error) => tracing::warn!(%error, host = endpoint.host, "cannot resolve a service"),
+fn lookups(host: String, port: u16) -> impl Stream<Item = io::Result<BTreeSet<SocketAddr>>> + Send {
+    stream::unfold((host, false), move |(host, again)| async move {
+        if again {
+            sleep(RESOLVE_EVERY).await;
         }
-        tokio::select! {
-            () = sleep(RESOLVE_EVERY) => {}
-            () = changes.closed() => return,
+        let found = lookup_host((host.as_str(), port)).await.map(Iterator::collect);
+        Some((found, (host, true)))
+    })
+}
+
+/// Keeps a connection to every address, until nobody holds the transport any more.
+async fn follow(
+    addresses: impl Stream<Item = io::Result<BTreeSet<SocketAddr>>>,
+    registry: Registry,
+    dialer: Dialer,
+    tasks: Tasks,
+    host: String,
+) {
+    let mut addresses = std::pin::pin!(addresses);
+    loop {
+        let next = tokio::select! {
+            next = addresses.next() => next,
+            () = registry.abandoned() => return,
+        };
+        match next {
+            Some(Ok(found)) => {
+                for entry in registry.replace(&found) {
+                    tasks.spawn("keep-connection", entry.keep(dialer.clone()));
+                }
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, host, "cannot resolve a service");
+                registry.unresolved();
+            }
+            None => return registry.abandoned().await,
         }
     }
 }

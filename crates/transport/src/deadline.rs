@@ -1,14 +1,18 @@
 //! Enforces `grpc-timeout`, which a client over an in-process server would carry in vain.
 
 use std::{
+    pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
+use bytes::Bytes;
 use embermesh_errors::{Code, Error};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue};
-use tonic::{Status, server::NamedService};
+use hyper::body::{Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tonic::{Status, body::Body, server::NamedService};
 use tower::{Layer, Service};
 
 use crate::{Request, Response};
@@ -40,17 +44,39 @@ pub(crate) fn write(headers: &mut HeaderMap, left: Duration) {
     }
 }
 
+/// What a call may take until its answer begins when it carries no deadline: longer than any call should take, and shorter than for
+/// ever. A stream may then go on for as long as it likes.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// Ends calls that are out of time, answer bodies included, and drops whatever still worked on them.
 #[derive(Clone, Debug)]
-pub(crate) struct DeadlineLayer;
+pub(crate) struct DeadlineLayer {
+    without_deadline: Option<Duration>,
+}
 
 #[derive(Clone, Debug)]
-pub(crate) struct Deadline<S>(S);
+pub(crate) struct Deadline<S> {
+    inner: S,
+    without_deadline: Option<Duration>,
+}
+
+impl DeadlineLayer {
+    /// At the side that calls: no call waits for ever.
+    pub(crate) const fn for_callers() -> Self {
+        Self { without_deadline: Some(LONGEST) }
+    }
+
+    /// At the side that serves: how long to wait is the caller's choice.
+    pub(crate) const fn for_servers() -> Self {
+        Self { without_deadline: None }
+    }
+}
 
 impl<S> Layer<S> for DeadlineLayer {
     type Service = Deadline<S>;
 
     fn layer(&self, inner: S) -> Deadline<S> {
-        Deadline(inner)
+        Deadline { inner, without_deadline: self.without_deadline }
     }
 }
 
@@ -69,24 +95,61 @@ where
     type Future = BoxFuture<'static, Result<Response, S::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
+        self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
         let left = read(request.headers());
-        let call = self.0.call(request);
-        match left {
-            None => Box::pin(call),
-            Some(left) => Box::pin(async move {
-                match tokio::time::timeout(left, call).await {
-                    Ok(answer) => answer,
-                    Err(_) => {
-                        let error = Error::new(Code::DeadlineExceeded, "the deadline of the call has passed");
-                        Ok(Status::from(error).into_http())
-                    }
-                }
-            }),
+        let longest = left.or(self.without_deadline);
+        let call = self.inner.call(request);
+        let Some(longest) = longest else { return Box::pin(call) };
+        Box::pin(async move {
+            let end = Instant::now() + longest;
+            match timeout_at(end, call).await {
+                Ok(answer) if left.is_some() => Ok(answer?.map(|body| Body::new(TimedBody::new(body, end)))),
+                Ok(answer) => answer,
+                Err(_) => Ok(passed().into_http()),
+            }
+        })
+    }
+}
+
+fn passed() -> Status {
+    Error::new(Code::DeadlineExceeded, "the deadline of the call has passed").into()
+}
+
+/// A body that has to end in time too.
+struct TimedBody {
+    body: Body,
+    end: Pin<Box<Sleep>>,
+}
+
+impl TimedBody {
+    fn new(body: Body, end: Instant) -> Self {
+        Self { body, end: Box::pin(sleep_until(end)) }
+    }
+}
+
+impl hyper::body::Body for TimedBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Pending => self.end.as_mut().poll(cx).map(|()| Some(Err(passed()))),
+            ready => ready,
         }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -4,10 +4,13 @@
 mod accept;
 mod call;
 mod channel;
+mod connection;
 mod deadline;
+mod greeting;
 mod identity;
 mod metrics;
 mod panics;
+mod pool;
 mod server;
 mod tls;
 
@@ -19,7 +22,7 @@ use std::{
 };
 
 use tonic::{Status, body::Body};
-use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
+use tower::{Service, util::BoxCloneSyncService};
 
 pub use accept::{HttpLimits, Peer, serve};
 pub use call::CallContext;
@@ -42,24 +45,14 @@ type Response = http::Response<Body>;
 pub struct Transport(BoxCloneSyncService<Request, Response, Status>);
 
 impl Transport {
-    /// Wraps a service of HTTP requests, such as a generated server or a channel.
+    /// Wraps a service of HTTP requests, such as a generated server or a pool of connections.
     pub(crate) fn new<S>(service: S) -> Self
     where
-        S: Service<Request, Response = Response> + Clone + Send + Sync + 'static,
-        S::Error: Into<BoxError>,
+        S: Service<Request, Response = Response, Error = Status> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
     {
-        Self(BoxCloneSyncService::new(service.map_err(|error| status_of(error.into()))))
+        Self(BoxCloneSyncService::new(service))
     }
-}
-
-fn status_of(error: BoxError) -> Status {
-    tracing::debug!(error = error.as_ref(), "call failed in transport");
-    let mut status = Status::from_error(error);
-    if matches!(status.code(), tonic::Code::Unknown | tonic::Code::Internal) {
-        status = Status::unavailable("a part of the service cannot be reached");
-    }
-    status
 }
 
 impl Service<Request> for Transport {

@@ -62,20 +62,34 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let uri = request.uri().clone();
-        let handled = self.metrics.handled.clone();
+        let mut count = Count { uri: request.uri().clone(), metrics: self.metrics.clone(), code: Code::Cancelled };
         let call = self.inner.call(request);
         Box::pin(async move {
             let answer = call.await?;
             // an error is in the headers, success in the trailers
-            let code = Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code());
-            // a path that no service has is not given a label of its own
-            if code != Code::Unimplemented
-                && let Some((service, method)) = uri.path().trim_start_matches('/').split_once('/')
-            {
-                handled.with_label_values(&[service, method, &format!("{code:?}")]).inc();
-            }
+            count.code = Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code());
+            drop(count);
             Ok(answer)
         })
+    }
+}
+
+/// One call, counted when this is dropped: a caller that goes away drops the call before there is an answer.
+struct Count {
+    uri: http::Uri,
+    metrics: GrpcMetrics,
+    code: Code,
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        // a path that no service has is not given a label of its own
+        if self.code == Code::Unimplemented {
+            return;
+        }
+        if let Some((service, method)) = self.uri.path().trim_start_matches('/').split_once('/') {
+            let code = format!("{:?}", self.code);
+            self.metrics.handled.with_label_values(&[service, method, &code]).inc();
+        }
     }
 }

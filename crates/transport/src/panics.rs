@@ -1,7 +1,7 @@
 //! A panic in a handler becomes an `internal` answer; in one process it would otherwise unwind into the caller.
 
 use std::{
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, catch_unwind},
     task::{Context, Poll},
 };
 
@@ -45,13 +45,16 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let call = AssertUnwindSafe(self.0.call(request)).catch_unwind();
+        // the call may panic before it is a future
+        let started = catch_unwind(AssertUnwindSafe(|| self.0.call(request)));
         Box::pin(async move {
-            call.await.unwrap_or_else(|_| {
-                tracing::error!("a handler panicked; the backtrace is above");
-                Ok(Status::from(Error::internal("the request met a defect, report its request id"))
-                    .into_http())
-            })
+            let Ok(call) = started else { return Ok(defect()) };
+            AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| Ok(defect()))
         })
     }
+}
+
+fn defect() -> Response {
+    tracing::error!("a handler panicked; the backtrace is above");
+    Status::from(Error::internal("the request met a defect, report its request id")).into_http()
 }

@@ -9,11 +9,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use embermesh_errors::{Code, Error};
 use embermesh_lifecycle::Readiness;
 use embermesh_telemetry::Metrics;
 use serde_json::json;
 use tonic::{Status, body::Body, server::NamedService, service::Routes};
-use tower::{Service, ServiceBuilder};
+use tower::{Service, ServiceBuilder, ServiceExt};
 
 use crate::{
     GrpcMetrics, Request, Transport, deadline::DeadlineLayer, metrics::CountCallsLayer,
@@ -27,7 +28,8 @@ where
     S: Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
-    Transport::new(layered(server, metrics))
+    let server = layered(server, metrics, DeadlineLayer::for_callers());
+    Transport::new(server.map_err(|never| match never {}))
 }
 
 /// Several generated servers of this process behind one transport, as a remote service would have them behind one port.
@@ -63,21 +65,25 @@ impl InProcess {
             let found = services.iter().find(|(known, _)| *known == name).map(|(_, to)| to.clone());
             async move {
                 match found {
-                    Some(mut to) => to.call(request).await,
-                    None => Err(Status::unimplemented("the service is not part of this process")),
+                    Some(to) => to.oneshot(request).await,
+                    None => {
+                        let error = Error::new(Code::NotImplemented, "the service is not part of this process");
+                        Err(Status::from(error))
+                    }
                 }
             }
         }))
     }
 }
 
-type Layered<S> = crate::panics::CatchPanic<crate::deadline::Deadline<crate::metrics::CountCalls<S>>>;
+type Layered<S> = crate::metrics::CountCalls<crate::panics::CatchPanic<crate::deadline::Deadline<S>>>;
 
-fn layered<S>(server: S, metrics: &GrpcMetrics) -> Layered<S> {
+/// The count is outermost: panics and missed deadlines are outcomes too.
+fn layered<S>(server: S, metrics: &GrpcMetrics, deadline: DeadlineLayer) -> Layered<S> {
     ServiceBuilder::new()
-        .layer(CatchPanicLayer)
-        .layer(DeadlineLayer)
         .layer(CountCallsLayer(metrics.clone()))
+        .layer(CatchPanicLayer)
+        .layer(deadline)
         .service(server)
 }
 
@@ -144,7 +150,7 @@ impl ServerBuilder {
         S::Future: Send + 'static,
     {
         self.names.push(S::NAME);
-        self.routes = self.routes.add_service(layered(server, &self.metrics));
+        self.routes = self.routes.add_service(layered(server, &self.metrics, DeadlineLayer::for_servers()));
         self
     }
 
@@ -157,7 +163,7 @@ impl ServerBuilder {
         S::Future: Send + 'static,
     {
         self.names.push(S::NAME);
-        let layers = ServiceBuilder::new().layer(CatchPanicLayer).layer(DeadlineLayer);
+        let layers = ServiceBuilder::new().layer(CatchPanicLayer).layer(DeadlineLayer::for_servers());
         self.routes = self.routes.add_service(layers.service(service));
         self
     }

@@ -4,9 +4,9 @@ use std::{path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use tokio_rustls::{
-    TlsAcceptor,
+    TlsAcceptor, TlsConnector,
     rustls::{
-        RootCertStore, ServerConfig,
+        ClientConfig, RootCertStore, ServerConfig,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
         server::WebPkiClientVerifier,
     },
@@ -43,34 +43,48 @@ pub enum TlsError {
 impl TlsSettings {
     /// The server's side: refuses clients without a certificate of the authority.
     pub fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
-        let mismatch = |error: &dyn std::fmt::Display| TlsError::Mismatch(error.to_string());
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(&self.authority)? {
-            roots.add(certificate).map_err(|e| mismatch(&e))?;
-        }
         let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), Arc::clone(&provider))
             .build()
             .map_err(|e| mismatch(&e))?;
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|e| unreadable(&self.key, &e))?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| mismatch(&e))?
             .with_client_cert_verifier(verifier)
-            .with_single_cert(certificates(&self.certificate)?, key)
+            .with_single_cert(certificates(&self.certificate)?, self.private_key()?)
             .map_err(|e| mismatch(&e))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
-    /// The client's side, for a server that is named `domain` in its certificate.
-    pub fn client(&self, domain: &str) -> Result<tonic::transport::ClientTlsConfig, TlsError> {
-        let read = |path: &PathBuf| std::fs::read(path).map_err(|e| unreadable(path, &e));
-        Ok(tonic::transport::ClientTlsConfig::new()
-            .domain_name(domain)
-            .ca_certificate(tonic::transport::Certificate::from_pem(read(&self.authority)?))
-            .identity(tonic::transport::Identity::from_pem(read(&self.certificate)?, read(&self.key)?)))
+    /// The client's side: shows this side's certificate and refuses servers of another authority.
+    pub(crate) fn connector(&self) -> Result<TlsConnector, TlsError> {
+        let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| mismatch(&e))?
+            .with_root_certificates(self.roots()?)
+            .with_client_auth_cert(certificates(&self.certificate)?, self.private_key()?)
+            .map_err(|e| mismatch(&e))?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(TlsConnector::from(Arc::new(config)))
     }
+
+    fn roots(&self) -> Result<RootCertStore, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(&self.authority)? {
+            roots.add(certificate).map_err(|e| mismatch(&e))?;
+        }
+        Ok(roots)
+    }
+
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
+        PrivateKeyDer::from_pem_file(&self.key).map_err(|e| unreadable(&self.key, &e))
+    }
+}
+
+fn mismatch(cause: &dyn std::fmt::Display) -> TlsError {
+    TlsError::Mismatch(cause.to_string())
 }
 
 fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -47,6 +47,13 @@ async fn an_agents_configuration_is_in_force_without_a_restart() {
     assert_eq!(put["embedding_strategy"], "quality", "a merge keeps what is not given: {put}");
     let text = json!({"agent_id": "prod-agent", "text": "write to a.b@example.com"});
     wait_until(|| async { running.agent().post("/api/v1/embeddings", text.clone()).await.status == 422 }).await;
+    let few = json!({"constraints": {"max_tokens_per_request": 5}, "pii": {"action": "off"}});
+    admin.put(path, few).await.ok();
+    wait_until(|| async {
+        let answer = running.agent().post("/api/v1/embeddings", text.clone()).await;
+        answer.status == 422 && answer.body["error"]["code"] == "input_too_long"
+    })
+    .await;
     admin.put(path, json!({"version": 1, "embedding_strategy": "cost"})).await.refused(409, "conflict");
     admin.put(path, json!({"embedding_stratgy": "cost"})).await.refused(400, "invalid_request");
     admin.post("/api/v1/embeddings/agents", json!({"agent_id": "prod-agent"})).await.refused(409, "conflict");

@@ -30,7 +30,7 @@ fn handler(method: &Method, name: &str) -> Result<String, String> {
         Body::Query => ("incoming.query_alone()?", String::new()),
         Body::Whole => ("incoming.object().await?", String::new()),
         Body::Field(field) => {
-            ("incoming.query()?", format!("    message.{field} = incoming.array().await?;\n"))
+            ("incoming.query()?", format!("    message.{field} = incoming.body().await?;\n"))
         }
     };
     let binds = method.path_fields.iter().map(|field| bind(method, field)).collect::<Result<String, _>>()?;

@@ -14,8 +14,7 @@ use crate::{
     Settings, StartError,
     authenticate::Authenticator,
     backends::{Backends, Upstreams},
-    http::{admit_openai, no_such_method, no_such_route, observe, operations},
-    metrics::HttpMetrics,
+    http::{HttpMetrics, admit_openai, no_such_method, no_such_route, observe, operations},
     public_grpc, rest,
 };
 

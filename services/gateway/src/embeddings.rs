@@ -3,6 +3,7 @@
 
 mod answer;
 mod caller;
+mod costs;
 mod embed;
 mod entry;
 pub(crate) mod fields;
@@ -24,17 +25,19 @@ use embermesh_proto::{
 };
 use embermesh_subscription::Subscription;
 use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
+use embermesh_types::{AgentId, TenantId};
 use tonic::{Request, Response, Status};
 
 use caller::Caller;
+pub(crate) use costs::Costs;
 pub(crate) use entry::{MAX_BATCH, check_text, check_total};
 pub(crate) use idempotency::IdempotencyKey;
 pub(crate) use json_object::{JsonObject, JsonString};
-pub(crate) use route::{InputType, Item, Route, route};
+pub(crate) use route::{InputType, Item, Route, about};
 pub use settings::EmbeddingLimits;
 pub(crate) use summary::Summary;
 
-use crate::scrub::Scrubbing;
+use crate::scrub::{AgentScrubber, Scrubbing};
 
 /// What the embeddings service and the OpenAI edge stand on.
 #[derive(Debug, Clone)]
@@ -47,6 +50,8 @@ pub(crate) struct EmbeddingParts {
     pub subscription: Subscription,
     /// What takes personal data out.
     pub scrubbing: Arc<Scrubbing>,
+    /// What embedding cost.
+    pub costs: Costs,
     /// How much one call may bring.
     pub limits: EmbeddingLimits,
 }
@@ -64,6 +69,13 @@ impl EmbeddingParts {
         StoreClient::new(self.store.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// What scrubs the texts of an agent; of no agent in particular, as the gateway's own policy says.
+    pub fn scrubber(&self, tenant: TenantId, agent: Option<&AgentId>) -> Result<AgentScrubber<'_>, Error> {
+        let snapshot = self.subscription.current();
+        let agent = agent.and_then(|agent| snapshot.agent(tenant, agent));
+        self.scrubbing.of(agent.map(AsRef::as_ref))
     }
 }
 

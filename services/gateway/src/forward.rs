@@ -2,18 +2,18 @@
 
 use std::{
     convert::Infallible,
+    future::ready,
     marker::PhantomData,
     task::{Context, Poll},
 };
 
-use embermesh_errors::Error;
 use embermesh_transport::{CallContext, Transport};
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
 use tonic::{Status, body::Body, server::NamedService};
 use tower::{Service, ServiceExt};
 
-use crate::authenticate::API_KEY;
+use crate::{authenticate::API_KEY, http::context};
 
 /// Stands for the generated server `S`, which is behind a transport. Calls have been admitted.
 pub(crate) struct Forward<S> {
@@ -48,17 +48,12 @@ impl<S> Service<Request<Body>> for Forward<S> {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let context = request.extensions().get::<CallContext>().cloned();
         let to = self.to.clone();
-        Box::pin(async move {
-            let Some(context) = context else {
-                return Ok(
-                    Status::from(Error::internal("the call has not passed authentication")).into_http()
-                );
-            };
-            dress(request.headers_mut(), &context);
-            Ok(to.oneshot(request).await.unwrap_or_else(Status::into_http))
-        })
+        match context(request.extensions()).cloned() {
+            Ok(context) => dress(request.headers_mut(), &context),
+            Err(error) => return Box::pin(ready(Ok(Status::from(error).into_http()))),
+        }
+        Box::pin(async move { Ok(to.oneshot(request).await.unwrap_or_else(Status::into_http)) })
     }
 }
 

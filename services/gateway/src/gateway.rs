@@ -14,8 +14,8 @@ use crate::{
     Settings,
     backends::Upstreams,
     edge::{self, EdgeParts},
-    embeddings::{EmbeddingParts, Embeddings},
-    openai,
+    embeddings::{Costs, EmbeddingParts, Embeddings},
+    openai, provider_health,
     scrub::{ScrubError, Scrubbing},
 };
 
@@ -73,10 +73,12 @@ impl Gateway {
             store: parts.store,
             subscription: parts.subscription.clone(),
             scrubbing: Arc::new(Scrubbing::new(policy, &parts.metrics)?),
+            costs: Costs::new(&parts.metrics)?,
             limits: settings.limits,
         };
+        provider_health::start(parts.router.clone(), &parts.metrics, &parts.tasks)?;
         let edge = EdgeParts {
-            openai: openai::router(embeddings.clone(), settings.max_body_bytes),
+            openai: openai::router(embeddings.clone()),
             embeddings: Arc::new(Embeddings::new(embeddings)),
             upstreams: Upstreams { admin: parts.admin, ledger: parts.ledger, router: parts.router },
             subscription: parts.subscription,

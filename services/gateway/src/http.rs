@@ -2,18 +2,21 @@
 
 mod admit;
 mod body;
+mod content_type;
 mod failure;
 mod fallback;
 mod incoming;
 mod json;
+mod metrics;
 mod observe;
 mod operations;
 
-pub(crate) use admit::{Arrival, admit, admit_openai, admit_request};
+pub(crate) use admit::{Arrival, admit, admit_openai, admit_request, context};
 pub(crate) use failure::Failure;
 pub(crate) use fallback::{is_grpc, no_such_method, no_such_route};
 pub(crate) use incoming::Incoming;
 pub(crate) use json::{param, without_value};
+pub(crate) use metrics::HttpMetrics;
 pub(crate) use observe::observe;
 #[cfg(test)]
 pub(crate) use operations::OPENAPI;

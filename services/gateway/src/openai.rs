@@ -1,7 +1,6 @@
 //! The OpenAI-compatible edge: the one hand-written set of routes, byte-compatible with OpenAI's SDKs. Stores nothing. It is the
 //! hot path: texts are borrowed from the body until they are scrubbed, vectors stay bytes until they are written.
 
-mod body;
 mod encode;
 mod input;
 mod models;
@@ -11,18 +10,19 @@ mod scalar;
 use std::{borrow::Cow, sync::Arc};
 
 use axum::{
-    Router,
-    extract::{Path, Request, State},
+    Extension, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path, State},
     response::Response,
     routing::{get, post},
 };
-use embermesh_errors::{Code, Error};
+use embermesh_errors::Error;
 use embermesh_transport::CallContext;
 use embermesh_types::AgentId;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 
 use crate::{
-    embeddings::{EmbeddingParts, InputType, Route, Summary, check_text, check_total, fields, route},
+    embeddings::{EmbeddingParts, InputType, Route, Summary, about, check_text, check_total, fields},
     http::Failure,
     scrub::{AgentScrubber, Tally},
 };
@@ -32,39 +32,37 @@ use request::EmbeddingsRequest;
 const AGENT_ID: HeaderName = HeaderName::from_static("x-agent-id");
 /// Leaves the choice of the model to the agent's configuration.
 const AUTO: &str = "auto";
-/// Requests of this protocol cannot name a task type.
-const TASK_TYPE: &str = "general_qa";
 
 #[derive(Debug)]
-struct Edge {
-    parts: EmbeddingParts,
-    max_body_bytes: usize,
-}
+struct Edge(EmbeddingParts);
 
-/// `/v1/embeddings` and `/v1/models`. Whoever mounts it authenticates, and leaves the [`CallContext`] beside the request.
-pub(crate) fn router(parts: EmbeddingParts, max_body_bytes: usize) -> Router {
+/// `/v1/embeddings` and `/v1/models`. Whoever mounts it authenticates, limits the body, and leaves the [`CallContext`] beside the
+/// request.
+pub(crate) fn router(parts: EmbeddingParts) -> Router {
     Router::new()
         .route("/v1/embeddings", post(embeddings))
         .route("/v1/models", get(list_models))
         // ids may hold a slash, which SDKs do not escape
         .route("/v1/models/{*id}", get(one_model))
-        .with_state(Arc::new(Edge { parts, max_body_bytes }))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(Arc::new(Edge(parts)))
 }
 
-async fn embeddings(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Failure> {
-    let (parts, body) = request.into_parts();
-    let context = parts.extensions.get::<CallContext>();
-    let context = context.ok_or_else(|| Error::internal("the call has not passed authentication"))?;
-    let body = body::read(&parts.headers, body, edge.max_body_bytes).await?;
-    Ok(edge.embed(context, &parts.headers, &body).await?)
+async fn embeddings(
+    State(edge): State<Arc<Edge>>,
+    Extension(context): Extension<CallContext>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    Ok(edge.embed(&context, &headers, &body).await?)
 }
 
 async fn list_models(State(edge): State<Arc<Edge>>) -> Response {
-    models::list(&edge.parts.subscription.current())
+    models::list(&edge.0.subscription.current())
 }
 
 async fn one_model(State(edge): State<Arc<Edge>>, Path(id): Path<String>) -> Result<Response, Failure> {
-    Ok(models::one(&edge.parts.subscription.current(), &id)?)
+    Ok(models::one(&edge.0.subscription.current(), &id)?)
 }
 
 /// What is left of a request once it may go on.
@@ -84,12 +82,12 @@ impl Edge {
         body: &[u8],
     ) -> Result<Response, Error> {
         let Plan { route: by, texts, encoding, is_array } = self.plan(context, headers, body)?;
-        let routed = route(self.parts.router(), context, &by, texts).await?;
+        let routed = self.0.route(context, &by, texts).await?;
         let mut summary = Summary::default();
         let mut items = Vec::with_capacity(routed.items.len());
         for (index, item) in routed.items.into_iter().enumerate() {
             // this protocol has no partial results
-            let item = item.map_err(|error| of_input(error, &param(is_array, index)))?;
+            let item = item.map_err(|error| about(error, &param(is_array, index)))?;
             summary.add(&item);
             items.push(item);
         }
@@ -117,22 +115,21 @@ impl Edge {
         let is_array = request.input.is_array();
         let texts = request.input.into_texts()?;
 
-        let limits = &self.parts.limits;
+        let limits = &self.0.limits;
         for (index, text) in texts.iter().enumerate() {
             // the name of an entry is made for its refusal alone
             check_text("input", text, limits.max_text_bytes)
-                .map_err(|error| of_input(error, &param(is_array, index)))?;
+                .map_err(|error| error.with_param(param(is_array, index)))?;
         }
         check_total(texts.iter().map(|text| text.len()).sum(), limits.max_total_bytes)?;
 
-        let snapshot = self.parts.subscription.current();
-        let settings = snapshot.agent(principal.tenant, &agent);
-        let scrubber = self.parts.scrubbing.of(settings.map(AsRef::as_ref))?;
+        let scrubber = self.0.scrubber(principal.tenant, Some(&agent))?;
         let texts = scrubbed(&scrubber, texts, is_array)?;
         let route = Route {
             agent,
             model,
-            task_type: TASK_TYPE.to_owned(),
+            // this protocol has none
+            task_type: fields::task_type(None)?,
             input_type: InputType::Document,
             dimensions,
         };
@@ -150,7 +147,7 @@ fn scrubbed(
     let clean = texts.map(|(index, text)| {
         let clean = scrubber
             .text("input", &text, &mut tally)
-            .map_err(|error| of_input(error, &param(is_array, index)))?;
+            .map_err(|error| error.with_param(param(is_array, index)))?;
         Ok(match clean {
             Cow::Owned(clean) => clean,
             Cow::Borrowed(_) => text.into_owned(),
@@ -170,15 +167,6 @@ fn named_agent(headers: &HeaderMap, user: Option<&str>) -> AgentId {
 
 fn param(is_array: bool, index: usize) -> String {
     if is_array { format!("input[{index}]") } else { "input".to_owned() }
-}
-
-/// An error of one text speaks of the entry that it came in.
-fn of_input(mut error: Error, param: &str) -> Error {
-    let of_text = |param: &str| param.starts_with("text") || param.starts_with("input");
-    if error.code != Code::Internal && error.param.as_deref().is_none_or(of_text) {
-        error.param = Some(param.to_owned());
-    }
-    error
 }
 
 #[cfg(test)]

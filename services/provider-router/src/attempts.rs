@@ -96,13 +96,24 @@ impl Attempts {
         Err(exhausted(&batch.model.id, last.map(|(_, error)| error)))
     }
 
-    async fn attempt(&self, batch: &Batch, deployment: &Deployment, timeout: Duration) -> Result<Embedded, Failed> {
+    async fn attempt(
+        &self,
+        batch: &Batch,
+        deployment: &Deployment,
+        timeout: Duration,
+    ) -> Result<Embedded, Failed> {
         let millis = self.clock.unix_millis();
-        let stamp = uuid::Timestamp::from_unix(uuid::NoContext, millis / 1000, u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000);
+        let stamp = uuid::Timestamp::from_unix(
+            uuid::NoContext,
+            millis / 1000,
+            u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000,
+        );
         let attempt = AttemptId::new(uuid::Uuid::new_v7(stamp));
         let bound: TokenCount = batch.texts.iter().map(|text| Tokenizers::bound(&batch.model, text)).sum();
         let amount = batch.price.cost(bound);
-        if let Err(error) = self.books.reserve(&batch.ctx, reservation(batch, deployment, attempt, bound, amount)).await {
+        if let Err(error) =
+            self.books.reserve(&batch.ctx, reservation(batch, deployment, attempt, bound, amount)).await
+        {
             deployment.health.ignored();
             return Err(Failed::Final(error));
         }
@@ -132,7 +143,10 @@ impl Attempts {
                 let cost = batch.price.cost(tokens);
                 self.metrics.tokens.with_label_values(&[&*deployment.name, &batch.model.id]).inc_by(tokens.0);
                 let provider = Arc::clone(&deployment.name);
-                (End::Settled { tokens, amount: cost, inputs }, Ok(Embedded { answer, tokens, cost, provider }))
+                (
+                    End::Settled { tokens, amount: cost, inputs },
+                    Ok(Embedded { answer, tokens, cost, provider }),
+                )
             }
             Err(error) => {
                 if error.unhealthy {
@@ -167,7 +181,9 @@ impl Attempts {
 fn checked(answer: ProviderAnswer, batch: &Batch) -> Result<ProviderAnswer, ProviderError> {
     match verify::check(&answer.vectors, batch.texts.len(), batch.space.dimensions()) {
         Ok(()) => Ok(answer),
-        Err(bad) => Err(ProviderError::failed(format!("the provider's answer is wrong: {bad}"), Billing::Unknown)),
+        Err(bad) => {
+            Err(ProviderError::failed(format!("the provider's answer is wrong: {bad}"), Billing::Unknown))
+        }
     }
 }
 
@@ -203,7 +219,9 @@ fn time_for(deployment: &Deployment, ctx: &CallContext) -> Option<Duration> {
 async fn pause(made: usize, asked: Option<Duration>, ctx: &CallContext) -> Result<(), Error> {
     let most = 100_u64 << made.min(4);
     let wait = asked.unwrap_or_else(|| Duration::from_millis(rand::rng().random_range(20..=most)));
-    if asked.is_some_and(|asked| asked > Duration::from_secs(2)) || ctx.time_left().is_some_and(|left| left < wait) {
+    if asked.is_some_and(|asked| asked > Duration::from_secs(2))
+        || ctx.time_left().is_some_and(|left| left < wait)
+    {
         let error = Error::new(Code::Unavailable, "the provider asks to wait, try again later");
         return Err(error.with_retry_after(wait));
     }
@@ -221,6 +239,7 @@ fn refused(model: &str, error: &ProviderError) -> Error {
 
 fn exhausted(model: &str, last: Option<ProviderError>) -> Error {
     let after = last.as_ref().and_then(|error| error.retry_after).unwrap_or(Duration::from_secs(5));
-    let why = last.map_or_else(|| "every deployment is resting after failures".to_owned(), |error| error.message);
+    let why =
+        last.map_or_else(|| "every deployment is resting after failures".to_owned(), |error| error.message);
     Error::unavailable(format!("no provider of {model} can answer now: {why}")).with_retry_after(after)
 }

@@ -5,24 +5,22 @@ use std::time::Duration;
 use embermesh_errors::Error;
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::internal::v1::{
-    AttemptOutcome, Charge, Hit, RecordHitsRequest, ReserveRequest, SettleRequest, ledger_client::LedgerClient,
+    AttemptOutcome, Charge, Hit, ReserveRequest, SettleRequest,
+    ledger_client::LedgerClient,
 };
 use embermesh_transport::{CallContext, MAX_MESSAGE_BYTES, Transport};
 use embermesh_types::{AttemptId, NanoUsd, TokenCount};
 use rand::RngExt;
-use tokio::sync::Semaphore;
+
+use crate::hits::Hits;
 
 /// Tries to settle; after them the ledger's own sweep books the attempt at its bound.
 const SETTLE_TRIES: u32 = 6;
 
-/// Hit reports under way at a time; hits cost nothing, so further ones are left out while the ledger is behind.
-const HITS_UNDER_WAY: usize = 256;
-
 #[derive(Debug)]
 pub(crate) struct Books {
     ledger: LedgerClient<Transport>,
-    hits: std::sync::Arc<Semaphore>,
-    tasks: Tasks,
+    hits: Hits,
 }
 
 /// How an attempt ended.
@@ -37,11 +35,11 @@ pub(crate) enum End {
 }
 
 impl Books {
-    pub fn new(ledger: Transport, tasks: Tasks) -> Self {
+    pub fn new(ledger: Transport, tasks: &Tasks) -> Self {
         let ledger = LedgerClient::new(ledger)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Self { ledger, hits: std::sync::Arc::new(Semaphore::new(HITS_UNDER_WAY)), tasks }
+        Self { hits: Hits::start(ledger.clone(), tasks), ledger }
     }
 
     /// Sets money aside, or says why not.
@@ -71,16 +69,7 @@ impl Books {
 
     /// Books cache hits, later and without making anybody wait.
     pub fn record_hit(&self, ctx: &CallContext, hit: Hit) {
-        let Ok(permit) = std::sync::Arc::clone(&self.hits).try_acquire_owned() else { return };
-        let mut ledger = self.ledger.clone();
-        let mut ctx = ctx.clone();
-        ctx.deadline = None;
-        self.tasks.spawn("record-hit", async move {
-            let _permit = permit;
-            if let Err(status) = ledger.record_hits(ctx.request(RecordHitsRequest { hits: vec![hit] })).await {
-                tracing::debug!(code = ?status.code(), "cache hits are not booked");
-            }
-        });
+        self.hits.record(ctx, hit);
     }
 }
 

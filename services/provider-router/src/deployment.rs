@@ -32,7 +32,10 @@ pub(crate) struct Deployment {
 
 impl fmt::Debug for Deployment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deployment").field("name", &self.name).field("kind", &self.kind).finish_non_exhaustive()
+        f.debug_struct("Deployment")
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,7 +105,9 @@ fn connect(
 ) -> Result<Box<dyn Provider>, String> {
     let key = entry.api_key.as_ref().map(|key| key.reveal());
     match kind {
-        ProviderKind::OpenAi if key.is_none() && entry.base_url.is_none() => Err("it has no api_key".to_owned()),
+        ProviderKind::OpenAi if key.is_none() && entry.base_url.is_none() => {
+            Err("it has no api_key".to_owned())
+        }
         ProviderKind::OpenAi => match OpenAi::new(client.clone(), entry.base_url.as_deref(), key) {
             Ok(provider) => Ok(Box::new(provider)),
             Err(error) => Err(error.to_string()),
@@ -110,7 +115,8 @@ fn connect(
         ProviderKind::Local => {
             let model = local.ok_or("the weights are not there, run scripts/setup.sh")?;
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
-            let pool = Pool::start(Arc::clone(model), threads).map_err(|e| format!("cannot start its threads: {e}"))?;
+            let pool = Pool::start(Arc::clone(model), threads)
+                .map_err(|e| format!("cannot start its threads: {e}"))?;
             Ok(Box::new(Local(pool)))
         }
         other => Err(format!("this version cannot serve the kind {}", other.as_str())),

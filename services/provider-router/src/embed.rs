@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, future::Future, sync::Arc, time::Instant};
 
-use embermesh_errors::Error;
+use embermesh_errors::{Code, Error};
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::{
     internal::v1::{Failure, Hit, RouteItem, RouteReply, RouteRequest},
@@ -22,6 +22,7 @@ use crate::{
         price::{price_at, tokens_per_text},
     },
     pins::Pins,
+    tokenizers::Tokenizers,
 };
 
 /// Provider calls of one request at a time.
@@ -53,7 +54,8 @@ impl Embedder {
     /// Embeds the texts of a request: as many items as texts, in order, each a vector or a failure.
     pub async fn embed(&self, ctx: CallContext, request: RouteRequest) -> Result<RouteReply, Error> {
         let started = Instant::now();
-        let agent: AgentId = request.agent_id.parse().map_err(|e| Error::invalid("agent_id", format!("{e}")))?;
+        let agent: AgentId =
+            request.agent_id.parse().map_err(|e| Error::invalid("agent_id", format!("{e}")))?;
         if request.texts.is_empty() {
             return Err(Error::invalid("input", "there is no text to embed"));
         }
@@ -65,6 +67,7 @@ impl Embedder {
         let keys = KeyMaker::new(ctx.principal.tenant, &choice.space, input_type);
         let use_cache = self.caches(&ctx, &agent);
         let missing = self.look_up(&keys, request.texts, use_cache, &mut items);
+        self.check_request_limit(&ctx, &agent, model, &items, &missing).await?;
         self.book_hits(&ctx, &agent, model, &items);
         let sendable = self.refuse_too_long(model, missing, &mut items).await;
         self.send(&ctx, &agent, &choice, sendable, use_cache, &mut items).await;
@@ -84,7 +87,12 @@ impl Embedder {
     }
 
     /// The model and space of a request; a document of an agent without a pin pins them.
-    async fn choice(&self, ctx: &CallContext, agent: &AgentId, request: &RouteRequest) -> Result<Choice, Error> {
+    async fn choice(
+        &self,
+        ctx: &CallContext,
+        agent: &AgentId,
+        request: &RouteRequest,
+    ) -> Result<Choice, Error> {
         let choice = self.resolve(ctx, agent, &request.task_type, &request.model, request.dimensions)?;
         if !choice.unpinned || request.input_type == "query" {
             return Ok(choice);
@@ -115,7 +123,9 @@ impl Embedder {
         let now = Instant::now();
         let wanted = Wanted { tenant, agent, task_type, model, dimensions };
         let serves = |model: &CatalogModel| {
-            self.deployments.iter().any(|deployment| deployment.serves(model) && deployment.health.is_callable(now))
+            self.deployments
+                .iter()
+                .any(|deployment| deployment.serves(model) && deployment.health.is_callable(now))
         };
         choose(&wanted, &snapshot, &self.default_models, &serves)
     }
@@ -127,7 +137,13 @@ impl Embedder {
     }
 
     /// Fills in what the cache holds; returns the rest, each distinct text once.
-    fn look_up(&self, keys: &KeyMaker, texts: Vec<String>, use_cache: bool, items: &mut [RouteItem]) -> Vec<Missing> {
+    fn look_up(
+        &self,
+        keys: &KeyMaker,
+        texts: Vec<String>,
+        use_cache: bool,
+        items: &mut [RouteItem],
+    ) -> Vec<Missing> {
         let mut missing: Vec<Missing> = Vec::new();
         let mut known: HashMap<Key, usize> = HashMap::new();
         for (at, text) in texts.into_iter().enumerate() {
@@ -149,7 +165,9 @@ impl Embedder {
 
     fn book_hits(&self, ctx: &CallContext, agent: &AgentId, model: &CatalogModel, items: &[RouteItem]) {
         let hits: Vec<&RouteItem> = items.iter().filter(|item| item.cached).collect();
-        let (Some(first), Some(price)) = (hits.first(), price_at(model, self.attempts.clock.now())) else { return };
+        let (Some(first), Some(price)) = (hits.first(), price_at(model, self.attempts.clock.now())) else {
+            return;
+        };
         let tokens = hits.iter().map(|item| item.tokens).sum();
         let hit = Hit {
             request_id: ctx.request_id.to_string(),
@@ -162,6 +180,39 @@ impl Embedder {
             saved_nano_usd: price.cost(TokenCount(tokens)).0,
         };
         self.attempts.books.record_hit(ctx, hit);
+    }
+
+    /// Holds the request to the agent's `max_tokens_per_request`.
+    async fn check_request_limit(
+        &self,
+        ctx: &CallContext,
+        agent: &AgentId,
+        model: &CatalogModel,
+        items: &[RouteItem],
+        missing: &[Missing],
+    ) -> Result<(), Error> {
+        let snapshot = self.subscription.current();
+        let agent = snapshot.agent(ctx.principal.tenant, agent);
+        let Some(limit) = agent.and_then(|agent| agent.constraints.as_ref()?.max_tokens_per_request) else {
+            return Ok(());
+        };
+        let known: u64 = items.iter().map(|item| item.tokens).sum();
+        let bound: u64 = missing.iter().map(|one| Tokenizers::bound(model, &one.text).0).sum();
+        if known + bound <= limit {
+            return Ok(());
+        }
+        let mut tokens = known;
+        for one in missing {
+            tokens += self.attempts.tokenizers.count(model, &one.text).await.0;
+        }
+        if tokens <= limit {
+            return Ok(());
+        }
+        let message = format!(
+            "the request has {tokens} tokens, the agent may send {limit} (constraints.max_tokens_per_request)"
+        );
+        let error = Error::new(Code::InputTooLong, message).with_param("input");
+        Err(error.with_detail("tokens", tokens).with_detail("limit", limit))
     }
 
     async fn refuse_too_long(
@@ -194,7 +245,10 @@ impl Embedder {
         }
         let candidates = self.deployments.candidates(&choice.model, Instant::now());
         let unusable = match price_at(&choice.model, self.attempts.clock.now()) {
-            None => Err(Error::unavailable(format!("{} has no price; add one before it can be charged", choice.model.id))),
+            None => Err(Error::unavailable(format!(
+                "{} has no price; add one before it can be charged",
+                choice.model.id
+            ))),
             Some(_) if candidates.is_empty() => Err(Error::unavailable(format!(
                 "no configured provider serves {}; add one under embedding.providers",
                 choice.model.id
@@ -301,12 +355,17 @@ fn failure(error: &Error) -> Failure {
         code: error.code.as_str().to_owned(),
         message: error.message.clone(),
         param: error.param.clone().unwrap_or_default(),
-        details: if details.is_empty() { String::new() } else { serde_json::Value::Object(details.clone()).to_string() },
-        retry_after_ms: error.retry_after.map_or(0, |after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+        details: if details.is_empty() {
+            String::new()
+        } else {
+            serde_json::Value::Object(details.clone()).to_string()
+        },
+        retry_after_ms: error
+            .retry_after
+            .map_or(0, |after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
     }
 }
 
 fn task_or_default(task_type: &str) -> &str {
     if task_type.is_empty() { DEFAULT_TASK } else { task_type }
 }
-

@@ -4,13 +4,19 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use embermesh_errors::Error;
 use embermesh_proto::{
-    internal::v1::{ResolveReply, ResolveRequest, RouteReply, RouteRequest, router_server},
+    internal::v1::{
+        DeploymentHealth, HealthReply, HealthRequest, ResolveReply, ResolveRequest, RouteReply, RouteRequest,
+        router_server,
+    },
     v1::{GetProvidersHealthRequest, ProviderHealth, ProvidersHealth, operations_server},
 };
 use embermesh_transport::CallContext;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::{embed::Embedder, health::State};
+use crate::{
+    embed::Embedder,
+    health::{Report, State},
+};
 
 /// Implements `Router` and `Operations`.
 #[derive(Debug, Clone)]
@@ -34,6 +40,21 @@ impl router_server::Router for Grpc {
             space_id: choice.space.to_string(),
         }))
     }
+
+    async fn health(&self, _request: Request<HealthRequest>) -> Result<Response<HealthReply>, Status> {
+        let now = Instant::now();
+        let deployments = self.0.deployments.iter().map(|deployment| {
+            let report = deployment.health.report(now);
+            DeploymentHealth {
+                // an entry of the configuration is a provider with one deployment
+                provider: deployment.name.to_string(),
+                deployment: deployment.name.to_string(),
+                status: status(&report).to_owned(),
+                breaker: report.state.as_str().to_owned(),
+            }
+        });
+        Ok(Response::new(HealthReply { deployments: deployments.collect() }))
+    }
 }
 
 #[async_trait]
@@ -49,14 +70,9 @@ impl operations_server::Operations for Grpc {
             .iter()
             .map(|deployment| {
                 let report = deployment.health.report(now);
-                let status = match (report.state, report.failures) {
-                    (State::Closed, 0) => "healthy",
-                    (State::Open, _) => "unhealthy",
-                    _ => "degraded",
-                };
                 let health = ProviderHealth {
                     name: deployment.name.to_string(),
-                    status: status.to_owned(),
+                    status: status(&report).to_owned(),
                     circuit_breaker_state: report.state.as_str().to_owned(),
                     failure_count: report.failures,
                     latency_ms: u64::try_from(report.latency.as_millis()).unwrap_or(u64::MAX),
@@ -67,5 +83,13 @@ impl operations_server::Operations for Grpc {
             .collect();
         let timestamp = Some(self.0.attempts.clock.now().into());
         Ok(Response::new(ProvidersHealth { providers, timestamp }))
+    }
+}
+
+fn status(report: &Report) -> &'static str {
+    match (report.state, report.failures) {
+        (State::Closed, 0) => "healthy",
+        (State::Open, _) => "unhealthy",
+        _ => "degraded",
     }
 }

@@ -142,7 +142,8 @@ mod tests {
     const LEASE: Duration = Duration::from_secs(5);
 
     fn health() -> (Health, Instant) {
-        let settings = CircuitBreaker { failure_threshold: 2, success_threshold: 2, timeout: Span::seconds(30) };
+        let settings =
+            CircuitBreaker { failure_threshold: 2, success_threshold: 2, timeout: Span::seconds(30) };
         (Health::new(settings), Instant::now())
     }
 

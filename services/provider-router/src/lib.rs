@@ -11,6 +11,7 @@ mod domain;
 mod embed;
 mod grpc;
 mod health;
+mod hits;
 mod metrics;
 mod pins;
 mod providers;

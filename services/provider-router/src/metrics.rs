@@ -27,10 +27,22 @@ impl RouterMetrics {
         let hits = counter("embedding_cache_hits_total", "Inputs served from a cache.", &["tier"])?;
         let misses = counter("embedding_cache_misses_total", "Inputs not found in a cache.", &["tier"])?;
         Ok(Self {
-            requests: counter("embedding_requests_total", "Embedding requests by outcome.", &["model", "status"])?,
+            requests: counter(
+                "embedding_requests_total",
+                "Embedding requests by outcome.",
+                &["model", "status"],
+            )?,
             items: counter("embedding_items_total", "Texts embedded.", &["model"])?,
-            tokens: counter("embedding_tokens_total", "Tokens charged by providers.", &["provider", "model"])?,
-            failovers: counter("embedding_failovers_total", "Calls that went on to another deployment.", &["from", "to"])?,
+            tokens: counter(
+                "embedding_tokens_total",
+                "Tokens charged by providers.",
+                &["provider", "model"],
+            )?,
+            failovers: counter(
+                "embedding_failovers_total",
+                "Calls that went on to another deployment.",
+                &["from", "to"],
+            )?,
             cache_hits: hits.with_label_values(&["memory"]),
             cache_misses: misses.with_label_values(&["memory"]),
             provider_seconds: histogram(
@@ -38,7 +50,11 @@ impl RouterMetrics {
                 "Time at the provider.",
                 &["provider", "status"],
             )?,
-            request_seconds: histogram("embedding_request_duration_seconds", "Time in the router.", &["model"])?,
+            request_seconds: histogram(
+                "embedding_request_duration_seconds",
+                "Time in the router.",
+                &["model"],
+            )?,
         })
     }
 }

@@ -78,7 +78,7 @@ impl ProviderRouter {
             cache: Cache::new(router.cache_size_mib * 1024 * 1024, ttl.0),
             pins: Pins::new(parts.admin),
             attempts: Arc::new(Attempts {
-                books: Books::new(parts.ledger, parts.tasks.clone()),
+                books: Books::new(parts.ledger, &parts.tasks),
                 tokenizers: Tokenizers::new(local),
                 metrics: RouterMetrics::new(&parts.metrics)?,
                 clock: parts.clock,
@@ -89,7 +89,9 @@ impl ProviderRouter {
     }
 
     /// The internal service.
-    pub fn router_server(&self) -> RouterServer<impl embermesh_proto::internal::v1::router_server::Router + use<>> {
+    pub fn router_server(
+        &self,
+    ) -> RouterServer<impl embermesh_proto::internal::v1::router_server::Router + use<>> {
         RouterServer::new(self.0.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)

@@ -60,7 +60,8 @@ impl Tokenizers {
         if tokens <= limit {
             return Ok(());
         }
-        let message = format!("the text has {tokens} tokens, {} takes {limit}; shorten or split it", model.id);
+        let message =
+            format!("the text has {tokens} tokens, {} takes {limit}; shorten or split it", model.id);
         let error = Error::new(Code::InputTooLong, message).with_param("text");
         Err(error.with_detail("tokens", tokens).with_detail("limit", limit))
     }

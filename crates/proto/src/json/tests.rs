@@ -1,4 +1,8 @@
-use crate::v1::{AgentInput, CostReport, CreateKeyRequest, EmbedRequest, EmbedResponse};
+use serde::de::DeserializeOwned;
+
+use crate::v1::{
+    AgentInput, CostReport, CreateKeyRequest, EmbedBatchRequest, EmbedRequest, EmbedResponse, ProvidersHealth,
+};
 
 #[test]
 fn money_is_exact_both_ways() {
@@ -48,4 +52,35 @@ fn times_are_rfc_3339() {
     assert!(json.contains(r#""expires_at":"2026-01-31T12:00:00.5Z""#), "{json}");
     let error = serde_json::from_str::<CreateKeyRequest>(r#"{"expires_at":"tomorrow"}"#).unwrap_err();
     assert!(error.to_string().contains("RFC 3339"), "{error}");
+}
+
+/// What is said about a text that is no `T`.
+fn refused<T: DeserializeOwned + std::fmt::Debug>(text: &str) -> String {
+    serde_json::from_str::<T>(text).expect_err(text).to_string()
+}
+
+#[test]
+fn a_message_is_an_object_wherever_it_stands() {
+    const SAID: &str = "invalid type: sequence, expected an object at";
+    for said in [
+        refused::<EmbedRequest>(r#"["a","b"]"#),
+        refused::<EmbedRequest>("[]"),
+        refused::<Vec<EmbedRequest>>(r#"[["a","b"]]"#),
+        refused::<EmbedBatchRequest>(r#"{"requests":[{},["a","b"]]}"#),
+        refused::<AgentInput>(r#"{"constraints":[1]}"#),
+        refused::<AgentInput>(r#"{"constraints":{"rate_limits":[]}}"#),
+        refused::<AgentInput>(r#"{"model_preferences":[["a",[],[]]]}"#),
+        refused::<ProvidersHealth>(r#"{"providers":{"local":["local"]}}"#),
+    ] {
+        assert!(said.starts_with(SAID), "{said}");
+    }
+    assert!(refused::<AgentInput>(r#"{"pii":"off"}"#).ends_with("expected an object at line 1 column 12"));
+    assert!(refused::<EmbedRequest>("null").starts_with("invalid type: null, expected an object"));
+}
+
+#[test]
+fn null_stands_for_an_absent_message_and_an_empty_object_for_an_empty_one() {
+    let read = |text| serde_json::from_str::<AgentInput>(text).unwrap();
+    assert_eq!(read(r#"{"constraints":null}"#), AgentInput::default());
+    assert_eq!(read(r#"{"constraints":{}}"#).constraints, Some(Default::default()));
 }

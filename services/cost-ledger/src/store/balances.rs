@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use embermesh_postgres::{DbError, Row, Transaction};
 use embermesh_types::{NanoUsd, TenantId};
+use futures::future::try_join_all;
 use jiff::civil::Date;
 
 use super::rows::{parsed, unreadable};
@@ -42,12 +43,11 @@ async fn select(
     tenant: TenantId,
     columns: &Columns<'_>,
 ) -> Result<HashMap<BalanceKey, Balance>, DbError> {
-    let sql = "SELECT b.agent_id, b.period, b.period_start, b.spent, b.reserved
-        FROM unnest($2::text[], $3::text[], $4::date[]) AS k (agent_id, period, period_start)
-        JOIN balances b ON b.tenant_id = $1 AND b.agent_id = k.agent_id AND b.period = k.period
-             AND b.period_start = k.period_start
-        ORDER BY b.agent_id, b.period, b.period_start
-        FOR UPDATE OF b";
+    // in the order of the keys, which is everybody's
+    let sql = "SELECT b.* FROM unnest($2::text[], $3::text[], $4::date[]) AS k (agent_id, period, period_start),
+        LATERAL (SELECT agent_id, period, period_start, spent, reserved FROM balances
+                 WHERE tenant_id = $1 AND agent_id = k.agent_id AND period = k.period AND period_start = k.period_start
+                 FOR UPDATE) AS b";
     let uuid = tenant.uuid();
     let rows = transaction.query(sql, &[&uuid, &columns.agents, &columns.periods, &columns.starts]).await?;
     rows.iter().map(balance).collect()
@@ -59,36 +59,30 @@ pub(crate) async fn add(
     tenant: TenantId,
     deltas: &BTreeMap<BalanceKey, Delta>,
 ) -> Result<(), DbError> {
-    if deltas.is_empty() {
-        return Ok(());
-    }
-    let columns = Columns::of(deltas.keys());
-    let spent: Vec<i64> = deltas.values().map(|delta| delta.spent).collect();
-    let reserved: Vec<i64> = deltas.values().map(|delta| delta.reserved).collect();
-    let admitted: Vec<i64> = deltas.values().map(|delta| delta.admitted).collect();
-    let limits: Vec<Option<i64>> = deltas.values().map(|delta| delta.limit).collect();
-    let sql = "UPDATE balances b SET spent = b.spent + d.spent, reserved = b.reserved + d.reserved
-        FROM unnest($2::text[], $3::text[], $4::date[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])
-             AS d (agent_id, period, period_start, spent, reserved, admitted, lim)
-        WHERE b.tenant_id = $1 AND b.agent_id = d.agent_id AND b.period = d.period AND b.period_start = d.period_start
-          AND (d.admitted = 0 OR d.lim IS NULL OR b.spent + b.reserved + d.admitted <= d.lim)";
-    let uuid = tenant.uuid();
-    let written = transaction
-        .execute(
-            sql,
-            &[
-                &uuid,
-                &columns.agents,
-                &columns.periods,
-                &columns.starts,
-                &spent,
-                &reserved,
-                &admitted,
-                &limits,
-            ],
-        )
-        .await?;
-    super::batch::all(written, deltas.len())
+    let sql = "UPDATE balances SET spent = spent + $5, reserved = reserved + $6
+        WHERE tenant_id = $1 AND agent_id = $2 AND period = $3 AND period_start = $4
+          AND ($7::bigint = 0 OR $8::bigint IS NULL OR spent + reserved + $7 <= $8)";
+    let tenant = tenant.uuid();
+    let add = async |key: &BalanceKey, delta: &Delta| {
+        let (agent, period) = (key.agent.as_str(), key.period.as_str());
+        let written = transaction
+            .execute(
+                sql,
+                &[
+                    &tenant,
+                    &agent,
+                    &period,
+                    &key.start,
+                    &delta.spent,
+                    &delta.reserved,
+                    &delta.admitted,
+                    &delta.limit,
+                ],
+            )
+            .await?;
+        super::batch::all(written, 1)
+    };
+    try_join_all(deltas.iter().map(|(key, delta)| add(key, delta))).await.map(drop)
 }
 
 struct Columns<'a> {

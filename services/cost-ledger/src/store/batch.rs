@@ -8,6 +8,7 @@ use std::{
 use embermesh_errors::{Code, Error};
 use embermesh_postgres::{DbError, Transaction};
 use embermesh_types::{AgentId, AttemptId, NanoUsd, TenantId};
+use futures::future::try_join_all;
 
 use super::{
     Store, balances,
@@ -46,11 +47,9 @@ impl Store {
             tenants.entry(work.tenant).or_default().push(at);
         }
         let Some(first) = tenants.keys().next() else { return Ok(Vec::new()) };
-        // Every lookup here is by primary key. Plans are cached, and one that was made while a month's partition was empty would
-        // scan it for as long as PostgreSQL has no newer statistics.
-        let session = self.database.tenant(first.uuid());
-        let by_key = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"];
-        let session = by_key.into_iter().fold(session, |session, setting| session.with(setting, "off"));
+        // Plans are cached, and those made for an empty table, as a new month's partition is, would go on to read all of a tenant's
+        // rows: so each row is looked for by its whole primary key, in lateral joins or statements of its own, and never by a scan.
+        let session = self.database.tenant(first.uuid()).with("enable_seqscan", "off").with("jit", "off");
         let transaction = session.begin().await?;
         let mut current = *first;
         let mut outcomes = vec![Ok(()); batch.len()];
@@ -158,11 +157,12 @@ impl TenantPart<'_> {
             return Ok(HashMap::new());
         }
         let (ids, times): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
-        let sql = "SELECT a.attempt_id, a.state, a.agent_id, a.provider, a.model, a.reserved_nano_usd, a.amount_nano_usd,
-                          a.tokens, a.day, a.reserved_at
-            FROM unnest($2::uuid[], $3::timestamptz[]) AS asked (attempt_id, created_at)
-            JOIN attempts a ON a.tenant_id = $1 AND a.attempt_id = asked.attempt_id AND a.created_at = asked.created_at
-            FOR UPDATE OF a";
+        let sql = "SELECT a.* FROM unnest($2::uuid[], $3::timestamptz[]) AS asked (attempt_id, created_at),
+            LATERAL (SELECT attempt_id, state, agent_id, provider, model, reserved_nano_usd, amount_nano_usd, tokens, day,
+                            reserved_at
+                     FROM attempts
+                     WHERE tenant_id = $1 AND attempt_id = asked.attempt_id AND created_at = asked.created_at
+                     FOR UPDATE) AS a";
         let rows = self.transaction.query(sql, &[&self.tenant.uuid(), &ids, &times]).await?;
         rows.iter().map(|row| rows::attempt(row).map(|attempt| (attempt.id, attempt))).collect()
     }
@@ -284,23 +284,17 @@ impl TenantPart<'_> {
     }
 
     async fn end_attempts(&self, ended: &[&Settlement]) -> Result<(), DbError> {
-        if ended.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<_> = ended.iter().map(|settlement| settlement.attempt.uuid()).collect();
-        let times: Vec<_> = ended.iter().map(|settlement| settlement.created_at).collect();
-        let states: Vec<_> = ended.iter().map(|settlement| settlement.outcome.as_str()).collect();
-        let amounts: Vec<_> = ended.iter().map(|settlement| settlement.amount.0).collect();
-        let tokens: Vec<_> = ended.iter().map(|settlement| settlement.tokens).collect();
-        let sql = "UPDATE attempts a SET state = s.state, amount_nano_usd = s.amount, tokens = s.tokens, settled_at = $7
-            FROM unnest($2::uuid[], $3::timestamptz[], $4::text[], $5::bigint[], $6::bigint[])
-                 AS s (attempt_id, created_at, state, amount, tokens)
-            WHERE a.tenant_id = $1 AND a.attempt_id = s.attempt_id AND a.created_at = s.created_at
-              AND a.state = 'reserved'";
+        let sql = "UPDATE attempts SET state = $4, amount_nano_usd = $5, tokens = $6, settled_at = $7
+                   WHERE tenant_id = $1 AND attempt_id = $2 AND created_at = $3 AND state = 'reserved'";
         let tenant = self.tenant.uuid();
-        let parameters: [&(dyn embermesh_postgres::types::ToSql + Sync); 7] =
-            [&tenant, &ids, &times, &states, &amounts, &tokens, &self.now];
-        all(self.transaction.execute(sql, &parameters).await?, ended.len())
+        let end = async |settlement: &Settlement| {
+            let (id, state) = (settlement.attempt.uuid(), settlement.outcome.as_str());
+            let (amount, tokens) = (settlement.amount.0, settlement.tokens);
+            let parameters: [&(dyn embermesh_postgres::types::ToSql + Sync); 7] =
+                [&tenant, &id, &settlement.created_at, &state, &amount, &tokens, &self.now];
+            all(self.transaction.execute(sql, &parameters).await?, 1)
+        };
+        try_join_all(ended.iter().map(|settlement| end(settlement))).await.map(drop)
     }
 }
 

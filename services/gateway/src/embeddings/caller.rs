@@ -6,6 +6,7 @@ use embermesh_types::{AgentId, RequestId};
 use tonic::Request;
 
 use super::IdempotencyKey;
+use crate::http::context;
 
 /// The circumstances of a public call, as the edge has established them.
 #[derive(Debug)]
@@ -19,9 +20,8 @@ pub(crate) struct Caller {
 impl Caller {
     /// Reads what the edge has put beside the request.
     pub fn of<T>(request: &Request<T>) -> Result<Self, Error> {
-        let context = request.extensions().get::<CallContext>().cloned();
         Ok(Self {
-            context: context.ok_or_else(|| Error::internal("the call has not passed authentication"))?,
+            context: context(request.extensions())?.clone(),
             idempotency_key: request.extensions().get::<IdempotencyKey>().map(|key| key.0.clone()),
         })
     }

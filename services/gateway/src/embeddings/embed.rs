@@ -7,13 +7,12 @@ use embermesh_proto::{
     internal::v1::{FindRequestRequest, StoreGetRequest, StoreRow},
     v1,
 };
-use embermesh_subscription::Snapshot;
 use embermesh_types::{NanoUsd, RequestId};
 use futures::{StreamExt, stream};
 
 use super::{
-    Embeddings, Item, MAX_BATCH, Route, caller::Caller, defect, entry, entry::Entry, fields,
-    idempotency::fingerprint, route::route,
+    Embeddings, Item, MAX_BATCH, Route, about, caller::Caller, defect, entry, entry::Entry, fields,
+    idempotency::fingerprint,
 };
 use crate::scrub::Tally;
 
@@ -115,11 +114,10 @@ impl Embeddings {
     }
 
     async fn run(&self, caller: &Caller, entries: Vec<Result<Entry, Error>>) -> Vec<Outcome> {
-        let snapshot = self.0.subscription.current();
         let mut done: Placed<Outcome> = Vec::with_capacity(entries.len());
         let mut waiting: Placed<Scrubbed> = Vec::with_capacity(entries.len());
         for (place, entry) in entries.into_iter().enumerate() {
-            match entry.and_then(|entry| self.scrub(&snapshot, caller, entry)) {
+            match entry.and_then(|entry| self.scrub(caller, entry)) {
                 Ok(scrubbed) => waiting.push((place, scrubbed)),
                 Err(error) => done.push((place, Err(error.into()))),
             }
@@ -135,9 +133,8 @@ impl Embeddings {
         done.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    fn scrub(&self, snapshot: &Snapshot, caller: &Caller, mut entry: Entry) -> Result<Scrubbed, Error> {
-        let agent = snapshot.agent(caller.context.principal.tenant, &entry.route.agent);
-        let scrubber = self.0.scrubbing.of(agent.map(AsRef::as_ref))?;
+    fn scrub(&self, caller: &Caller, mut entry: Entry) -> Result<Scrubbed, Error> {
+        let scrubber = self.0.scrubber(caller.context.principal.tenant, Some(&entry.route.agent))?;
         let mut tally = Tally::default();
         if let std::borrow::Cow::Owned(clean) = scrubber.text("text", &entry.text, &mut tally)? {
             entry.text = clean;
@@ -225,7 +222,7 @@ impl Embeddings {
         let calls = groups.into_iter().map(|(by, group)| async move {
             let started = Instant::now();
             let texts = group.iter().map(|(_, scrubbed)| scrubbed.entry.text.clone()).collect();
-            let routed = route(self.0.router(), &caller.context, &by, texts).await;
+            let routed = self.0.route(&caller.context, &by, texts).await;
             (group, routed, u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX))
         });
         let routed: Vec<_> = stream::iter(calls).buffer_unordered(MAX_OPEN_CALLS).collect().await;
@@ -238,7 +235,7 @@ impl Embeddings {
                 Ok(routed) => {
                     for ((place, scrubbed), item) in group.into_iter().zip(routed.items) {
                         match item {
-                            Err(error) => done.push((place, Err(of_text(error).into()))),
+                            Err(error) => done.push((place, Err(about(error, "text").into()))),
                             Ok(item) => {
                                 let model = routed.model.clone();
                                 embedded
@@ -264,14 +261,6 @@ fn of_entry(key: &RequestId, place: usize) -> Result<RequestId, Error> {
 pub(super) fn conflict() -> Error {
     Error::new(Code::Conflict, "this request_id was used with another body, choose a new one")
         .with_param("request_id")
-}
-
-/// An error of the one text that the router was asked for speaks of the field that it came in.
-fn of_text(mut error: Error) -> Error {
-    if error.code != Code::Internal && error.param.as_deref().is_none_or(|param| param.starts_with("text")) {
-        error.param = Some("text".to_owned());
-    }
-    error
 }
 
 /// The answer of an earlier call, from its row.

@@ -11,7 +11,7 @@ const MAX_MODEL_BYTES: usize = 255;
 /// 0001-01-01 and 9999-12-31: what RFC 3339 can write.
 const YEARS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
-pub(super) fn task_type(given: Option<String>) -> Result<String, Error> {
+pub(crate) fn task_type(given: Option<String>) -> Result<String, Error> {
     let Some(name) = given else { return Ok(GENERAL_QA.to_owned()) };
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
@@ -54,7 +54,7 @@ pub(super) fn embedding_id(param: &str, given: &str) -> Result<EmbeddingId, Erro
     given.parse().map_err(|_| Error::invalid(param, format!("{param} must be a UUID")))
 }
 
-/// `min..=1000`, or the default.
+/// 1 to 1000, or the default.
 pub(super) fn bounded(param: &str, given: Option<u32>, default: u32) -> Result<u32, Error> {
     match given.unwrap_or(default) {
         fits @ 1..=1000 => Ok(fits),

@@ -3,13 +3,11 @@
 
 use bytes::Bytes;
 use embermesh_errors::{Code, Error};
-use embermesh_proto::internal::v1::{
-    Failure, RouteItem, RouteReply, RouteRequest, router_client::RouterClient,
-};
-use embermesh_transport::{CallContext, Transport};
+use embermesh_proto::internal::v1::{Failure, RouteItem, RouteReply, RouteRequest};
+use embermesh_transport::CallContext;
 use embermesh_types::{AgentId, NanoUsd, SpaceId};
 
-use super::defect;
+use super::{EmbeddingParts, defect};
 
 /// What a text is for; some models embed the two differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,25 +69,38 @@ pub(crate) struct Routed {
     pub items: Vec<Result<Item, Error>>,
 }
 
-/// Has scrubbed `texts` embedded.
-pub(crate) async fn route(
-    mut router: RouterClient<Transport>,
-    context: &CallContext,
-    route: &Route,
-    texts: Vec<String>,
-) -> Result<Routed, Error> {
-    let expected = texts.len();
-    let request = RouteRequest {
-        agent_id: route.agent.as_str().to_owned(),
-        texts,
-        model: route.model.clone().unwrap_or_default(),
-        task_type: route.task_type.clone(),
-        input_type: route.input_type.as_str().to_owned(),
-        dimensions: route.dimensions.unwrap_or_default(),
-        request_id: context.request_id.as_str().to_owned(),
-    };
-    let reply = router.embed(context.request(request)).await?.into_inner();
-    checked(reply, expected, route.dimensions)
+impl EmbeddingParts {
+    /// Has scrubbed `texts` embedded, and counts what that cost.
+    pub async fn route(
+        &self,
+        context: &CallContext,
+        route: &Route,
+        texts: Vec<String>,
+    ) -> Result<Routed, Error> {
+        let expected = texts.len();
+        let request = RouteRequest {
+            agent_id: route.agent.as_str().to_owned(),
+            texts,
+            model: route.model.clone().unwrap_or_default(),
+            task_type: route.task_type.clone(),
+            input_type: route.input_type.as_str().to_owned(),
+            dimensions: route.dimensions.unwrap_or_default(),
+            request_id: context.request_id.as_str().to_owned(),
+        };
+        let reply = self.router().embed(context.request(request)).await?.into_inner();
+        // before the check: what cannot be used was paid for too
+        self.costs.record(&route.agent, &reply);
+        checked(reply, expected, route.dimensions)
+    }
+}
+
+/// An error that the router has with one text, as an error of the field that the client sent it in.
+pub(crate) fn about(mut error: Error, param: &str) -> Error {
+    let of_text = |param: &str| matches!(param, "text" | "texts" | "input");
+    if error.code != Code::Internal && error.param.as_deref().is_none_or(of_text) {
+        error.param = Some(param.to_owned());
+    }
+    error
 }
 
 fn checked(reply: RouteReply, expected: usize, dimensions: Option<u32>) -> Result<Routed, Error> {

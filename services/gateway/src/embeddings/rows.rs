@@ -112,10 +112,8 @@ impl Embeddings {
         let embedding_ids = ids.map(|id| id.map(|id| id.to_string())).collect::<Result<_, _>>()?;
         let agent = caller.agent_filter(named)?;
         if let Some(filter) = &metadata {
-            let snapshot = self.0.subscription.current();
-            let settings =
-                agent.as_ref().and_then(|agent| snapshot.agent(caller.context.principal.tenant, agent));
-            self.0.scrubbing.of(settings.map(AsRef::as_ref))?.filter(filter, &mut Tally::default())?;
+            let scrubber = self.0.scrubber(caller.context.principal.tenant, agent.as_ref())?;
+            scrubber.filter(filter, &mut Tally::default())?;
         }
         let filter = StoreFilter {
             agent_id: agent.map_or_else(String::new, String::from),

@@ -1,7 +1,7 @@
 //! Search inside one space, by a text or by a vector.
 
 use bytes::Bytes;
-use embermesh_errors::{Code, Error};
+use embermesh_errors::Error;
 use embermesh_proto::{
     internal::v1::{StoreFilter, StoreHit, StoreSearchRequest},
     to_le_bytes, v1,
@@ -9,8 +9,7 @@ use embermesh_proto::{
 use embermesh_types::{AgentId, SpaceId};
 
 use super::{
-    Embeddings, InputType, Item, JsonObject, Route, Summary, caller::Caller, defect, entry, fields,
-    route::route,
+    Embeddings, InputType, Item, JsonObject, Route, Summary, about, caller::Caller, defect, entry, fields,
 };
 use crate::scrub::Tally;
 
@@ -150,13 +149,11 @@ impl Embeddings {
         filter: Option<&JsonObject>,
         report: &mut Option<v1::PiiReport>,
     ) -> Result<Query, Error> {
-        let snapshot = self.0.subscription.current();
         let agent = match &query {
             Query::Text { route, .. } => Some(&route.agent),
             Query::Vector { .. } => filtered,
         };
-        let settings = agent.and_then(|agent| snapshot.agent(caller.context.principal.tenant, agent));
-        let scrubber = self.0.scrubbing.of(settings.map(AsRef::as_ref))?;
+        let scrubber = self.0.scrubber(caller.context.principal.tenant, agent)?;
         let mut tally = Tally::default();
         if let Some(filter) = filter {
             scrubber.filter(filter, &mut tally)?;
@@ -178,21 +175,14 @@ impl Embeddings {
             Query::Vector { bytes, space } => return Ok((bytes, space, summary)),
             Query::Text { text, route } => (text, route),
         };
-        let mut routed = route(self.0.router(), &caller.context, &by, vec![text]).await?;
+        let mut routed = self.0.route(&caller.context, &by, vec![text]).await?;
         let item: Item = match routed.items.pop() {
-            Some(item) => item.map_err(of_query)?,
+            Some(item) => item.map_err(|error| about(error, "query"))?,
             None => return Err(defect("one query gave no vector")),
         };
         summary.add(&item);
         Ok((item.vector, item.space, summary))
     }
-}
-
-fn of_query(mut error: Error) -> Error {
-    if error.code != Code::Internal && error.param.as_deref().is_none_or(|param| param.starts_with("text")) {
-        error.param = Some("query".to_owned());
-    }
-    error
 }
 
 /// A filter whose values can be compared.

@@ -21,7 +21,7 @@ use embermesh_types::TenantId;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{EmbeddingLimits, EmbeddingParts};
+use super::{Costs, EmbeddingLimits, EmbeddingParts};
 use crate::scrub::Scrubbing;
 
 pub(crate) const DIMENSIONS: u32 = 4;
@@ -90,6 +90,10 @@ impl Router for RouterStandIn {
     }
 
     async fn resolve(&self, _: Request<ResolveRequest>) -> Result<Response<ResolveReply>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
+    async fn health(&self, _: Request<HealthRequest>) -> Result<Response<HealthReply>, Status> {
         Err(Status::unimplemented("not asked for here"))
     }
 }
@@ -270,6 +274,7 @@ impl Bench {
             ),
             subscription: Subscription::fixed(snapshot),
             scrubbing: Arc::new(Scrubbing::new(Policy::built_in(Action::Redact), &metrics).unwrap()),
+            costs: Costs::new(&metrics).unwrap(),
             limits: EmbeddingLimits { max_text_bytes: 1000, max_total_bytes: 4000, max_metadata_bytes: 200 },
         };
         Self { parts, router, store }

@@ -59,8 +59,8 @@ pub(crate) fn admit_request(app: &App, request: Request, scopes: &[Scope]) -> Re
     Ok(Request::from_parts(parts, body))
 }
 
-/// Middleware of the OpenAI-compatible routes, which are not in the contracts: whoever may embed may look up models. The body
-/// has been read within its limit when the handler gets it.
+/// Middleware of the OpenAI-compatible routes, which are not in the contracts: whoever may embed may look up models. Handlers get
+/// a body that has been read within its limit.
 pub(crate) async fn admit_openai(
     State(app): State<AppState>,
     request: Request,
@@ -69,8 +69,13 @@ pub(crate) async fn admit_openai(
     let scopes: &[Scope] =
         if request.method() == Method::POST { &[Scope::Embed] } else { &[Scope::Embed, Scope::Read] };
     let (parts, body) = admit_request(&app, request, scopes)?.into_parts();
-    let body = body::read(&parts.headers, body, app.max_body_bytes, &app.tasks).await?;
+    let body = body::read_json(&parts.headers, body, app.max_body_bytes, &app.tasks).await?;
     Ok(next.run(Request::from_parts(parts, body.into())).await)
+}
+
+/// The context of a request that has been let in.
+pub(crate) fn context(extensions: &Extensions) -> Result<&CallContext, Error> {
+    extensions.get().ok_or_else(|| Error::internal("the call has not passed authentication"))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Error> {

@@ -1,5 +1,7 @@
 //! Reading a body within its limit.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use embermesh_errors::{Code, Error};
@@ -7,20 +9,30 @@ use embermesh_lifecycle::Tasks;
 use futures::StreamExt;
 use http::{HeaderMap, header::EXPECT};
 use http_body_util::BodyExt;
-use std::time::Duration;
+
+use super::content_type;
 
 /// Memory taken for a body before any of it has come.
 const MAX_RESERVED: usize = 1024 * 1024;
 /// How long the rest of a refused body is read and thrown away.
 const DISCARD_FOR: Duration = Duration::from_secs(10);
 
-/// The whole body, or `too_large` as soon as that is known: from its declared length, else at the first byte over the limit.
-pub(super) async fn read(
+/// A body that should be JSON; or nothing, whatever type that has.
+pub(super) async fn read_json(
     headers: &HeaderMap,
     body: Body,
     limit: usize,
     tasks: &Tasks,
 ) -> Result<Bytes, Error> {
+    let bytes = read(headers, body, limit, tasks).await?;
+    if !bytes.is_empty() {
+        content_type::check(headers)?;
+    }
+    Ok(bytes)
+}
+
+/// The whole body, or `too_large` as soon as that is known: from its declared length, else at the first byte over the limit.
+async fn read(headers: &HeaderMap, body: Body, limit: usize, tasks: &Tasks) -> Result<Bytes, Error> {
     let declared = usize::try_from(http_body::Body::size_hint(&body).lower()).unwrap_or(usize::MAX);
     if declared > limit {
         discard(headers, body, tasks);
@@ -43,9 +55,8 @@ pub(super) async fn read(
             continue;
         }
         if rest.is_empty() {
-            rest.reserve(
-                declared.clamp(first.len() + chunk.len(), MAX_RESERVED.max(first.len() + chunk.len())),
-            );
+            let least = first.len() + chunk.len();
+            rest.reserve(declared.clamp(least, MAX_RESERVED.max(least)));
             rest.extend_from_slice(&std::mem::take(&mut first));
         }
         rest.extend_from_slice(&chunk);

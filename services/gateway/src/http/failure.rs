@@ -12,6 +12,8 @@ use http::{
 };
 use tonic::Status;
 
+use super::fallback;
+
 /// An error on its way out. Handlers answer with it; its body is written by [`render`] where the request id is known.
 #[derive(Debug)]
 pub(crate) struct Failure(pub Error);
@@ -66,11 +68,8 @@ fn foreign(response: &Response) -> Option<Error> {
         return None;
     }
     Some(match status.as_u16() {
-        404 => Error::not_found("no such route, GET /openapi.json lists them"),
-        405 => Error::new(
-            Code::MethodNotAllowed,
-            "the route does not take this method, the header Allow lists those it takes",
-        ),
+        404 => fallback::unknown_route(),
+        405 => fallback::unknown_method(),
         413 => Error::new(Code::TooLarge, "the request is too large"),
         503 => Error::unavailable("the service cannot answer now, try again"),
         400..500 => Error::new(Code::Invalid, "the request is malformed"),

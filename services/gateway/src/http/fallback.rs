@@ -14,15 +14,23 @@ pub(crate) async fn no_such_route(request: Request) -> Response {
     let error = if is_grpc(request.headers()) {
         Error::new(Code::NotImplemented, "no such method, reflection lists them")
     } else {
-        Error::not_found("no such route, GET /openapi.json lists them")
+        unknown_route()
     };
     Failure(error).into_response()
 }
 
 /// The path exists, the method does not. The header `Allow` is axum's.
 pub(crate) async fn no_such_method() -> Failure {
+    Failure(unknown_method())
+}
+
+pub(super) fn unknown_route() -> Error {
+    Error::not_found("no such route, GET /openapi.json lists them")
+}
+
+pub(super) fn unknown_method() -> Error {
     let message = "the route does not take this method, the header Allow lists those it takes";
-    Failure(Error::new(Code::MethodNotAllowed, message))
+    Error::new(Code::MethodNotAllowed, message)
 }
 
 /// Whether a request is a gRPC call.

@@ -8,7 +8,7 @@ use axum::{
 use embermesh_auth::Scope;
 use embermesh_errors::Error;
 use embermesh_transport::CallContext;
-use http::{header::CONTENT_TYPE, request::Parts};
+use http::request::Parts;
 use http_body::Body as _;
 use serde::de::DeserializeOwned;
 
@@ -35,12 +35,15 @@ impl<'a> Incoming<'a> {
     /// The body as a message, where nothing is taken from the query string. An empty body is `{}`.
     pub async fn object<T: DeserializeOwned + Default>(&mut self) -> Result<T, Error> {
         self.query::<NoFields>()?;
-        self.json(b'{', "an object").await
+        self.body().await
     }
 
-    /// The body as a list. An empty body is an empty list.
-    pub async fn array<T: DeserializeOwned + Default>(&mut self) -> Result<T, Error> {
-        self.json(b'[', "an array").await
+    /// The body as a message or a list of messages. An empty body is an empty one.
+    pub async fn body<T: DeserializeOwned + Default>(&mut self) -> Result<T, Error> {
+        let body = std::mem::take(&mut self.body);
+        let app = self.app;
+        let bytes = body::read_json(&self.parts.headers, body, app.max_body_bytes, &app.tasks).await?;
+        if bytes.is_empty() { Ok(T::default()) } else { json::decode(&bytes) }
     }
 
     /// The query string as a message, where nothing but a list is taken from the body.
@@ -76,12 +79,6 @@ impl<'a> Incoming<'a> {
         Ok(())
     }
 
-    /// Any body, within the limit.
-    pub async fn bytes(&mut self) -> Result<bytes::Bytes, Error> {
-        let body = std::mem::take(&mut self.body);
-        body::read(&self.parts.headers, body, self.app.max_body_bytes, &self.app.tasks).await
-    }
-
     /// The call to a service of this process: the context is beside the message.
     pub fn own<T>(mut self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
@@ -95,40 +92,6 @@ impl<'a> Incoming<'a> {
     /// The call to another service: the context is in its metadata.
     pub fn forwarded<T>(self, message: T) -> tonic::Request<T> {
         self.context.request(message)
-    }
-
-    async fn json<T: DeserializeOwned + Default>(&mut self, first: u8, what: &str) -> Result<T, Error> {
-        let bytes = self.bytes().await?;
-        if bytes.is_empty() {
-            return Ok(T::default());
-        }
-        self.check_content_type()?;
-        // derived readers take a list of a message's fields for the message
-        let begins = bytes.iter().find(|b| !b.is_ascii_whitespace());
-        if begins.is_some_and(|b| *b != first && matches!(b, b'{' | b'[')) {
-            return Err(Error::invalid("body", format!("the body must be {what}")));
-        }
-        json::decode(&bytes)
-    }
-
-    fn check_content_type(&self) -> Result<(), Error> {
-        let Some(given) = self.parts.headers.get(CONTENT_TYPE) else { return Ok(()) };
-        let mut parts = given.to_str().unwrap_or_default().split(';').map(str::trim);
-        let json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
-        let utf8 = parts.all(|parameter| match parameter.split_once('=') {
-            Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
-                value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-            }
-            _ => true,
-        });
-        if json && utf8 {
-            return Ok(());
-        }
-        let given: String = given.to_str().unwrap_or("unreadable").chars().take(100).collect();
-        Err(Error::invalid(
-            "Content-Type",
-            format!("the body must be application/json in UTF-8, not {given}"),
-        ))
     }
 }
 

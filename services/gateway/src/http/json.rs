@@ -43,7 +43,7 @@ fn explain<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Error
     let said = without_value(said);
     match param(&path, &said) {
         Some(param) => place(Error::invalid(&param, format!("{param}: {said}"))),
-        None => place(Error::invalid("body", said)),
+        None => place(Error::invalid("body", format!("the body: {said}"))),
     }
 }
 

@@ -58,13 +58,18 @@ pub(crate) fn choose(
     let asked = agent.and_then(|agent| agent.constraints.as_ref()?.preferred_dimensions);
     // a preference that the chosen model cannot give is no reason to refuse
     let dimensions = wanted.dimensions.or_else(|| asked.filter(|d| space_of(model, Some(*d)).is_ok()));
-    Ok(Choice { space: space_of(model, dimensions)?, model: Arc::clone(model), unpinned: wanted.dimensions.is_none() })
+    Ok(Choice {
+        space: space_of(model, dimensions)?,
+        model: Arc::clone(model),
+        unpinned: wanted.dimensions.is_none(),
+    })
 }
 
 fn catalog(snapshot: &Snapshot, id: &str) -> Result<Arc<CatalogModel>, Error> {
     snapshot.model(id).map(Arc::clone).ok_or_else(|| {
         let id: String = id.chars().take(100).collect();
-        Error::new(Code::NotFound, format!("model '{id}' is not in the catalog, GET /v1/models lists it")).with_param("model")
+        Error::new(Code::NotFound, format!("model '{id}' is not in the catalog, GET /v1/models lists it"))
+            .with_param("model")
     })
 }
 

@@ -17,7 +17,8 @@ pub(crate) fn price_at(model: &CatalogModel, now: SystemTime) -> Option<Price> {
 /// Splits the tokens that a provider reports for a call over its texts by their lengths, exactly: what rounding leaves goes to
 /// the first texts. A call of one text has its own count; for several, providers report only the sum.
 pub(crate) fn tokens_per_text(reported: TokenCount, texts: &[&str]) -> Vec<TokenCount> {
-    let weights: Vec<u64> = texts.iter().map(|text| u64::try_from(text.len().max(1)).unwrap_or(u64::MAX)).collect();
+    let weights: Vec<u64> =
+        texts.iter().map(|text| u64::try_from(text.len().max(1)).unwrap_or(u64::MAX)).collect();
     let total = i64::try_from(reported.0).unwrap_or(i64::MAX);
     NanoUsd(total).split(&weights).into_iter().map(|part| TokenCount(part.0.unsigned_abs())).collect()
 }
@@ -35,9 +36,15 @@ mod tests {
             effective_from: Some(prost_types::Timestamp { seconds, nanos: 0 }),
             source: String::new(),
         };
-        let model = CatalogModel { prices: vec![version(100, 1), version(300, 3), version(200, 2)], ..CatalogModel::default() };
+        let model = CatalogModel {
+            prices: vec![version(100, 1), version(300, 3), version(200, 2)],
+            ..CatalogModel::default()
+        };
         let at = |seconds| price_at(&model, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!((at(99), at(100), at(299), at(1000)), (None, Some(Price(NanoUsd(1))), Some(Price(NanoUsd(2))), Some(Price(NanoUsd(3)))));
+        assert_eq!(
+            (at(99), at(100), at(299), at(1000)),
+            (None, Some(Price(NanoUsd(1))), Some(Price(NanoUsd(2))), Some(Price(NanoUsd(3))))
+        );
     }
 
     #[test]

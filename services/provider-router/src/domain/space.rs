@@ -31,7 +31,12 @@ mod tests {
     use super::*;
 
     fn model() -> CatalogModel {
-        CatalogModel { id: "m".into(), family: "f/m".into(), native_dimensions: 1024, ..CatalogModel::default() }
+        CatalogModel {
+            id: "m".into(),
+            family: "f/m".into(),
+            native_dimensions: 1024,
+            ..CatalogModel::default()
+        }
     }
 
     #[test]

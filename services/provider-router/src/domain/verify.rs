@@ -90,7 +90,10 @@ mod tests {
         assert_eq!(check(&[good.clone(), good.clone()], 2, 2), Ok(()));
         assert_eq!(check(std::slice::from_ref(&good), 2, 2), Err(BadAnswer::Count { asked: 2, got: 1 }));
         let long = to_le_bytes(&[1.0, 0.0, 0.0]);
-        assert_eq!(check(&[good.clone(), long], 2, 2), Err(BadAnswer::Dimensions { at: 1, got: 3, expected: 2 }));
+        assert_eq!(
+            check(&[good.clone(), long], 2, 2),
+            Err(BadAnswer::Dimensions { at: 1, got: 3, expected: 2 })
+        );
         for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             assert_eq!(check(&[to_le_bytes(&[1.0, bad])], 1, 2), Err(BadAnswer::NotFinite(0)));
         }

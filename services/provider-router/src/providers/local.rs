@@ -31,7 +31,9 @@ impl Provider for Local {
             }
             Ok(Err(PoolError::Embed(error))) => Err(refused(Remedy::GiveUp, error.to_string())),
             Ok(Err(error)) => Err(refused(Remedy::Retry, error.to_string())),
-            Err(_) => Err(refused(Remedy::Elsewhere, "the local model is too busy to answer in time".to_owned())),
+            Err(_) => {
+                Err(refused(Remedy::Elsewhere, "the local model is too busy to answer in time".to_owned()))
+            }
         }
     }
 }

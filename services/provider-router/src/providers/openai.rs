@@ -98,7 +98,9 @@ impl Provider for OpenAi {
             encoding_format: "base64",
             dimensions: call.shortened.then_some(call.dimensions),
         };
-        let wrong = |error: &dyn fmt::Display| ProviderError::failed(format!("cannot build the request: {error}"), Billing::NotBilled);
+        let wrong = |error: &dyn fmt::Display| {
+            ProviderError::failed(format!("cannot build the request: {error}"), Billing::NotBilled)
+        };
         let body = serde_json::to_vec(&body).map_err(|e| wrong(&e))?;
         let mut request = Request::post(self.url.clone())
             .header(header::CONTENT_TYPE, "application/json")
@@ -110,9 +112,15 @@ impl Provider for OpenAi {
         let answer = self.client.send(request, call.timeout).await?;
         // a 2xx that cannot be used was most likely billed
         let unusable = |what: String| ProviderError::failed(what, Billing::Unknown);
-        let answer: Answer = serde_json::from_slice(&answer)
-            .map_err(|error| unusable(format!("the answer is not OpenAI's form (line {} column {})", error.line(), error.column())))?;
-        let tokens = answer.usage.and_then(|usage| usage.prompt_tokens.or(usage.total_tokens)).map(TokenCount);
+        let answer: Answer = serde_json::from_slice(&answer).map_err(|error| {
+            unusable(format!(
+                "the answer is not OpenAI's form (line {} column {})",
+                error.line(),
+                error.column()
+            ))
+        })?;
+        let tokens =
+            answer.usage.and_then(|usage| usage.prompt_tokens.or(usage.total_tokens)).map(TokenCount);
         let vectors = answer.data.into_iter().map(|item| (item.index, item.embedding.0)).collect();
         let vectors = in_order(call.texts.len(), vectors).map_err(|bad| unusable(bad.to_string()))?;
         Ok(ProviderAnswer { vectors, tokens })
@@ -153,4 +161,3 @@ impl<'de> Deserialize<'de> for Vector {
         from.deserialize_any(Visitor)
     }
 }
-

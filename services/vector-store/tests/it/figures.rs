@@ -51,22 +51,6 @@ async fn figures() {
 
     let owner = bench.sql(embermesh_postgres::Role::Owner).await;
     owner.system().batch_execute("VACUUM ANALYZE space_1").await.unwrap();
-    let app = bench.sql(embermesh_postgres::Role::App).await;
-    let v = format!("{:?}", numbers.vector(384));
-    let t = caller.tenant();
-    for inner in ["(embedding <=> Q) + 0", "1.0::float8+tokens", "1.0::float8"] {
-      for tail in [true, false] {
-        let inner = inner.replace('Q', &format!("'{v}'::halfvec"));
-        let mut sql = format!("SELECT created_at, embedding_id, {inner} AS distance FROM space_1 WHERE tenant_id='{t}' AND shard_key={} ORDER BY distance, embedding_id LIMIT 10", t.uuid().as_bytes()[15]&15);
-        if tail { sql = format!("WITH nearest AS MATERIALIZED ({sql}) SELECT n.distance, content FROM nearest n JOIN space_1 v USING (created_at, embedding_id) WHERE v.tenant_id='{t}' AND v.shard_key={} ORDER BY n.distance+0, embedding_id", t.uuid().as_bytes()[15]&15); }
-        let sql = format!("EXPLAIN (ANALYZE, BUFFERS) {sql}");
-        let session = app.tenant(t.uuid());
-        for _ in 0..2 { session.query(&sql, &[]).await.unwrap(); }
-        let plan = session.query(&sql, &[]).await.unwrap();
-        for line in plan { println!("{}", line.get::<_, String>(0).chars().take(150).collect::<String>()); }
-        println!("-----");
-      }
-    }
     let mut taken = Vec::new();
     for _ in 0..100 {
         let request = StoreSearchRequest {

@@ -6,6 +6,7 @@ use super::harness::{TENANT, TestEdge};
 use crate::Settings;
 
 const EMBED: &str = "/api/v1/embeddings";
+const OPENAI: &str = "/v1/embeddings";
 
 #[tokio::test]
 async fn a_message_reaches_the_service_with_its_caller() {
@@ -37,9 +38,31 @@ async fn a_batch_is_a_bare_array() {
     let got = edge.post("/api/v1/embeddings/batch", r#"[{"text": "a"}, {"text": "b"}]"#).await;
     assert_eq!(got.json()["count"], 2, "{got:?}");
     let got = edge.post("/api/v1/embeddings/batch", r#"{"requests": []}"#).await;
-    assert_eq!((got.status.as_u16(), &got.error()["message"]), (400, &json!("the body must be an array")));
+    let said = json!("the body: invalid type: map, expected a sequence");
+    assert_eq!((got.status.as_u16(), &got.error()["message"]), (400, &said));
     let got = edge.post("/api/v1/embeddings/batch", r#"[{"text": "a"}, {"txet": "b"}]"#).await;
     assert_eq!(got.error()["param"], "[1].txet");
+}
+
+#[tokio::test]
+async fn a_message_is_an_object_and_never_a_list_of_its_fields() {
+    let edge = TestEdge::start().await;
+    for (path, body, said) in [
+        (EMBED, r#"["a", "b"]"#, "the body: invalid type: sequence, expected an object"),
+        (
+            "/api/v1/embeddings/batch",
+            r#"[{}, ["a", "b"]]"#,
+            "[1]: invalid type: sequence, expected an object",
+        ),
+        (
+            "/api/v1/embeddings/agents",
+            r#"{"constraints": [1]}"#,
+            "constraints: invalid type: sequence, expected an object",
+        ),
+    ] {
+        let got = edge.post(path, body).await;
+        assert_eq!((got.status.as_u16(), &got.error()["message"]), (400, &json!(said)), "{body}");
+    }
 }
 
 #[tokio::test]
@@ -105,26 +128,34 @@ async fn creating_answers_201_and_errors_of_services_keep_their_parts() {
 }
 
 #[tokio::test]
-async fn only_json_is_taken() {
+async fn json_is_taken_under_its_own_name_and_under_that_of_curl() {
     let edge = TestEdge::start().await;
-    for (kind, status) in [
-        ("application/json", 200),
-        ("Application/JSON; charset=UTF-8", 200),
-        ("application/json;charset=\"utf-8\"", 200),
-        ("application/json; charset=latin1", 400),
-        ("text/plain", 400),
-        ("application/x-www-form-urlencoded", 400),
-        ("application/jsonp", 400),
-    ] {
-        let request = edge.request(Method::POST, EMBED).header("content-type", kind);
-        let got = edge.send(request.body(Body::from("{}")).unwrap()).await;
-        assert_eq!(got.status.as_u16(), status, "{kind}");
-        if status == 400 {
-            assert_eq!(got.error()["param"], "Content-Type");
+    for path in [EMBED, OPENAI] {
+        for (kind, status) in [
+            ("application/json", 200),
+            ("Application/JSON; charset=UTF-8", 200),
+            ("application/json;charset=\"utf-8\"", 200),
+            ("application/x-www-form-urlencoded", 200),
+            ("application/json; charset=latin1", 400),
+            ("text/plain", 400),
+            ("multipart/form-data; boundary=x", 400),
+            ("application/jsonp", 400),
+        ] {
+            let request = edge.request(Method::POST, path).header("content-type", kind);
+            let got = edge.send(request.body(Body::from("{}")).unwrap()).await;
+            assert_eq!(got.status.as_u16(), status, "{path} {kind}");
+            if status == 400 {
+                let error = got.error();
+                assert_eq!(error["param"], "Content-Type");
+                assert!(error["message"].as_str().unwrap().contains("Content-Type: application/json"));
+            }
         }
+        let request = edge.request(Method::POST, path).body(Body::from("{}")).unwrap();
+        assert_eq!(edge.send(request).await.status, 200);
     }
-    let request = edge.request(Method::POST, EMBED).body(Body::from("{}")).unwrap();
-    assert_eq!(edge.send(request).await.status, 200);
+    let form = edge.request(Method::POST, EMBED).header("content-type", "application/x-www-form-urlencoded");
+    let got = edge.send(form.body(Body::from("text=x&agent_id=a")).unwrap()).await;
+    assert!(got.error()["message"].as_str().unwrap().contains("not valid JSON"), "{got:?}");
 }
 
 #[tokio::test]
@@ -228,6 +259,14 @@ async fn routes_and_methods_that_do_not_exist_have_the_one_shape() {
         );
         got.error();
     }
+}
+
+#[tokio::test]
+async fn whoever_comes_to_the_root_is_told_where_the_routes_are() {
+    let edge = TestEdge::start().await;
+    let got = edge.send(Request::get("/").body(Body::empty()).unwrap()).await;
+    assert_eq!(got.status, 404);
+    assert!(got.error()["message"].as_str().unwrap().contains("/openapi.json"), "{got:?}");
 }
 
 #[tokio::test]

@@ -30,6 +30,22 @@ fn paths_of_the_document() {
 }
 
 #[test]
+fn the_openai_routes_are_documented() {
+    let document: Value = serde_json::from_str(OPENAPI).unwrap();
+    for (path, verb, answer) in [
+        ("/v1/embeddings", "post", "/$ref"),
+        ("/v1/models", "get", "/properties/data/items/$ref"),
+        ("/v1/models/{id}", "get", "/$ref"),
+    ] {
+        let operation = &document["paths"][path][verb];
+        assert_eq!(operation["tags"][0], "OpenAI", "{verb} {path}");
+        let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
+        let reference = schema.pointer(answer).unwrap().as_str().unwrap();
+        assert!(reference.starts_with("#/components/schemas/OpenAi"), "{reference}");
+    }
+}
+
+#[test]
 fn fields_have_the_form_that_they_have_on_the_wire() {
     let document: Value = serde_json::from_str(OPENAPI).unwrap();
     let schemas = &document["components"]["schemas"];
