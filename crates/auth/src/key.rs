@@ -45,9 +45,12 @@ impl ApiKey {
         let mut parts = body.split('_');
         let mut part = || parts.next().ok_or(KeyError);
         let (prefix, environment, id, secret) = (part()?, part()?, part()?, part()?);
-        let named = (1..=16).contains(&environment.len()) && environment.bytes().all(|b| b.is_ascii_lowercase());
-        let base62 = |text: &str, len: usize| text.len() == len && text.bytes().all(|b| b.is_ascii_alphanumeric());
-        let formed = prefix == "emb" && named && base62(id, ID) && base62(secret, SECRET) && parts.next().is_none();
+        let named =
+            (1..=16).contains(&environment.len()) && environment.bytes().all(|b| b.is_ascii_lowercase());
+        let base62 =
+            |text: &str, len: usize| text.len() == len && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        let formed =
+            prefix == "emb" && named && base62(id, ID) && base62(secret, SECRET) && parts.next().is_none();
         if !formed || checksum(body) != sum {
             return Err(KeyError);
         }
@@ -61,7 +64,11 @@ impl ApiKey {
 
     /// What is stored instead of the key.
     pub fn hash(&self) -> KeyHash {
-        KeyHash(blake3::Hasher::new_derive_key("embermesh 2026 api key").update(self.reveal().as_bytes()).finalize())
+        KeyHash(
+            blake3::Hasher::new_derive_key("embermesh 2026 api key")
+                .update(self.reveal().as_bytes())
+                .finalize(),
+        )
     }
 
     /// The key itself, to be shown once.

@@ -20,7 +20,9 @@ pub use secret::Secret;
 pub use sections::{
     backup::{Backup, BackupTarget},
     database::{Database, ReplicaPool},
-    embedding::{CircuitBreaker, Embedding, KeyRotation, Provider, ProviderKind, RateLimit, Router, Security},
+    embedding::{
+        CircuitBreaker, Embedding, KeyRotation, Provider, ProviderKind, RateLimit, Router, Security,
+    },
     redis::{CacheStrategies, EmbeddingCache, HealthCache, Redis},
     server::{Server, Services},
 };

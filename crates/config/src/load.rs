@@ -118,7 +118,9 @@ impl Config {
         }
         let config: Self = figment.extract().map_err(Box::new)?;
         if config.is_production() && config.database.connection_url().is_none() {
-            return Err(ConfigError::Production("set DATABASE_URL or DATABASE_HOST; a private database is for trials"));
+            return Err(ConfigError::Production(
+                "set DATABASE_URL or DATABASE_HOST; a private database is for trials",
+            ));
         }
         Ok(config)
     }

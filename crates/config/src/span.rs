@@ -37,11 +37,15 @@ impl<'de> Deserialize<'de> for Span {
             }
 
             fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Span, E> {
-                u64::try_from(seconds).map(Span::seconds).map_err(|_| E::invalid_value(de::Unexpected::Signed(seconds), &self))
+                u64::try_from(seconds)
+                    .map(Span::seconds)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(seconds), &self))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
-                humantime::parse_duration(text).map(Span).map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+                humantime::parse_duration(text)
+                    .map(Span)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
             }
         }
 

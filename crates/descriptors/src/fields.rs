@@ -49,12 +49,14 @@ impl JsonField {
 }
 
 fn form(field: &FieldDescriptor) -> JsonForm {
-    let timestamp = |kind: Kind| matches!(kind, Kind::Message(m) if m.full_name() == "google.protobuf.Timestamp");
+    let timestamp =
+        |kind: Kind| matches!(kind, Kind::Message(m) if m.full_name() == "google.protobuf.Timestamp");
     if timestamp(field.kind()) {
         return JsonForm::Timestamp;
     }
     let options = field.options();
-    let number = options.extensions().find(|(e, _)| e.full_name() == "embermesh.json").map(|(_, v)| v.clone());
+    let number =
+        options.extensions().find(|(e, _)| e.full_name() == "embermesh.json").map(|(_, v)| v.clone());
     match number {
         Some(Value::EnumNumber(1)) => JsonForm::Usd,
         Some(Value::EnumNumber(2)) => JsonForm::Object,

@@ -73,15 +73,20 @@ pub struct Method {
 }
 
 pub(crate) fn read(method: &MethodDescriptor) -> Result<Method, Error> {
-    let wrong = |problem: &str| Error::Annotation { method: method.full_name().to_owned(), problem: problem.to_owned() };
+    let wrong = |problem: &str| Error::Annotation {
+        method: method.full_name().to_owned(),
+        problem: problem.to_owned(),
+    };
     let options = method.options();
-    let extension = |name: &str| options.extensions().find(|(e, _)| e.full_name() == name).map(|(_, v)| v.clone());
+    let extension =
+        |name: &str| options.extensions().find(|(e, _)| e.full_name() == name).map(|(_, v)| v.clone());
 
     let Some(Value::Message(rule)) = extension("google.api.http") else {
         return Err(wrong("has no google.api.http option"));
     };
     let verbs = [Verb::Get, Verb::Post, Verb::Put, Verb::Patch, Verb::Delete];
-    let bound = |verb: Verb| text(&rule, verb.lower()).filter(|path| !path.is_empty()).map(|path| (verb, path));
+    let bound =
+        |verb: Verb| text(&rule, verb.lower()).filter(|path| !path.is_empty()).map(|path| (verb, path));
     let (verb, path) = verbs.into_iter().find_map(bound).ok_or_else(|| wrong("binds no path"))?;
     let body = match text(&rule, "body").as_deref() {
         None | Some("") => Body::Query,

@@ -28,7 +28,13 @@ pub struct Error {
 impl Error {
     /// An error of `code` with a message for people.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), param: None, retry_after: None, details: serde_json::Map::new() }
+        Self {
+            code,
+            message: message.into(),
+            param: None,
+            retry_after: None,
+            details: serde_json::Map::new(),
+        }
     }
 
     /// Bad input in `param`.

@@ -40,8 +40,11 @@ impl From<&Status> for Error {
         error.retry_after = details.retry_info().and_then(|retry| retry.retry_delay);
         if let Some(info) = info {
             error.param = info.metadata.get("param").cloned();
-            error.details =
-                info.metadata.get("details").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+            error.details = info
+                .metadata
+                .get("details")
+                .and_then(|text| serde_json::from_str(text).ok())
+                .unwrap_or_default();
         } else if code == Code::Unavailable || code == Code::Internal {
             // a transport's own words may name hosts; the log has them
             error.message = format!("a part of the service is {}, try again", code.as_str());

@@ -64,7 +64,9 @@ impl Process {
     /// Binds the configured address, or `port` on loopback.
     pub async fn bind(&self, port: u16) -> Result<TcpListener, BoxError> {
         let address = self.config.server.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port).into());
-        TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}").into())
+        TcpListener::bind(address)
+            .await
+            .map_err(|error| format!("cannot listen on {address}: {error}").into())
     }
 
     /// Serves `router` on `listener` until the process stops.

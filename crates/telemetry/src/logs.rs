@@ -71,7 +71,8 @@ const COMPONENTS: [(&str, &str); 10] = [
 /// Sends this process's logs to standard error.
 pub fn start_logs(settings: &LogSettings) -> Result<(), LogError> {
     let filter = filter(settings)?;
-    let lines = tracing_subscriber::fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
+    let lines =
+        tracing_subscriber::fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.format {
         Format::Pretty => lines.with_target(false).compact().boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),

@@ -156,3 +156,6 @@ where
     }
     connection.await
 }
+
+#[cfg(test)]
+mod tests;

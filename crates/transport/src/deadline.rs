@@ -154,34 +154,4 @@ impl hyper::body::Body for TimedBody {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timeouts_are_read_in_every_unit() {
-        for (text, expected) in [
-            ("50m", Some(Duration::from_millis(50))),
-            ("2S", Some(Duration::from_secs(2))),
-            ("1H", Some(Duration::from_secs(3600))),
-            ("99999999n", Some(Duration::from_nanos(99_999_999))),
-            ("123456789S", None),
-            ("S", None),
-            ("", None),
-            ("-1S", None),
-            ("5x", None),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert("grpc-timeout", HeaderValue::from_static(text));
-            assert_eq!(read(&headers), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_written_timeout_is_read_back_rounded_up() {
-        let mut headers = HeaderMap::new();
-        write(&mut headers, Duration::from_micros(1_500));
-        assert_eq!(read(&headers), Some(Duration::from_millis(2)));
-        write(&mut headers, Duration::from_secs(1_000_000_000));
-        assert_eq!(read(&headers), Some(Duration::from_millis(99_999_999)));
-    }
-}
+mod tests;

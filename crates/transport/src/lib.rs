@@ -12,6 +12,8 @@ mod metrics;
 mod panics;
 mod pool;
 mod server;
+#[cfg(test)]
+mod testing;
 mod tls;
 
 use std::{

@@ -62,7 +62,8 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let mut count = Count { uri: request.uri().clone(), metrics: self.metrics.clone(), code: Code::Cancelled };
+        let mut count =
+            Count { uri: request.uri().clone(), metrics: self.metrics.clone(), code: Code::Cancelled };
         let call = self.inner.call(request);
         Box::pin(async move {
             let answer = call.await?;

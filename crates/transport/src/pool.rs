@@ -289,3 +289,6 @@ fn broken(error: &hyper::Error) -> Status {
     tracing::debug!(?error, "call broken off");
     Error::unavailable("a part of the service broke off the call, try again").into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,7 +67,8 @@ impl InProcess {
                 match found {
                     Some(to) => to.oneshot(request).await,
                     None => {
-                        let error = Error::new(Code::NotImplemented, "the service is not part of this process");
+                        let error =
+                            Error::new(Code::NotImplemented, "the service is not part of this process");
                         Err(Status::from(error))
                     }
                 }
@@ -181,3 +182,6 @@ impl ServerBuilder {
         Ok(self.routes.add_service(health).add_service(reflection).prepare().into_axum_router())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,9 +44,10 @@ impl TlsSettings {
     /// The server's side: refuses clients without a certificate of the authority.
     pub fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
         let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), Arc::clone(&provider))
-            .build()
-            .map_err(|e| mismatch(&e))?;
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), Arc::clone(&provider))
+                .build()
+                .map_err(|e| mismatch(&e))?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| mismatch(&e))?
@@ -95,3 +96,6 @@ fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsError
 fn unreadable(path: &std::path::Path, cause: &dyn std::fmt::Display) -> TlsError {
     TlsError::File { path: path.to_owned(), cause: cause.to_string() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,10 @@ impl fmt::Debug for Clock {
 pub struct SystemClock;
 
 impl SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock that everybody else takes as a parameter")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the clock that everybody else takes as a parameter"
+    )]
     fn now() -> SystemTime {
         SystemTime::now()
     }

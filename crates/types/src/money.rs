@@ -142,7 +142,10 @@ impl Price {
     /// The cost of `tokens`, rounded up to a whole nano-USD; the largest amount when it does not fit.
     pub fn cost(self, tokens: TokenCount) -> NanoUsd {
         let exact = i128::from(self.0.0) * i128::from(tokens.0);
-        NanoUsd(i64::try_from(exact.div_euclid(1_000_000) + i128::from(exact.rem_euclid(1_000_000) > 0)).unwrap_or(i64::MAX))
+        NanoUsd(
+            i64::try_from(exact.div_euclid(1_000_000) + i128::from(exact.rem_euclid(1_000_000) > 0))
+                .unwrap_or(i64::MAX),
+        )
     }
 }
 

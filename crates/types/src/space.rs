@@ -55,7 +55,8 @@ impl FromStr for SpaceId {
         let error = || SpaceError(text.chars().take(300).collect());
         let (family, dimensions) = text.rsplit_once('@').ok_or_else(error)?;
         let canonical = dimensions.bytes().all(|b| b.is_ascii_digit()) && !dimensions.starts_with('0');
-        let dimensions = dimensions.parse().ok().filter(|d| canonical && (1..=Self::MAX_DIMENSIONS).contains(d));
+        let dimensions =
+            dimensions.parse().ok().filter(|d| canonical && (1..=Self::MAX_DIMENSIONS).contains(d));
         let named = (1..=200).contains(&family.len()) && family.bytes().all(|b| b.is_ascii_graphic());
         match dimensions {
             Some(dimensions) if named => Ok(Self { id: text.into(), dimensions }),

@@ -21,8 +21,34 @@ const RESERVED: [(&str, &[&str]); 5] = [
     ("tokio-postgres", &["postgres", "private-postgres"]),
     ("deadpool-postgres", &["postgres"]),
     ("pgvector", &["vector-store"]),
-    ("tonic", &["proto", "errors", "transport", "gateway", "provider-router", "cost-ledger", "vector-store", "admin", "subscription"]),
-    ("axum", &["transport", "process", "gateway", "provider-router", "cost-ledger", "vector-store", "admin", "standalone", "testing"]),
+    (
+        "tonic",
+        &[
+            "proto",
+            "errors",
+            "transport",
+            "gateway",
+            "provider-router",
+            "cost-ledger",
+            "vector-store",
+            "admin",
+            "subscription",
+        ],
+    ),
+    (
+        "axum",
+        &[
+            "transport",
+            "process",
+            "gateway",
+            "provider-router",
+            "cost-ledger",
+            "vector-store",
+            "admin",
+            "standalone",
+            "testing",
+        ],
+    ),
 ];
 
 /// Direct dependencies of each of our crates, without those that only tests have.
@@ -30,13 +56,21 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
     let metadata = MetadataCommand::new().no_deps().exec().unwrap();
     let short = |name: &str| name.strip_prefix("embermesh-").unwrap_or(name).to_owned();
     let of = |package: &cargo_metadata::Package| {
-        package.dependencies.iter().filter(|d| d.kind != DependencyKind::Development).map(|d| d.name.clone()).collect()
+        package
+            .dependencies
+            .iter()
+            .filter(|d| d.kind != DependencyKind::Development)
+            .map(|d| d.name.clone())
+            .collect()
     };
     metadata.packages.iter().map(|package| (short(&package.name), of(package))).collect()
 }
 
 fn height(name: &str) -> usize {
-    LAYERS.iter().position(|layer| layer.contains(&name)).unwrap_or_else(|| panic!("{name} has no place in LAYERS"))
+    LAYERS
+        .iter()
+        .position(|layer| layer.contains(&name))
+        .unwrap_or_else(|| panic!("{name} has no place in LAYERS"))
 }
 
 #[test]

@@ -44,7 +44,9 @@ impl Answer {
 
 impl Client {
     pub fn new(url: &str, key: &str) -> Self {
-        let headers = [("x-api-key", key)].into_iter().map(|(n, v)| (n.parse().unwrap(), HeaderValue::from_str(v).unwrap()));
+        let headers = [("x-api-key", key)]
+            .into_iter()
+            .map(|(n, v)| (n.parse().unwrap(), HeaderValue::from_str(v).unwrap()));
         let http = reqwest::Client::builder().default_headers(headers.collect()).build().unwrap();
         Self { http, url: url.to_owned() }
     }
@@ -81,7 +83,8 @@ impl Client {
 
     /// A request that may be cut off.
     pub async fn try_post(&self, path: &str, body: Value) -> Option<u16> {
-        let request = self.http.post(format!("{}{path}", self.url)).header("content-type", "application/json");
+        let request =
+            self.http.post(format!("{}{path}", self.url)).header("content-type", "application/json");
         request.body(body.to_string()).send().await.ok().map(|answer| answer.status().as_u16())
     }
 
@@ -100,7 +103,12 @@ impl Client {
 
 /// The numbers of a JSON vector.
 pub fn floats(value: &Value) -> Vec<f32> {
-    value.as_array().unwrap_or_else(|| panic!("no vector: {value}")).iter().map(|x| x.as_f64().unwrap() as f32).collect()
+    value
+        .as_array()
+        .unwrap_or_else(|| panic!("no vector: {value}"))
+        .iter()
+        .map(|x| x.as_f64().unwrap() as f32)
+        .collect()
 }
 
 pub fn cosine(a: &[f32], b: &[f32]) -> f64 {

@@ -52,18 +52,21 @@ async fn kill_9_of_up_while_ingesting_loses_and_doubles_nothing() {
         let body: Vec<Value> = (start..start + BATCH).map(request).collect();
         let answer = running.agent().post("/api/v1/embeddings/batch", body.into()).await.ok();
         for (offset, entry) in answer["embeddings"].as_array().unwrap().iter().enumerate() {
-            assert_eq!(entry["embedding_id"].as_str(), acknowledged.get(&(start + offset)).map(String::as_str));
+            assert_eq!(
+                entry["embedding_id"].as_str(),
+                acknowledged.get(&(start + offset)).map(String::as_str)
+            );
             assert_eq!(entry["deduplicated"], true);
         }
     }
     assert!(running.processes[0].terminate().success(), "{}", running.logs());
-    let options = Options {
-        candidates: vec![tools().join("postgres")],
-        ..Options::new(running.dir.join("postgres"))
-    };
+    let options =
+        Options { candidates: vec![tools().join("postgres")], ..Options::new(running.dir.join("postgres")) };
     let postgres = PrivatePostgres::start(options).await.unwrap();
     let sql = connect(postgres.connection_url().expose_secret()).await;
-    let count = async |from: &str| -> i64 { sql.query_one(&format!("SELECT count(*) FROM {from}"), &[]).await.unwrap().get(0) };
+    let count = async |from: &str| -> i64 {
+        sql.query_one(&format!("SELECT count(*) FROM {from}"), &[]).await.unwrap().get(0)
+    };
     assert_eq!(count("store.embeddings").await, CHUNKS as i64);
     assert_eq!(count("store.embedding_keys").await, CHUNKS as i64);
     let apart = "store.embeddings e FULL JOIN store.embedding_keys k USING (tenant_id, embedding_id) \

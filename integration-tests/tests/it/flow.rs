@@ -55,7 +55,8 @@ async fn main_job(running: &Running) {
     assert_eq!((found["count"].as_u64(), found["scan"].as_str()), (Some(4), Some("exact")));
     assert!(found["truncated"].is_string(), "fewer than ten must say why: {found}");
 
-    let context = search(running, json!({"agent_id": "demo", "query": "boat", "context_id": "c1", "limit": 2})).await;
+    let context =
+        search(running, json!({"agent_id": "demo", "query": "boat", "context_id": "c1", "limit": 2})).await;
     assert_eq!(context["count"], 2);
     let topic = TEXTS[2].len();
     let bread = search(running, json!({"query": "bread", "metadata_filter": {"topic": topic}})).await;
@@ -73,12 +74,14 @@ async fn main_job(running: &Running) {
     let page = agent.get("/api/v1/embeddings?agent_id=demo&page_size=3").await.ok();
     assert_eq!(page["embeddings"].as_array().unwrap().len(), 3);
     let token = page["next_page_token"].as_str().unwrap();
-    let rest = agent.get(&format!("/api/v1/embeddings?agent_id=demo&page_size=3&page_token={token}")).await.ok();
+    let rest =
+        agent.get(&format!("/api/v1/embeddings?agent_id=demo&page_size=3&page_token={token}")).await.ok();
     assert_eq!(rest["embeddings"].as_array().unwrap().len(), 1);
 
     agent.delete(&format!("/api/v1/embeddings/{id}")).await.ok();
     agent.get(&format!("/api/v1/embeddings/{id}")).await.refused(404, "not_found");
-    let dry = agent.post("/api/v1/embeddings/delete", json!({"context_id": "c1", "dry_run": true})).await.ok();
+    let dry =
+        agent.post("/api/v1/embeddings/delete", json!({"context_id": "c1", "dry_run": true})).await.ok();
     assert_eq!((dry["count"].as_u64(), dry["dry_run"].as_bool()), (Some(3), Some(true)));
     assert_eq!(agent.post("/api/v1/embeddings/delete", json!({"context_id": "c1"})).await.ok()["count"], 3);
     assert_eq!(search(running, json!({"agent_id": "demo", "query": "boat"})).await["count"], 0);
@@ -108,7 +111,10 @@ async fn any_text_round_trips_unchanged() {
         " leading and trailing spaces ",
     ];
     for text in texts {
-        let made = agent.post("/api/v1/embeddings", json!({"agent_id": "r", "text": text, "metadata": {"t": text}})).await.ok();
+        let made = agent
+            .post("/api/v1/embeddings", json!({"agent_id": "r", "text": text, "metadata": {"t": text}}))
+            .await
+            .ok();
         let id = made["embedding_id"].as_str().unwrap();
         let row = agent.get(&format!("/api/v1/embeddings/{id}")).await.ok();
         assert_eq!((row["content"].as_str(), row["metadata"]["t"].as_str()), (Some(text), Some(text)));
@@ -121,7 +127,8 @@ async fn any_text_round_trips_unchanged() {
 async fn fifty_concurrent_requests_for_one_text_make_one_row() {
     let running = Running::one("").await;
     let agent = running.agent();
-    let request = || agent.post("/api/v1/embeddings", json!({"agent_id": "same", "text": "one and the same"}));
+    let request =
+        || agent.post("/api/v1/embeddings", json!({"agent_id": "same", "text": "one and the same"}));
     let answers = futures::future::join_all((0..50).map(|_| request())).await;
     let ids: std::collections::BTreeSet<String> =
         answers.into_iter().map(|answer| answer.ok()["embedding_id"].as_str().unwrap().to_owned()).collect();
@@ -138,7 +145,9 @@ async fn a_repeated_request_id_is_the_same_row_and_another_body_is_a_conflict() 
     let first = agent.post("/api/v1/embeddings", body.clone()).await.ok();
     let again = agent.post("/api/v1/embeddings", body).await.ok();
     assert_eq!(first["embedding_id"], again["embedding_id"]);
-    let other = agent.post("/api/v1/embeddings", json!({"agent_id": "i", "text": "twice", "request_id": "r-1"})).await;
+    let other = agent
+        .post("/api/v1/embeddings", json!({"agent_id": "i", "text": "twice", "request_id": "r-1"}))
+        .await;
     other.refused(409, "conflict");
 }
 

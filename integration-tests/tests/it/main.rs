@@ -1,5 +1,7 @@
 //! The whole system, from the outside: real binaries, real PostgreSQL, real models; only paid providers are simulated.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
 mod arrows;
 mod bad_input;
 mod client;

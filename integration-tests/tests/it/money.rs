@@ -19,19 +19,25 @@ async fn every_provider_call_is_one_row_and_the_reports_add_up() {
         total += nanos(made.header("x-embermesh-cost-usd"));
         let made = made.ok();
         // 0.02 USD per million tokens
-        assert_eq!(nanos(&made["cost_usd"].to_string()), made["tokens_used"].as_i64().unwrap() * 20, "{made}");
+        assert_eq!(
+            nanos(&made["cost_usd"].to_string()),
+            made["tokens_used"].as_i64().unwrap() * 20,
+            "{made}"
+        );
     }
     let sql = running.sql().await;
     let rows = sql.query("SELECT attempt_id::text, state FROM ledger.attempts", &[]).await.unwrap();
     let booked: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
-    let called: BTreeSet<String> = simulator.calls().iter().map(|call| call.attempt.clone().unwrap()).collect();
+    let called: BTreeSet<String> =
+        simulator.calls().iter().map(|call| call.attempt.clone().unwrap()).collect();
     assert_eq!(booked, called);
     assert!(rows.iter().all(|row| row.get::<_, &str>(1) == "settled"));
 
     let report = running.admin().get("/api/v1/reports/costs").await.ok();
     assert_eq!(nanos(&report["total_cost_usd"].to_string()), total, "{report}");
     let by_agent = running.admin().get("/api/v1/metrics/costs/by-agent").await.ok();
-    let sum: i64 = by_agent["agents"].as_array().unwrap().iter().map(|a| nanos(&a["total_cost"].to_string())).sum();
+    let sum: i64 =
+        by_agent["agents"].as_array().unwrap().iter().map(|a| nanos(&a["total_cost"].to_string())).sum();
     assert_eq!(sum, total, "{by_agent}");
     // the operations guide's query, as printed
     let guide = "SELECT agent_id, SUM(cost_usd) as total_cost, COUNT(*) as request_count FROM embedding_metrics \

@@ -15,7 +15,8 @@ async fn scrub_first_nothing_behind_the_gateway_sees_personal_data() {
         "logging: {{level: debug}}\nembedding: {{providers: {{openai: {{base_url: '{url}', api_key: sk-canary-secret, models: [text-embedding-3-small]}}}}}}"
     );
     let running = Running::one(&yaml).await;
-    let text = format!("mail {}, ssn {}, card {}, call {} now", SECRETS[0], SECRETS[1], SECRETS[2], SECRETS[3]);
+    let text =
+        format!("mail {}, ssn {}, card {}, call {} now", SECRETS[0], SECRETS[1], SECRETS[2], SECRETS[3]);
     let request = json!({"agent_id": "p", "text": text, "metadata": {"note": text}});
     let made = running.agent().post("/api/v1/embeddings", request).await.ok();
     let counts = &made["pii"]["counts"];
@@ -23,7 +24,11 @@ async fn scrub_first_nothing_behind_the_gateway_sees_personal_data() {
     for entity in ["email", "us_ssn", "credit_card", "phone"] {
         assert!(counts[entity].as_u64() >= Some(1), "{entity}: {made}");
     }
-    let row = running.agent().get(&format!("/api/v1/embeddings/{}", made["embedding_id"].as_str().unwrap())).await.ok();
+    let row = running
+        .agent()
+        .get(&format!("/api/v1/embeddings/{}", made["embedding_id"].as_str().unwrap()))
+        .await
+        .ok();
     assert!(row["content"].as_str().unwrap().contains("[EMAIL]"), "{row}");
     let tokens = json!({"model": "text-embedding-3-small", "input": "again jane.roe@example.com"});
     running.agent().post("/v1/embeddings", tokens).await.ok();
@@ -33,7 +38,13 @@ async fn scrub_first_nothing_behind_the_gateway_sees_personal_data() {
     let sent = format!("{:?}", simulator.calls());
     let logs = running.logs();
     for secret in SECRETS {
-        for (place, seen) in [("provider", &sent), ("row", &row.to_string()), ("answer", &made.to_string()), ("log", &logs), ("metrics", &metrics)] {
+        for (place, seen) in [
+            ("provider", &sent),
+            ("row", &row.to_string()),
+            ("answer", &made.to_string()),
+            ("log", &logs),
+            ("metrics", &metrics),
+        ] {
             assert!(!seen.contains(secret), "{secret} reached the {place}");
         }
     }
@@ -41,7 +52,10 @@ async fn scrub_first_nothing_behind_the_gateway_sees_personal_data() {
     assert!(logs.contains("serving") || !logs.is_empty());
     for key in keys {
         // the banner of the first start shows the keys on standard output, once, by design
-        let log_lines: String = logs.lines().filter(|line| line.contains("DEBUG") || line.contains("INFO") || line.contains("WARN")).collect();
+        let log_lines: String = logs
+            .lines()
+            .filter(|line| line.contains("DEBUG") || line.contains("INFO") || line.contains("WARN"))
+            .collect();
         assert!(!log_lines.contains(key) && !metrics.contains(key), "a key reached the logs");
     }
 }
@@ -50,7 +64,13 @@ async fn scrub_first_nothing_behind_the_gateway_sees_personal_data() {
 async fn a_query_passes_the_same_policy_as_the_documents_it_looks_for() {
     let running = Running::one("").await;
     let agent = running.agent();
-    agent.post("/api/v1/embeddings", json!({"agent_id": "q", "text": "Ask jane.roe@example.com about the invoice"})).await.ok();
+    agent
+        .post(
+            "/api/v1/embeddings",
+            json!({"agent_id": "q", "text": "Ask jane.roe@example.com about the invoice"}),
+        )
+        .await
+        .ok();
     let query = json!({"agent_id": "q", "query": "Ask jane.roe@example.com about the invoice", "limit": 1});
     let found = agent.post("/api/v1/embeddings/search", query).await.ok();
     assert!(found["results"][0]["similarity"].as_f64().unwrap() > 0.99, "{found}");

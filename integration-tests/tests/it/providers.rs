@@ -12,7 +12,8 @@ const MODEL: &str = "text-embedding-3-small";
 
 /// A system with two deployments of one space.
 pub async fn two_deployments(more: &str) -> (Simulator, Running) {
-    let specs = ["one", "two"].map(|name| DeploymentSpec { api_key: Some("sk-test".into()), ..DeploymentSpec::named(name) });
+    let specs = ["one", "two"]
+        .map(|name| DeploymentSpec { api_key: Some("sk-test".into()), ..DeploymentSpec::named(name) });
     let simulator = Simulator::start(&specs).await.unwrap();
     let entry = |n: usize| {
         let url = simulator.deployments()[n].base_url();
@@ -110,8 +111,12 @@ async fn dimensions_encodings_and_eight_thousand_tokens_reach_the_provider_uncha
     let cut = floats(&agent.post("/v1/embeddings", body).await.ok()["data"][0]["embedding"]);
     assert!(cosine(&cut, &sim::vector(MODEL, "short", 256)) > 0.9999);
 
-    let long: String = (0..8000).map(|n| if n % 7 == 0 { " 日本" } else { " word" }).collect::<String>()[..].chars().take(30_000).collect();
-    let made = agent.post("/api/v1/embeddings", json!({"agent_id": "l", "text": long, "model": MODEL})).await.ok();
+    let long: String = (0..8000).map(|n| if n % 7 == 0 { " 日本" } else { " word" }).collect::<String>()[..]
+        .chars()
+        .take(30_000)
+        .collect();
+    let made =
+        agent.post("/api/v1/embeddings", json!({"agent_id": "l", "text": long, "model": MODEL})).await.ok();
     assert!(made["tokens_used"].as_u64().unwrap() > 5000, "{}", made["tokens_used"]);
     let row = agent.get(&format!("/api/v1/embeddings/{}", made["embedding_id"].as_str().unwrap())).await.ok();
     assert_eq!(row["content"].as_str(), Some(long.as_str()));
@@ -132,7 +137,11 @@ async fn spaces_never_mix_an_agent_stays_in_the_space_of_its_first_embedding() {
     assert_eq!(first["space_id"], "openai/text-embedding-3-small@1536");
     // its preferences change, its space does not
     let preference = json!([{"task_type": "general_qa", "primary_models": ["all-MiniLM-L6-v2"]}]);
-    running.admin().put("/api/v1/embeddings/agents/pinned", json!({"model_preferences": preference})).await.ok();
+    running
+        .admin()
+        .put("/api/v1/embeddings/agents/pinned", json!({"model_preferences": preference}))
+        .await
+        .ok();
     for deployment in simulator.deployments() {
         deployment.inject([Fault::status(500).forever()]);
     }

@@ -18,7 +18,9 @@ fn blocks(markdown: &str) -> Vec<Block> {
     let mut open: Option<Block> = None;
     for line in markdown.lines() {
         match (&mut open, line.strip_prefix("```")) {
-            (None, Some(language)) => open = Some(Block { language: language.to_owned(), text: String::new() }),
+            (None, Some(language)) => {
+                open = Some(Block { language: language.to_owned(), text: String::new() })
+            }
             (Some(_), Some(_)) => blocks.extend(open.take()),
             (Some(block), None) => {
                 block.text.push_str(line);
@@ -66,7 +68,8 @@ async fn every_block_of_readme_and_docs_runs_as_printed() {
 
     // what the banner prints is a promise too
     let banner = up.log();
-    let curls = banner.split("Try it:").nth(1).unwrap().split("\n\n").filter(|part| part.trim().starts_with("curl"));
+    let curls =
+        banner.split("Try it:").nth(1).unwrap().split("\n\n").filter(|part| part.trim().starts_with("curl"));
     let mut script = String::from("set -euo pipefail\n");
     for curl in curls {
         script.push_str(&format!("{}\necho\n", curl.trim()));
@@ -86,7 +89,8 @@ async fn every_block_of_readme_and_docs_runs_as_printed() {
         .env("PATH", format!("{}:{}", tools().join("python/bin").display(), std::env::var("PATH").unwrap()))
         .output()
         .unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Command::new("kill").arg("--").arg(format!("-{group}")).status().unwrap();
     let ended = up.child.wait();
     assert!(output.status.success(), "{said}\n--- script\n{script}\n--- up\n{}", up.log());

@@ -22,7 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub fn bin(name: &str) -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     let path = exe.ancestors().nth(2).unwrap().join(name);
-    assert!(path.is_file(), "{} is not built: run `make test`, or `cargo build --workspace --bins`", path.display());
+    assert!(
+        path.is_file(),
+        "{} is not built: run `make test`, or `cargo build --workspace --bins`",
+        path.display()
+    );
     path
 }
 
@@ -95,7 +99,8 @@ impl Running {
     pub async fn one(yaml: &str) -> Self {
         let database = TestDatabase::create().await;
         let folder = TempDir::new().unwrap();
-        let mut running = Self::up(folder.path(), yaml, Some(database.url().expose_secret()), free_port()).await;
+        let mut running =
+            Self::up(folder.path(), yaml, Some(database.url().expose_secret()), free_port()).await;
         running.database = Some(database);
         running._folder = Some(folder);
         running

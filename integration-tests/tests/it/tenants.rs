@@ -14,10 +14,14 @@ async fn a_key_bound_to_an_agent_acts_as_that_agent_alone() {
     let bound = Client::new(&running.url, made.ok()["key"].as_str().unwrap());
     let own = bound.post("/api/v1/embeddings", json!({"text": "mine"})).await.ok();
     assert_eq!(own["agent_id"], "bot");
-    bound.post("/api/v1/embeddings", json!({"agent_id": "else", "text": "x"})).await.refused(403, "forbidden");
+    bound
+        .post("/api/v1/embeddings", json!({"agent_id": "else", "text": "x"}))
+        .await
+        .refused(403, "forbidden");
     running.agent().post("/api/v1/embeddings", json!({"agent_id": "else", "text": "theirs"})).await.ok();
     let found = bound.post("/api/v1/embeddings/search", json!({"query": "theirs", "limit": 1000})).await.ok();
-    let agents: Vec<_> = found["results"].as_array().unwrap().iter().map(|hit| hit["agent_id"].clone()).collect();
+    let agents: Vec<_> =
+        found["results"].as_array().unwrap().iter().map(|hit| hit["agent_id"].clone()).collect();
     assert_eq!(agents, ["bot"]);
 }
 
@@ -46,7 +50,8 @@ async fn an_agents_configuration_is_in_force_without_a_restart() {
     let put = admin.put(path, json!({"pii": {"action": "reject"}})).await.ok();
     assert_eq!(put["embedding_strategy"], "quality", "a merge keeps what is not given: {put}");
     let text = json!({"agent_id": "prod-agent", "text": "write to a.b@example.com"});
-    wait_until(|| async { running.agent().post("/api/v1/embeddings", text.clone()).await.status == 422 }).await;
+    wait_until(|| async { running.agent().post("/api/v1/embeddings", text.clone()).await.status == 422 })
+        .await;
     let few = json!({"constraints": {"max_tokens_per_request": 5}, "pii": {"action": "off"}});
     admin.put(path, few).await.ok();
     wait_until(|| async {

@@ -44,6 +44,7 @@ pub(crate) fn router(parts: EmbeddingParts) -> Router {
         .route("/v1/models", get(list_models))
         // ids may hold a slash, which SDKs do not escape
         .route("/v1/models/{*id}", get(one_model))
+        // whoever mounts it has a limit of its own
         .layer(DefaultBodyLimit::disable())
         .with_state(Arc::new(Edge(parts)))
 }

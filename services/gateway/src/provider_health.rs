@@ -89,7 +89,10 @@ impl Gauges {
 
 #[cfg(test)]
 mod tests {
+    use embermesh_subscription::Snapshot;
+
     use super::*;
+    use crate::embeddings::stand_ins::Bench;
 
     fn deployment(name: &str, status: &str, breaker: &str) -> DeploymentHealth {
         DeploymentHealth {
@@ -98,6 +101,18 @@ mod tests {
             status: status.into(),
             breaker: breaker.into(),
         }
+    }
+
+    #[tokio::test]
+    async fn the_router_is_asked_without_an_identity() {
+        let (bench, tasks) = (Bench::new(Snapshot::default()), Tasks::new());
+        start(bench.parts.router.clone(), &bench.metrics, &tasks).unwrap();
+        let line = r#"embedding_provider_health{provider="stand-in",status="healthy"} 1"#;
+        while !bench.metrics.render().contains(line) {
+            tokio::task::yield_now().await;
+        }
+        tasks.stop();
+        tasks.finished().await;
     }
 
     #[test]

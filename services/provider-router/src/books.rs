@@ -5,8 +5,7 @@ use std::time::Duration;
 use embermesh_errors::Error;
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::internal::v1::{
-    AttemptOutcome, Charge, Hit, ReserveRequest, SettleRequest,
-    ledger_client::LedgerClient,
+    AttemptOutcome, Charge, Hit, ReserveRequest, SettleRequest, ledger_client::LedgerClient,
 };
 use embermesh_transport::{CallContext, MAX_MESSAGE_BYTES, Transport};
 use embermesh_types::{AttemptId, NanoUsd, TokenCount};

@@ -43,7 +43,8 @@ fn serve(arguments: &DatabaseArguments) -> Result<(), BoxError> {
         ..Options::new(dir.join("postgres"))
     };
     tokio::runtime::Runtime::new()?.block_on(async {
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let server = PrivatePostgres::start(options).await?;
         let url = server.tcp_url().unwrap_or_else(|| server.connection_url());
         let mut out = std::io::stdout();

@@ -57,8 +57,12 @@ fn the_guides_blocks_load_as_printed() {
 #[test]
 fn environment_lies_over_the_file_and_overrides_over_both() {
     let yaml = "database: {host: file, port: 1}\nembedding: {providers: {openai: {api_key: '${FROM_FILE}'}}}";
-    let variables =
-        [("DATABASE_HOST", "variable"), ("DB_PASSWORD", "p@ss"), ("FROM_FILE", "sk-file"), ("DATABASE_SSL_MODE", "require")];
+    let variables = [
+        ("DATABASE_HOST", "variable"),
+        ("DB_PASSWORD", "p@ss"),
+        ("FROM_FILE", "sk-file"),
+        ("DATABASE_SSL_MODE", "require"),
+    ];
     let config = load(yaml, &variables, &[("EMBERMESH__DATABASE__PORT", "5433")]).unwrap();
     let url = config.database.connection_url().unwrap();
     assert_eq!(url.reveal(), "postgresql://postgres:p%40ss@variable:5433/embeddings?sslmode=require");

@@ -76,11 +76,18 @@ impl Database {
             return Some(url.clone());
         }
         let host = self.host.as_ref()?;
-        let escape = |text: &str| -> String {
-            text.bytes()
-                .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
-                .collect()
-        };
+        let escape =
+            |text: &str| -> String {
+                text.bytes()
+                    .map(|b| {
+                        if b.is_ascii_alphanumeric() {
+                            char::from(b).to_string()
+                        } else {
+                            format!("%{b:02X}")
+                        }
+                    })
+                    .collect()
+            };
         let password = self.password.as_ref().map(|p| format!(":{}", escape(p.reveal()))).unwrap_or_default();
         Some(Secret::new(format!(
             "postgresql://{}{password}@{host}:{}/{}?sslmode={}",

@@ -94,7 +94,13 @@ impl Router for RouterStandIn {
     }
 
     async fn health(&self, _: Request<HealthRequest>) -> Result<Response<HealthReply>, Status> {
-        Err(Status::unimplemented("not asked for here"))
+        let of = DeploymentHealth {
+            provider: "stand-in".into(),
+            deployment: "stand-in".into(),
+            status: "healthy".into(),
+            breaker: "closed".into(),
+        };
+        Ok(Response::new(HealthReply { deployments: vec![of] }))
     }
 }
 
@@ -237,6 +243,7 @@ pub(crate) struct Bench {
     pub parts: EmbeddingParts,
     pub router: Arc<RouterStandIn>,
     pub store: Arc<StoreStandIn>,
+    pub metrics: Metrics,
 }
 
 pub(crate) fn tenant() -> TenantId {
@@ -277,6 +284,6 @@ impl Bench {
             costs: Costs::new(&metrics).unwrap(),
             limits: EmbeddingLimits { max_text_bytes: 1000, max_total_bytes: 4000, max_metadata_bytes: 200 },
         };
-        Self { parts, router, store }
+        Self { parts, router, store, metrics }
     }
 }

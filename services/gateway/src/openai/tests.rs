@@ -100,6 +100,16 @@ async fn an_answer_is_openais_with_our_headers() {
     assert_eq!(answer.header("x-embermesh-cost-usd"), "0.00000004");
     assert!(answer.headers.contains_key("content-length"));
     assert!(bench.store.puts.lock().unwrap().is_empty(), "this edge stores nothing");
+    let cost = r#"embedding_cost_total{agent_id="default",model="m",provider="stand-in"} 0.00000004"#;
+    assert!(bench.metrics.render().contains(cost), "{}", bench.metrics.render());
+}
+
+#[tokio::test]
+async fn only_the_edge_limits_a_body() {
+    let bench = bench();
+    // above what axum takes by default
+    let body = format!("{}{}", " ".repeat(3 * 1024 * 1024), json!({"input": "x", "model": "m"}));
+    assert_eq!(send(&bench, request(body), None).await.status, 200);
 }
 
 #[tokio::test]
