@@ -177,8 +177,13 @@ impl Entry {
                     tracing::debug!(?ended, address = %self.address, "connection ended");
                     since.elapsed() >= STEADY
                 }
+                // once is enough for people
+                Err(error) if pause == FIRST_PAUSE => {
+                    tracing::warn!(%error, address = %self.address, "cannot connect to a service, trying again");
+                    false
+                }
                 Err(error) => {
-                    tracing::debug!(%error, address = %self.address, "cannot connect");
+                    tracing::debug!(%error, address = %self.address, "still cannot connect to a service");
                     false
                 }
             };

@@ -21,6 +21,8 @@ use embermesh_proto::{
 use embermesh_telemetry::Metrics;
 use embermesh_transport::{CallContext, GrpcMetrics, MAX_MESSAGE_BYTES, Transport, in_process};
 use embermesh_types::{ManualClock, TenantId};
+use secrecy::SecretString;
+
 use embermesh_vector_store::{Parts, Settings, VectorStore};
 
 /// The space of most tests.
@@ -45,11 +47,17 @@ impl Bench {
     }
 
     pub async fn on(database: TestDatabase, settings: Settings) -> Self {
+        let url = database.url().clone();
+        Self::logged_in(database, url, settings).await
+    }
+
+    /// With a store that logs in as somebody else than the superuser.
+    pub async fn logged_in(database: TestDatabase, url: SecretString, settings: Settings) -> Self {
         // the middle of a month
         let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_763_164_800));
         let (metrics, tasks) = (Metrics::default(), Tasks::new());
         let parts = Parts {
-            database: database.url().clone(),
+            database: url,
             tasks: tasks.clone(),
             readiness: Readiness::default(),
             metrics: metrics.clone(),

@@ -12,6 +12,7 @@ mod idempotency;
 mod index;
 mod listing;
 mod month_roll_over;
+mod owner;
 mod search_order;
 mod tenants;
 mod text;
