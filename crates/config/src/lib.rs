@@ -15,7 +15,7 @@ mod sections {
 }
 mod span;
 
-pub use load::{Config, ConfigError, Source};
+pub use load::{Config, ConfigError, Described, Source};
 pub use secret::Secret;
 pub use sections::{
     backup::{Backup, BackupTarget},

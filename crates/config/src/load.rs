@@ -6,7 +6,7 @@ use embermesh_pii::PiiConfig;
 use embermesh_telemetry::LogSettings;
 use figment::{
     Figment, Profile,
-    providers::{Format, Serialized, Yaml},
+    providers::{Format, Yaml},
     value::{Dict, Map, Value},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -19,6 +19,8 @@ use crate::{
 
 /// The file that is read when none is named, if it is there.
 const DEFAULT_FILE: &str = "embermesh.yaml";
+/// Names the layer of well-known variables in messages.
+const ENVIRONMENT: &str = "the environment";
 
 /// Everything that is configured.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -77,7 +79,15 @@ pub enum ConfigError {
     },
     /// A key or value is wrong.
     #[error("configuration: {0}")]
-    Value(#[from] Box<figment::Error>),
+    Value(#[from] Described),
+    /// A value that is read but makes no sense.
+    #[error("configuration: {key}: {problem}")]
+    Senseless {
+        /// Where it stands.
+        key: String,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
     /// A variable is missing.
     #[error("configuration: {0}")]
     Unset(#[from] Unset),
@@ -105,24 +115,56 @@ impl Config {
     pub fn load(source: &Source<'_>) -> Result<Self, ConfigError> {
         let mut figment = Figment::new();
         if let Some(path) = file(source)? {
-            let mut value: Value = Figment::from(Yaml::file_exact(path)).extract().map_err(Box::new)?;
+            let mut value: Value =
+                Figment::from(Yaml::file_exact(path)).extract().map_err(Described::from)?;
             expand(&mut value, source.variable)?;
-            figment = figment.merge(Serialized::defaults(value));
+            figment = figment.merge(Layer(path.display().to_string(), value.into_dict().unwrap_or_default()));
         }
-        figment = figment.merge(Layer(well_known(source.variable)));
+        figment = figment.merge(Layer(ENVIRONMENT.to_owned(), well_known(source.variable)));
         for layer in source.overrides.iter().filter_map(|(name, value)| overriding(name, value)) {
             figment = figment.merge(layer);
         }
         if let Some(environment) = (source.variable)("ENVIRONMENT").filter(|e| !e.is_empty()) {
             figment = figment.merge(("environment", environment));
         }
-        let config: Self = figment.extract().map_err(Box::new)?;
+        let config: Self = figment.extract().map_err(Described::from)?;
+        config.check()?;
         if config.is_production() && config.database.connection_url().is_none() {
             return Err(ConfigError::Production(
                 "set DATABASE_URL or DATABASE_HOST; a private database is for trials",
             ));
         }
         Ok(config)
+    }
+
+    /// Refuses what can be read but cannot be meant.
+    fn check(&self) -> Result<(), ConfigError> {
+        let senseless = |key: &str, problem: &str| {
+            Err(ConfigError::Senseless { key: key.to_owned(), problem: problem.to_owned() })
+        };
+        let strategies = ["smart", "balanced", "quality", "speed", "cost"];
+        if !strategies.contains(&self.embedding.router.selection_strategy.as_str()) {
+            return senseless(
+                "embedding.router.selection_strategy",
+                "choose from smart, balanced, quality, speed, cost",
+            );
+        }
+        let breaker = self.embedding.circuit_breaker;
+        if breaker.failure_threshold == 0 || breaker.success_threshold == 0 {
+            return senseless("embedding.circuit_breaker", "thresholds are 1 or more");
+        }
+        for (name, provider) in &self.embedding.providers {
+            let authority =
+                provider.base_url.as_deref().and_then(|url| url.split("://").nth(1)?.split('/').next());
+            if authority.is_some_and(|authority| authority.contains('@')) {
+                let key = format!("embedding.providers.{name}.base_url");
+                return senseless(&key, "holds a credential; put it in api_key, where it stays hidden");
+            }
+        }
+        match self.environment.as_deref() {
+            None | Some("production" | "staging" | "development" | "test") => Ok(()),
+            Some(_) => senseless("ENVIRONMENT", "choose from production, staging, development, test"),
+        }
     }
 
     /// Whether the environment is `production`.
@@ -141,8 +183,8 @@ impl Config {
 
     /// A service's own settings.
     pub fn service<T: DeserializeOwned>(&self, section: &str, settings: &Dict) -> Result<T, ConfigError> {
-        let figment = Figment::from(Layer(settings.clone()));
-        figment.extract().map_err(|error| ConfigError::Value(Box::new(error.with_path(section))))
+        let figment = Figment::from(Layer("the configuration".to_owned(), settings.clone()));
+        figment.extract().map_err(|error| ConfigError::Value(Described::from(error.with_path(section))))
     }
 }
 
@@ -160,19 +202,36 @@ fn file<'a>(source: &Source<'a>) -> Result<Option<&'a Path>, ConfigError> {
 fn overriding(name: &str, value: &str) -> Option<Layer> {
     let path = name.strip_prefix("EMBERMESH__")?.to_lowercase().replace("__", ".");
     let value: Value = value.parse().unwrap_or_else(|_| value.to_owned().into());
-    figment::util::nest(&path, value).into_dict().map(Layer)
+    figment::util::nest(&path, value).into_dict().map(|dict| Layer(name.to_owned(), dict))
 }
 
-/// Settings as a figment layer.
-struct Layer(Dict);
+/// What is wrong with a key or value: where it stands in the file's own words, not in the parser's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Described(String);
+
+impl From<figment::Error> for Described {
+    fn from(errors: figment::Error) -> Self {
+        let one = |error: figment::Error| {
+            let path = error.path.join(".");
+            let place = if path.is_empty() { String::new() } else { format!("{path}: ") };
+            let from = error.metadata.as_ref().map(|m| format!(" (in {})", m.name)).unwrap_or_default();
+            format!("{place}{}{from}", error.kind)
+        };
+        Self(errors.into_iter().map(one).collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// Settings as a figment layer, named for messages.
+struct Layer(String, Dict);
 
 impl figment::Provider for Layer {
     fn metadata(&self) -> figment::Metadata {
-        figment::Metadata::named("environment variables")
+        figment::Metadata::named(self.0.clone())
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        Ok([(Profile::Default, self.0.clone())].into())
+        Ok([(Profile::Default, self.1.clone())].into())
     }
 }
 

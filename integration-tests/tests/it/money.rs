@@ -74,6 +74,20 @@ async fn a_spent_day_budget_refuses_before_the_provider_is_called() {
 }
 
 #[tokio::test]
+async fn a_budget_for_exactly_one_call_admits_exactly_one() {
+    let (simulator, running) = two_deployments("").await;
+    // "one two three" is three tokens at 20 nano-USD
+    let budget = json!({"constraints": {"max_cost_per_day": 0.00000006}});
+    running.admin().put("/api/v1/embeddings/agents/exact", budget).await.ok();
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let body = json!({"agent_id": "exact", "text": "one two three", "model": MODEL});
+    running.agent().post("/api/v1/embeddings", body).await.ok();
+    let body = json!({"agent_id": "exact", "text": "four", "model": MODEL});
+    running.agent().post("/api/v1/embeddings", body).await.refused(402, "budget_exceeded");
+    assert_eq!(simulator.calls().len(), 1);
+}
+
+#[tokio::test]
 async fn what_is_in_memory_costs_nothing_and_is_booked_as_saved() {
     let (_simulator, running) = two_deployments("").await;
     let body = || json!({"agent_id": "c", "text": "twice the same", "model": MODEL});

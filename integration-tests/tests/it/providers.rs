@@ -159,3 +159,30 @@ async fn spaces_never_mix_an_agent_stays_in_the_space_of_its_first_embedding() {
     assert_eq!(found["results"].as_array().unwrap().len(), 1);
     assert_eq!(found["other_spaces"], json!(["openai/text-embedding-3-small@1536"]));
 }
+
+#[tokio::test]
+async fn a_short_outage_does_not_decide_where_a_new_agents_vectors_lie() {
+    let (simulator, running) = two_deployments("").await;
+    for deployment in simulator.deployments() {
+        deployment.inject([Fault::status(500).forever()]);
+    }
+    let body = json!({"agent_id": "newborn", "text": "born during an outage"});
+    for _ in 0..8 {
+        running.agent().post("/api/v1/embeddings", body.clone()).await.refused(503, "unavailable");
+    }
+    let models = running.admin().get("/api/v1/embeddings/agents/newborn/models").await.ok();
+    assert_ne!(models["pinned_model"], "all-MiniLM-L6-v2", "{models}");
+}
+
+#[tokio::test]
+async fn a_batch_is_split_by_the_tokens_that_one_call_takes() {
+    let (simulator, running) = two_deployments("").await;
+    let text = |n: usize| format!("{n} {}", "word ".repeat(7_000));
+    let texts: Vec<String> = (0..45).map(text).collect();
+    let vectors = embed(&running, json!(texts)).await;
+    for (text, vector) in texts.iter().zip(&vectors) {
+        assert!(cosine(vector, &sim::vector(MODEL, text, 1536)) > 0.9999);
+    }
+    assert!(simulator.calls().iter().all(|call| call.status == 200), "a call was over the limit");
+    assert!(simulator.calls().len() > 1);
+}

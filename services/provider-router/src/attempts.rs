@@ -53,6 +53,14 @@ pub(crate) struct Attempts {
     pub clock: Clock,
 }
 
+/// Money set aside for one call.
+#[derive(Clone, Copy)]
+struct Reserved {
+    attempt: AttemptId,
+    tokens: TokenCount,
+    amount: NanoUsd,
+}
+
 enum Failed {
     /// Do not go on: the ledger refused, or the request is at fault.
     Final(Error),
@@ -102,21 +110,13 @@ impl Attempts {
         deployment: &Deployment,
         timeout: Duration,
     ) -> Result<Embedded, Failed> {
-        let millis = self.clock.unix_millis();
-        let stamp = uuid::Timestamp::from_unix(
-            uuid::NoContext,
-            millis / 1000,
-            u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000,
-        );
-        let attempt = AttemptId::new(uuid::Uuid::new_v7(stamp));
-        let bound: TokenCount = batch.texts.iter().map(|text| Tokenizers::bound(&batch.model, text)).sum();
-        let amount = batch.price.cost(bound);
-        if let Err(error) =
-            self.books.reserve(&batch.ctx, reservation(batch, deployment, attempt, bound, amount)).await
-        {
-            deployment.health.ignored();
-            return Err(Failed::Final(error));
-        }
+        let Reserved { attempt, tokens: bound, amount } = match self.reserve(batch, deployment).await {
+            Ok(reserved) => reserved,
+            Err(error) => {
+                deployment.health.ignored();
+                return Err(Failed::Final(error));
+            }
+        };
         let call = ProviderCall {
             attempt,
             model: batch.model.id.as_str().into(),
@@ -167,6 +167,37 @@ impl Attempts {
         };
         self.books.settle(&batch.ctx, attempt, batch.agent.as_str(), end).await;
         outcome
+    }
+
+    /// Sets aside what the batch can cost at most: by the lengths of its texts, which is at once, and only where a budget does not
+    /// hold that much, by their tokens.
+    async fn reserve(&self, batch: &Batch, deployment: &Deployment) -> Result<Reserved, Error> {
+        let bound = batch.texts.iter().map(|text| Tokenizers::bound(&batch.model, text)).sum();
+        let refused = match self.reserve_for(batch, deployment, bound).await {
+            Err(error) if error.code == Code::BudgetExceeded => error,
+            reserved => return reserved,
+        };
+        let counted = self.count(batch).await;
+        if counted < bound { self.reserve_for(batch, deployment, counted).await } else { Err(refused) }
+    }
+
+    async fn reserve_for(
+        &self,
+        batch: &Batch,
+        deployment: &Deployment,
+        tokens: TokenCount,
+    ) -> Result<Reserved, Error> {
+        let reserved = Reserved { attempt: self.new_attempt(), tokens, amount: batch.price.cost(tokens) };
+        let Reserved { attempt, amount, .. } = reserved;
+        self.books.reserve(&batch.ctx, reservation(batch, deployment, attempt, tokens, amount)).await?;
+        Ok(reserved)
+    }
+
+    fn new_attempt(&self) -> AttemptId {
+        let millis = self.clock.unix_millis();
+        let nanos = u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
+        let stamp = uuid::Timestamp::from_unix(uuid::NoContext, millis / 1000, nanos);
+        AttemptId::new(uuid::Uuid::new_v7(stamp))
     }
 
     async fn count(&self, batch: &Batch) -> TokenCount {

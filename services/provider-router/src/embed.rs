@@ -120,13 +120,10 @@ impl Embedder {
         {
             return pinned(&pin, &snapshot, dimensions);
         }
-        let now = Instant::now();
         let wanted = Wanted { tenant, agent, task_type, model, dimensions };
-        let serves = |model: &CatalogModel| {
-            self.deployments
-                .iter()
-                .any(|deployment| deployment.serves(model) && deployment.health.is_callable(now))
-        };
+        // not whether one can be called now: a short outage must not decide where an agent's vectors lie for ever
+        let serves =
+            |model: &CatalogModel| self.deployments.iter().any(|deployment| deployment.serves(model));
         choose(&wanted, &snapshot, &self.default_models, &serves)
     }
 
@@ -259,12 +256,9 @@ impl Embedder {
             Ok(price) => price,
             Err(error) => return missing.iter().for_each(|one| fail(items, one, &error)),
         };
-        let providers = candidates.iter().map(|deployment| deployment.provider.max_batch());
-        let catalog = usize::try_from(choice.model.max_batch).unwrap_or(usize::MAX);
-        let size = providers.chain((catalog > 0).then_some(catalog)).min().unwrap_or(1).max(1);
-
-        let calls: Vec<_> = missing
-            .chunks(size)
+        let parts = in_batches(&missing, &choice.model, &candidates);
+        let calls: Vec<_> = parts
+            .iter()
             .map(|part| {
                 let batch = Batch {
                     ctx: ctx.clone(),
@@ -279,7 +273,7 @@ impl Embedder {
             })
             .collect();
         let mut outcomes = stream::iter(calls).buffered(CONCURRENT_BATCHES);
-        let mut parts = missing.chunks(size);
+        let mut parts = parts.into_iter();
         while let (Some(outcome), Some(part)) = (outcomes.next().await, parts.next()) {
             match outcome {
                 Ok((cost, results)) => {
@@ -322,6 +316,31 @@ impl Embedder {
             task.await.ok().flatten().unwrap_or_else(stopping)
         }
     }
+}
+
+/// Parts that every candidate takes in one call, by number and by tokens.
+fn in_batches<'a>(
+    missing: &'a [Missing],
+    model: &CatalogModel,
+    candidates: &[Arc<Deployment>],
+) -> Vec<&'a [Missing]> {
+    let most = |limit: fn(&Deployment) -> u64| candidates.iter().map(|d| limit(d)).min().unwrap_or(1).max(1);
+    let catalog = if model.max_batch == 0 { u64::MAX } else { u64::from(model.max_batch) };
+    let most_texts = most(|deployment| deployment.provider.max_batch()).min(catalog);
+    let most_tokens = most(|deployment| deployment.provider.max_batch_tokens());
+    let mut parts = Vec::new();
+    let (mut start, mut tokens) = (0, 0);
+    for (at, one) in missing.iter().enumerate() {
+        let bound = Tokenizers::bound(model, &one.text).0;
+        let full = (at - start) as u64 >= most_texts || tokens + bound > most_tokens;
+        if full && at > start {
+            parts.push(&missing[start..at]);
+            (start, tokens) = (at, 0);
+        }
+        tokens += bound;
+    }
+    parts.push(&missing[start..]);
+    parts
 }
 
 fn results(batch: &Batch, embedded: &Embedded) -> Vec<Cached> {

@@ -75,7 +75,10 @@ impl ProviderError {
 #[async_trait]
 pub(crate) trait Provider: Send + Sync {
     /// Most texts of one call.
-    fn max_batch(&self) -> usize;
+    fn max_batch(&self) -> u64;
+
+    /// Most tokens of one call, over all its texts.
+    fn max_batch_tokens(&self) -> u64;
 
     /// Embeds every text of the call, in order.
     async fn embed(&self, call: ProviderCall) -> Result<ProviderAnswer, ProviderError>;

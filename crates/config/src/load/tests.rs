@@ -85,9 +85,16 @@ fn mistakes_are_named() {
         ("database: {port: many}", "port"),
         ("embedding: {providers: {x: {kind: opnai}}}", "opnai"),
         ("embedding: {providers: {x: {api_key: '${NOPE}'}}}", "NOPE"),
+        ("embedding: {router: {selection_strategy: fastest}}", "selection_strategy"),
+        ("embedding: {circuit_breaker: {failure_threshold: 0}}", "circuit_breaker"),
+        ("embedding: {providers: {x: {base_url: 'http://user:pw-secret@h/v1'}}}", "providers.x.base_url"),
     ] {
         let error = load(yaml, &[], &[]).unwrap_err().to_string();
         assert!(error.contains(part), "{yaml}: {error}");
+        assert!(
+            !error.contains("src/") && !error.contains("default.") && !error.contains("secret"),
+            "{error}"
+        );
     }
 }
 

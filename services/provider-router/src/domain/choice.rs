@@ -33,7 +33,7 @@ pub(crate) struct Choice {
 }
 
 /// Chooses by what the client named, else by the agent's pin, else by its preferences, else by `defaults`. `serves` tells
-/// whether any deployment can be called for a model now.
+/// whether any deployment gives vectors of a model.
 pub(crate) fn choose(
     wanted: &Wanted<'_>,
     snapshot: &Snapshot,
@@ -53,7 +53,7 @@ pub(crate) fn choose(
     let ids: Vec<&str> = preferred.unwrap_or_else(|| defaults.iter().map(String::as_str).collect());
     let known: Vec<_> = ids.iter().filter_map(|id| snapshot.model(id)).collect();
     let model = known.iter().find(|model| serves(model)).ok_or_else(|| {
-        Error::unavailable(format!("no provider serves any of {} now; configure one of them", ids.join(", ")))
+        Error::unavailable(format!("no configured provider serves any of {}", ids.join(", ")))
     })?;
     let asked = agent.and_then(|agent| agent.constraints.as_ref()?.preferred_dimensions);
     // a preference that the chosen model cannot give is no reason to refuse

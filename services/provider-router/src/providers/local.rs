@@ -13,8 +13,12 @@ pub(crate) struct Local(pub Pool);
 
 #[async_trait]
 impl Provider for Local {
-    fn max_batch(&self) -> usize {
+    fn max_batch(&self) -> u64 {
         256
+    }
+
+    fn max_batch_tokens(&self) -> u64 {
+        u64::MAX
     }
 
     async fn embed(&self, call: ProviderCall) -> Result<ProviderAnswer, ProviderError> {

@@ -17,7 +17,9 @@ use super::{Billing, Provider, ProviderAnswer, ProviderCall, ProviderError, http
 use crate::domain::verify::in_order;
 
 const DEFAULT_BASE_URL: &str = "https://api.openai.com/v1";
-const MAX_BATCH: usize = 2048;
+/// OpenAI's limits of one call.
+const MAX_BATCH: u64 = 2048;
+const MAX_BATCH_TOKENS: u64 = 300_000;
 
 /// A deployment of OpenAI's API.
 #[derive(Debug)]
@@ -87,8 +89,12 @@ struct Usage {
 
 #[async_trait]
 impl Provider for OpenAi {
-    fn max_batch(&self) -> usize {
+    fn max_batch(&self) -> u64 {
         MAX_BATCH
+    }
+
+    fn max_batch_tokens(&self) -> u64 {
+        MAX_BATCH_TOKENS
     }
 
     async fn embed(&self, call: ProviderCall) -> Result<ProviderAnswer, ProviderError> {
