@@ -4,6 +4,9 @@ use std::{env, error::Error, path::Path};
 
 use embermesh_descriptors::{Contracts, JsonField, JsonForm};
 
+/// Whether this message prints a field depends on another one, see `src/json/batch_entry.rs`.
+const WRITTEN_BY_HAND: &str = "BatchEntry";
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
     let contracts = Contracts::compile(&root)?;
@@ -32,7 +35,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = env::var("OUT_DIR")?;
     let names: Vec<&str> = messages.iter().map(|message| message.name()).collect();
     let out = Path::new(&out);
-    std::fs::write(out.join("messages.rs"), format!("json_objects! {{ {} }}", names.join(" ")))?;
+    let derived: Vec<&str> = names.iter().copied().filter(|name| *name != WRITTEN_BY_HAND).collect();
+    let macros =
+        format!("read_objects! {{ {} }}\nwrite_objects! {{ {} }}", names.join(" "), derived.join(" "));
+    std::fs::write(out.join("messages.rs"), macros)?;
     std::fs::write(out.join("descriptors.bin"), contracts.encoded)?;
     Ok(())
 }
@@ -52,6 +58,9 @@ fn serde_attribute(field: &JsonField) -> Option<String> {
     };
     if let Some(module) = module {
         parts.push(format!("with = \"crate::json::{module}\""));
+    }
+    if field.non_empty {
+        parts.push("deserialize_with = \"crate::json::non_empty\"".to_owned());
     }
     if field.optional {
         parts.push("skip_serializing_if = \"Option::is_none\"".to_owned());

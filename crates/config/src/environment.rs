@@ -29,15 +29,19 @@ pub(crate) fn well_known(variable: &dyn Fn(&str) -> Option<String>) -> Dict {
     for kind in [ProviderKind::OpenAi, ProviderKind::Bedrock] {
         let name = kind.as_str();
         if let Some(on) = get(&format!("{}_ENABLED", name.to_uppercase())) {
-            set(&format!("embedding.providers.{name}.enabled"), (on == "true" || on == "1").into());
+            set(&format!("embedding.providers.{name}.enabled"), is_yes(&on).into());
         }
     }
-    if get("BEDROCK_ENABLED").is_some_and(|on| on == "true" || on == "1")
+    if get("BEDROCK_ENABLED").is_some_and(|on| is_yes(&on))
         && let Some(region) = get("AWS_REGION")
     {
         set("embedding.providers.bedrock.region", region.into());
     }
     settings
+}
+
+fn is_yes(text: &str) -> bool {
+    matches!(text.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on")
 }
 
 fn insert(into: &mut Dict, path: &str, value: Value) {

@@ -121,7 +121,12 @@ impl Config {
             figment = figment.merge(Layer(path.display().to_string(), value.into_dict().unwrap_or_default()));
         }
         figment = figment.merge(Layer(ENVIRONMENT.to_owned(), well_known(source.variable)));
-        for layer in source.overrides.iter().filter_map(|(name, value)| overriding(name, value)) {
+        for layer in source
+            .overrides
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .filter_map(|(name, value)| overriding(name, value))
+        {
             figment = figment.merge(layer);
         }
         if let Some(environment) = (source.variable)("ENVIRONMENT").filter(|e| !e.is_empty()) {

@@ -26,6 +26,8 @@ pub struct JsonField {
     pub form: JsonForm,
     /// Whether absence is told apart from the default value.
     pub optional: bool,
+    /// Whether a list that is given must not be empty.
+    pub non_empty: bool,
     /// The comment in the contract.
     pub comment: String,
     /// The field itself.
@@ -42,6 +44,7 @@ impl JsonField {
             json_name: json_name.to_owned(),
             form: form(field),
             optional: field.supports_presence(),
+            non_empty: matches!(option(field, "embermesh.non_empty"), Some(Value::Bool(true))),
             comment: crate::comment(&field.parent_file(), field.path()),
             descriptor: field.clone(),
         }
@@ -54,14 +57,16 @@ fn form(field: &FieldDescriptor) -> JsonForm {
     if timestamp(field.kind()) {
         return JsonForm::Timestamp;
     }
-    let options = field.options();
-    let number =
-        options.extensions().find(|(e, _)| e.full_name() == "embermesh.json").map(|(_, v)| v.clone());
-    match number {
+    match option(field, "embermesh.json") {
         Some(Value::EnumNumber(1)) => JsonForm::Usd,
         Some(Value::EnumNumber(2)) => JsonForm::Object,
         _ => JsonForm::Plain,
     }
+}
+
+fn option(field: &FieldDescriptor, name: &str) -> Option<Value> {
+    let options = field.options();
+    options.extensions().find(|(e, _)| e.full_name() == name).map(|(_, v)| v.clone())
 }
 
 /// protobuf's own JSON name of a field, by which an explicit `json_name` is recognised.

@@ -1,10 +1,22 @@
 //! The JSON form of the public messages: objects alone, money as exact decimal USD, metadata as given, time as RFC 3339. The
 //! public modules are pairs for serde's `with`.
 
+mod batch_entry;
 mod message;
 pub mod object;
 pub mod timestamp;
 pub mod usd;
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+/// Reads a list that must name something. Taken for "not given", an empty one would widen a filter or grant the defaults.
+pub fn non_empty<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    let list = Vec::deserialize(from)?;
+    if list.is_empty() {
+        return Err(D::Error::custom("the list is empty, leave it out or name at least one"));
+    }
+    Ok(list)
+}
 
 /// Optional money.
 pub mod optional_usd {

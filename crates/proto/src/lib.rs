@@ -8,6 +8,9 @@ pub use vectors::{WrongVector, from_le_bytes, to_le_bytes};
 /// Every contract, encoded, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
+/// Header of admin's answer to a change: the version of the configuration from which on subscribers know it.
+pub const CONFIG_VERSION: &str = "x-embermesh-config-version";
+
 /// The public API.
 #[expect(
     missing_docs,

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use embermesh_lifecycle::{Condition, Tasks};
 use embermesh_proto::internal::v1::config_client::ConfigClient;
 use embermesh_transport::Transport;
@@ -26,7 +26,8 @@ pub struct Options {
 pub struct Subscription(Arc<State>);
 
 struct State {
-    current: ArcSwap<Snapshot>,
+    /// `None` until a snapshot came from disk or from admin.
+    known: ArcSwapOption<Snapshot>,
     versions: watch::Sender<i64>,
 }
 
@@ -34,7 +35,7 @@ impl Subscription {
     /// Loads the copy on disk and keeps up with admin from then on, for as long as the process runs. `ready` holds as soon as
     /// there is a snapshot, from either.
     pub fn start(client: ConfigClient<Transport>, options: Options, tasks: &Tasks, ready: Condition) -> Self {
-        let subscription = Self::fixed(Snapshot::default());
+        let subscription = Self::unknown();
         if let Some(path) = &options.disk_copy {
             match disk::load(path) {
                 Ok(Some(snapshot)) => {
@@ -59,13 +60,25 @@ impl Subscription {
 
     /// A configuration that never changes, for tests of what consumes one.
     pub fn fixed(snapshot: Snapshot) -> Self {
-        let versions = watch::Sender::new(snapshot.version);
-        Self(Arc::new(State { current: ArcSwap::from_pointee(snapshot), versions }))
+        let subscription = Self::unknown();
+        subscription.publish(snapshot);
+        subscription
     }
 
-    /// The state now. Hold it for one request, so that the whole request sees one state.
+    /// Where every subscription begins: nothing is known yet. On its own it stays so, for tests of what consumes one.
+    pub fn unknown() -> Self {
+        Self(Arc::new(State { known: ArcSwapOption::empty(), versions: watch::Sender::new(0) }))
+    }
+
+    /// The state now, empty while nothing is known. Hold it for one request, so that the whole request sees one state.
     pub fn current(&self) -> Arc<Snapshot> {
-        self.0.current.load_full()
+        self.known().unwrap_or_default()
+    }
+
+    /// The state now; `None` until a snapshot came from disk or from admin. For who must tell an absent entry, which may mean
+    /// "no limit", from one that was not heard of yet. What is known once stays known.
+    pub fn known(&self) -> Option<Arc<Snapshot>> {
+        self.0.known.load_full()
     }
 
     /// The version, as it changes.
@@ -75,7 +88,7 @@ impl Subscription {
 
     pub(crate) fn publish(&self, snapshot: Snapshot) {
         let version = snapshot.version;
-        self.0.current.store(Arc::new(snapshot));
+        self.0.known.store(Some(Arc::new(snapshot)));
         self.0.versions.send_replace(version);
     }
 }

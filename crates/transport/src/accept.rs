@@ -22,7 +22,7 @@ use tower::ServiceExt;
 
 use crate::greeting::Greeting;
 
-/// What one client may take.
+/// What the clients of a port may take.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpLimits {

@@ -164,11 +164,14 @@ pub(crate) async fn call(transport: &Transport, what: &str) -> Result<RouteReply
     answer.map(Response::into_inner).map_err(Error::from)
 }
 
-/// Repeats until the condition holds; the test hangs if it never does.
+/// Repeats until the condition holds, and gives up long after it should.
 pub(crate) async fn until<F: AsyncFnMut() -> bool>(mut holds: F) {
-    while !holds().await {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let repeat = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), repeat).await.expect("what is waited for happens");
 }
 
 /// One handler behind one path to it.

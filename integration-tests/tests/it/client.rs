@@ -82,10 +82,13 @@ impl Client {
     }
 
     /// A request that may be cut off.
-    pub async fn try_post(&self, path: &str, body: Value) -> Option<u16> {
+    pub async fn try_post(&self, path: &str, body: Value) -> Option<Answer> {
         let request =
             self.http.post(format!("{}{path}", self.url)).header("content-type", "application/json");
-        request.body(body.to_string()).send().await.ok().map(|answer| answer.status().as_u16())
+        let answer = request.body(body.to_string()).send().await.ok()?;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let body = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
+        Some(Answer { status, headers, body })
     }
 
     pub async fn put(&self, path: &str, body: Value) -> Answer {

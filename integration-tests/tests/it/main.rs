@@ -5,8 +5,10 @@
 mod arrows;
 mod bad_input;
 mod client;
+mod control_plane_away;
 mod crash;
 mod flow;
+mod keys;
 mod money;
 mod privacy;
 mod providers;

@@ -114,6 +114,8 @@ fn nanos(text: &str) -> i64 {
 async fn the_local_model_is_free_and_still_booked() {
     let running = Running::one("").await;
     running.agent().post("/api/v1/embeddings", json!({"agent_id": "f", "text": "free"})).await.ok();
-    let rows = running.sql().await.query("SELECT state FROM ledger.attempts", &[]).await.unwrap();
-    assert_eq!(rows.len(), 1);
+    let select = "SELECT state, amount_nano_usd, tokens FROM ledger.attempts";
+    let row = running.sql().await.query_one(select, &[]).await.unwrap();
+    assert_eq!((row.get(0), row.get(1)), ("settled", Some(0_i64)));
+    assert!(row.get::<_, i64>(2) > 0);
 }

@@ -45,6 +45,7 @@ pub fn free_port() -> u16 {
 /// A process that dies with the test; its output is kept for the message of a failure.
 pub struct Process {
     pub child: Child,
+    command: Command,
     log: PathBuf,
 }
 
@@ -59,7 +60,13 @@ impl Process {
             }
         }
         let child = command.current_dir(root()).spawn().unwrap();
-        Self { child, log }
+        Self { child, command, log }
+    }
+
+    /// Starts it once more, with the same arguments; its output goes on in the same file.
+    pub fn spawn_again(&mut self) {
+        self.kill();
+        self.child = self.command.spawn().unwrap();
     }
 
     pub fn log(&self) -> String {
@@ -83,14 +90,19 @@ impl Drop for Process {
     }
 }
 
+/// The processes of [`Running::five`], in their order.
+pub const SERVICES: [&str; 5] = ["gateway", "provider-router", "cost-ledger", "vector-store", "admin"];
+
 /// A running system and a client for each of its first keys.
 pub struct Running {
     pub processes: Vec<Process>,
     pub url: String,
     pub keys: Value,
+    /// Of the process that made the keys.
     pub dir: PathBuf,
     /// For queries past the API.
     pub database: Option<TestDatabase>,
+    ports: Vec<u16>,
     _folder: Option<TempDir>,
 }
 
@@ -126,8 +138,7 @@ impl Running {
     pub async fn five(yaml: &str) -> Self {
         let database = TestDatabase::create().await;
         let folder = TempDir::new().unwrap();
-        let names = ["gateway", "provider-router", "cost-ledger", "vector-store", "admin"];
-        let ports: Vec<u16> = names.iter().map(|_| free_port()).collect();
+        let ports: Vec<u16> = SERVICES.iter().map(|_| free_port()).collect();
         let services = format!(
             "services: {{router: 'http://127.0.0.1:{}', ledger: 'http://127.0.0.1:{}', store: 'http://127.0.0.1:{}', admin: 'http://127.0.0.1:{}'}}\n",
             ports[1], ports[2], ports[3], ports[4]
@@ -140,7 +151,7 @@ impl Running {
         std::fs::write(&config, format!("{services}{yaml}{public}")).unwrap();
         let mut processes = Vec::new();
         let mut admin_data = PathBuf::new();
-        for (name, port) in names.iter().zip(&ports) {
+        for (name, port) in SERVICES.iter().zip(&ports) {
             let data = folder.path().join(name);
             std::fs::create_dir(&data).unwrap();
             let mut command = Command::new(bin(&format!("embermesh-{name}")));
@@ -159,17 +170,8 @@ impl Running {
     async fn ready(mut processes: Vec<Process>, dir: PathBuf, ports: &[u16]) -> Self {
         let url = format!("http://127.0.0.1:{}", ports[0]);
         let until = Instant::now() + PATIENCE;
-        let http = reqwest::Client::new();
         let keys = dir.join("keys.json");
-        loop {
-            let mut ready = keys.is_file();
-            for port in ports {
-                let asked = http.get(format!("http://127.0.0.1:{port}/health/ready")).send().await;
-                ready &= asked.is_ok_and(|answer| answer.status().is_success());
-            }
-            if ready {
-                break;
-            }
+        while !(keys.is_file() && all_ready(ports).await) {
             for process in &mut processes {
                 let ended = process.child.try_wait().unwrap();
                 assert!(ended.is_none(), "a process ended early: {ended:?}\n{}", process.log());
@@ -179,7 +181,27 @@ impl Running {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let keys = serde_json::from_slice(&std::fs::read(keys).unwrap()).unwrap();
-        Self { processes, url, keys, dir, database: None, _folder: None }
+        Self { processes, url, keys, dir, database: None, ports: ports.to_owned(), _folder: None }
+    }
+
+    /// The process of one of [`SERVICES`].
+    pub fn process(&mut self, service: &str) -> &mut Process {
+        let at = SERVICES.iter().position(|name| *name == service).unwrap();
+        &mut self.processes[at]
+    }
+
+    /// Starts one of [`SERVICES`] again, on the same port and folder, and waits until it is ready.
+    pub async fn start_again(&mut self, service: &str) {
+        self.process(service).spawn_again();
+        let at = SERVICES.iter().position(|name| *name == service).unwrap();
+        let until = Instant::now() + PATIENCE;
+        while !all_ready(&self.ports[at..=at]).await {
+            let process = &mut self.processes[at];
+            let ended = process.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{service} ended early: {ended:?}\n{}", process.log());
+            assert!(Instant::now() < until, "{service} is not ready in time\n{}", process.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     pub fn agent(&self) -> Client {
@@ -205,4 +227,27 @@ pub async fn connect(url: &str) -> tokio_postgres::Client {
     #[expect(clippy::disallowed_methods, reason = "lives as long as the test's client")]
     tokio::spawn(connection);
     client
+}
+
+async fn all_ready(ports: &[u16]) -> bool {
+    for port in ports {
+        match reqwest::get(format!("http://127.0.0.1:{port}/health/ready")).await {
+            Ok(answer) if answer.status().is_success() => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Waits for what comes about in the background; how soon it does is no promise.
+#[track_caller]
+pub fn wait_until<F: Future<Output = bool>>(holds: impl Fn() -> F) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let until = Instant::now() + PATIENCE;
+        while !holds().await {
+            assert!(Instant::now() < until, "it did not come to hold: {caller}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }

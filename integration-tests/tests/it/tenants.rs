@@ -1,73 +1,315 @@
-//! Keys: what they may do, and that a revoked one dies at once.
+//! Two tenants in one system: nothing of one is seen, changed or charged by the other.
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
 
-use serde_json::json;
+use embermesh_auth::ApiKey;
+use serde_json::{Value, json};
 
-use crate::{client::Client, running::Running};
+use crate::{
+    client::Client,
+    providers::two_deployments,
+    running::{Running, wait_until},
+};
 
-#[tokio::test]
-async fn a_key_bound_to_an_agent_acts_as_that_agent_alone() {
-    let running = Running::one("").await;
-    let made = running.admin().post("/api/v1/admin/keys", json!({"name": "bound", "agent_id": "bot"})).await;
-    assert_eq!(made.status, 201);
-    let bound = Client::new(&running.url, made.ok()["key"].as_str().unwrap());
-    let own = bound.post("/api/v1/embeddings", json!({"text": "mine"})).await.ok();
-    assert_eq!(own["agent_id"], "bot");
-    bound
-        .post("/api/v1/embeddings", json!({"agent_id": "else", "text": "x"}))
-        .await
-        .refused(403, "forbidden");
-    running.agent().post("/api/v1/embeddings", json!({"agent_id": "else", "text": "theirs"})).await.ok();
-    let found = bound.post("/api/v1/embeddings/search", json!({"query": "theirs", "limit": 1000})).await.ok();
-    let agents: Vec<_> =
-        found["results"].as_array().unwrap().iter().map(|hit| hit["agent_id"].clone()).collect();
-    assert_eq!(agents, ["bot"]);
+const EMBED: &str = "/api/v1/embeddings";
+const SEARCH: &str = "/api/v1/embeddings/search";
+const AGENTS: &str = "/api/v1/embeddings/agents";
+const KEYS: &str = "/api/v1/admin/keys";
+const AGENT: &str = "same-name";
+const TEXT: &str = "the same words in both";
+
+struct Tenant {
+    id: String,
+    agent: Client,
+    admin: Client,
 }
 
-#[tokio::test]
-async fn a_revoked_key_is_refused_within_a_second() {
-    let running = Running::five("").await;
-    let made = running.admin().post("/api/v1/admin/keys", json!({"name": "short-lived"})).await.ok();
-    let client = Client::new(&running.url, made["key"].as_str().unwrap());
-    // a new key is in force within a second too
-    wait_until(|| async { client.get("/api/v1/embeddings").await.status == 200 }).await;
-    let id = made["id"].as_str().unwrap();
-    running.admin().post(&format!("/api/v1/admin/keys/{id}/revoke"), json!({})).await.ok();
-    wait_until(|| async { client.get("/api/v1/embeddings").await.status == 401 }).await;
-    let listed = running.admin().get("/api/v1/admin/keys").await.ok();
-    assert!(!listed.to_string().contains(made["key"].as_str().unwrap()), "a list shows a secret");
-}
-
-#[tokio::test]
-async fn an_agents_configuration_is_in_force_without_a_restart() {
-    let running = Running::one("").await;
-    let admin = running.admin();
-    let path = "/api/v1/embeddings/agents/prod-agent";
-    let body = json!({"embedding_strategy": "quality", "constraints": {"max_cost_per_day": 150.0}});
-    let put = admin.put(path, body).await.ok();
-    assert_eq!(put["constraints"]["max_cost_per_day"].as_f64(), Some(150.0), "{put}");
-    let put = admin.put(path, json!({"pii": {"action": "reject"}})).await.ok();
-    assert_eq!(put["embedding_strategy"], "quality", "a merge keeps what is not given: {put}");
-    let text = json!({"agent_id": "prod-agent", "text": "write to a.b@example.com"});
-    wait_until(|| async { running.agent().post("/api/v1/embeddings", text.clone()).await.status == 422 })
-        .await;
-    let few = json!({"constraints": {"max_tokens_per_request": 5}, "pii": {"action": "off"}});
-    admin.put(path, few).await.ok();
-    wait_until(|| async {
-        let answer = running.agent().post("/api/v1/embeddings", text.clone()).await;
-        answer.status == 422 && answer.body["error"]["code"] == "input_too_long"
-    })
-    .await;
-    admin.put(path, json!({"version": 1, "embedding_strategy": "cost"})).await.refused(409, "conflict");
-    admin.put(path, json!({"embedding_stratgy": "cost"})).await.refused(400, "invalid_request");
-    admin.post("/api/v1/embeddings/agents", json!({"agent_id": "prod-agent"})).await.refused(409, "conflict");
-}
-
-async fn wait_until<F: Future<Output = bool>>(holds: impl Fn() -> F) {
-    let until = Instant::now() + Duration::from_secs(10);
-    while !holds().await {
-        assert!(Instant::now() < until, "it did not come to hold");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+impl Tenant {
+    fn first(running: &Running) -> Self {
+        let id = running.keys["tenant_id"].as_str().unwrap().to_owned();
+        Self { id, agent: running.agent(), admin: running.admin() }
     }
+
+    /// Another tenant, made past the API, which makes none; in force when this returns.
+    async fn second(running: &Running) -> Self {
+        let scopes: [&[&str]; 2] = [&["embed", "search", "read"], &["admin"]];
+        let keys = scopes.map(|_| ApiKey::generate("live", &mut rand::rng()));
+        let mut sql = running.sql().await;
+        let change = sql.transaction().await.unwrap();
+        let version: i64 = change
+            .query_one("UPDATE admin.change_counter SET version = version + 1 RETURNING version", &[])
+            .await
+            .unwrap()
+            .get(0);
+        let insert = "INSERT INTO admin.tenants (tenant_id, name, created_at)
+                      VALUES (gen_random_uuid(), 'second', now()) RETURNING tenant_id::text";
+        let id: String = change.query_one(insert, &[]).await.unwrap().get(0);
+        for (key, scopes) in keys.iter().zip(scopes) {
+            let insert = "INSERT INTO admin.api_keys (id, tenant_id, name, hash, scopes, created_at)
+                          VALUES ($1, $2::text::uuid, 'of the second', $3, $4, now())";
+            let hash = key.hash();
+            let row: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
+                [&key.id().as_str(), &id, &hash.as_bytes().as_slice(), &scopes];
+            change.execute(insert, &row).await.unwrap();
+            // 1 is the contract's section of keys
+            let touch = "INSERT INTO admin.changes (version, section, tenant_id, key)
+                         VALUES ($1, 1, $2::text::uuid, ARRAY[$3])";
+            change.execute(touch, &[&version, &id, &key.id().as_str()]).await.unwrap();
+        }
+        change.commit().await.unwrap();
+        let [agent, admin] = keys.map(|key| Client::new(&running.url, key.reveal()));
+        wait_until(|| async { agent.get(EMBED).await.status == 200 && admin.get(KEYS).await.status == 200 })
+            .await;
+        Self { id, agent, admin }
+    }
+
+    async fn embed(&self, text: &str) -> Value {
+        self.agent.post(EMBED, json!({"agent_id": AGENT, "text": text, "request_id": text})).await.ok()
+    }
+}
+
+fn id_of(row: &Value) -> &str {
+    row["embedding_id"].as_str().unwrap()
+}
+
+#[tokio::test]
+async fn the_same_text_of_the_same_agent_is_another_row_in_another_tenant() {
+    let (simulator, running) = two_deployments("").await;
+    let (one, two) = (Tenant::first(&running), Tenant::second(&running).await);
+    let first = one.embed(TEXT).await;
+    let second = two.embed(TEXT).await;
+    for made in [&first, &second] {
+        assert_eq!((&made["cached"], &made["deduplicated"]), (&json!(false), &json!(false)), "{made}");
+    }
+    assert_ne!(first["embedding_id"], second["embedding_id"]);
+    assert_eq!(simulator.calls().len(), 2, "one tenant's memory served the other");
+    assert_eq!(id_of(&one.embed(TEXT).await), id_of(&first));
+    assert_eq!(id_of(&two.embed(TEXT).await), id_of(&second));
+
+    // at the same moment: what is under way for one is not shared with the other
+    let together = "asked for by both at once";
+    let (first, second) = tokio::join!(one.embed(together), two.embed(together));
+    for made in [&first, &second] {
+        assert_eq!((&made["cached"], &made["deduplicated"]), (&json!(false), &json!(false)), "{made}");
+    }
+    assert_ne!(first["embedding_id"], second["embedding_id"]);
+    assert_eq!(simulator.calls().len(), 4);
+}
+
+#[tokio::test]
+async fn rows_of_another_tenant_are_not_there() {
+    let running = Running::one("").await;
+    let (one, two) = (Tenant::first(&running), Tenant::second(&running).await);
+    let mut rows = Vec::new();
+    for n in 0..5 {
+        rows.push(one.embed(&format!("row {n} of the first")).await);
+    }
+    let own = two.embed("the only row of the second").await;
+    let first_page = one.agent.get(&format!("{EMBED}?page_size=2")).await.ok();
+    let token = first_page["next_page_token"].as_str().unwrap();
+
+    let row = format!("{EMBED}/{}", id_of(&rows[0]));
+    two.agent.get(&row).await.refused(404, "not_found");
+    two.agent.delete(&row).await.refused(404, "not_found");
+    two.admin.delete(&row).await.refused(404, "not_found");
+    let own_alone = |found: &Value, list: &str| {
+        let ids: Vec<&str> = found[list].as_array().unwrap().iter().map(id_of).collect();
+        assert_eq!(ids, [id_of(&own)], "{found}");
+    };
+    own_alone(&two.agent.get(EMBED).await.ok(), "embeddings");
+    own_alone(&two.agent.get(&format!("{EMBED}?agent_id={AGENT}")).await.ok(), "embeddings");
+    for query in [
+        json!({"query": "row 0 of the first", "limit": 1000}),
+        json!({"query": "row 0 of the first", "agent_id": AGENT, "limit": 1000}),
+        json!({"query_embedding": rows[0]["embedding"], "space_id": rows[0]["space_id"], "limit": 1000}),
+    ] {
+        let found = two.agent.post(SEARCH, query).await.ok();
+        own_alone(&found, "results");
+        assert_eq!(found["count"], 1);
+    }
+    // a page token of the first says where to go on, not whose rows they are
+    let stolen = two.agent.get(&format!("{EMBED}?page_size=2&page_token={token}")).await;
+    assert!(rows.iter().all(|row| !stolen.body.to_string().contains(id_of(row))), "{}", stolen.body);
+
+    let count = two.agent.post("/api/v1/embeddings/delete", json!({"agent_id": AGENT})).await.ok();
+    assert_eq!(count["count"], 1, "only its own");
+    for row in &rows {
+        one.agent.get(&format!("{EMBED}/{}", id_of(row))).await.ok();
+    }
+    assert_eq!(one.agent.get(EMBED).await.ok()["embeddings"].as_array().unwrap().len(), rows.len());
+}
+
+#[tokio::test]
+async fn configuration_pins_and_keys_of_one_tenant_do_not_touch_the_other() {
+    let (_simulator, running) = two_deployments("").await;
+    let (one, two) = (Tenant::first(&running), Tenant::second(&running).await);
+    let path = format!("{AGENTS}/{AGENT}");
+    let local = json!([{"task_type": "general_qa", "primary_models": ["all-MiniLM-L6-v2"]}]);
+    let strict = json!({"pii": {"action": "reject"}, "model_preferences": local});
+    one.admin.put(&path, strict).await.ok();
+    let personal = json!({"agent_id": AGENT, "text": "write to a.b@example.com"});
+    wait_until(|| async { one.agent.post(EMBED, personal.clone()).await.status == 422 }).await;
+
+    two.agent.get(&path).await.refused(404, "not_found");
+    assert_eq!(two.agent.get(AGENTS).await.ok()["agents"].as_array().map_or(0, Vec::len), 0);
+    two.admin.delete(&path).await.refused(404, "not_found");
+    two.agent.post(EMBED, personal.clone()).await.ok();
+    let space = |made: &Value| made["space_id"].as_str().unwrap().to_owned();
+    assert_eq!(space(&one.embed(TEXT).await), "sentence-transformers/all-MiniLM-L6-v2@384");
+    assert_eq!(space(&two.embed(TEXT).await), "openai/text-embedding-3-small@1536");
+    for (tenant, model) in [(&one, "all-MiniLM-L6-v2"), (&two, "text-embedding-3-small")] {
+        let models = tenant.agent.get(&format!("{path}/models")).await.ok();
+        assert_eq!(models["pinned_model"], model, "{models}");
+    }
+
+    // the same id again is a new agent there, and stays out of the first's way
+    two.admin.post(AGENTS, json!({"agent_id": AGENT, "embedding_strategy": "speed"})).await.ok();
+    let theirs = one.agent.get(&path).await.ok();
+    assert_eq!(theirs["pii"]["action"], "reject", "{theirs}");
+    assert_ne!(theirs["embedding_strategy"], "speed", "{theirs}");
+    two.admin.delete(&path).await.ok();
+    one.agent.get(&path).await.ok();
+    one.agent.post(EMBED, personal).await.refused(422, "pii_rejected");
+
+    let key = one.admin.post(KEYS, json!({"name": "of the first"})).await.ok();
+    let id = key["id"].as_str().unwrap();
+    two.admin.get(&format!("{KEYS}/{id}")).await.refused(404, "not_found");
+    two.admin.post(&format!("{KEYS}/{id}/revoke"), json!({})).await.refused(404, "not_found");
+    let listed = two.admin.get(KEYS).await.ok();
+    assert_eq!(listed["keys"].as_array().unwrap().len(), 2, "{listed}");
+    assert!(!listed.to_string().contains(id), "{listed}");
+    let kept = one.admin.get(&format!("{KEYS}/{id}")).await.ok();
+    assert!(kept["revoked_at"].is_null(), "{kept}");
+}
+
+#[tokio::test]
+async fn costs_and_budgets_are_each_tenants_own() {
+    let (_simulator, running) = two_deployments("").await;
+    let (one, two) = (Tenant::first(&running), Tenant::second(&running).await);
+    one.agent.post(EMBED, json!({"agent_id": "of-the-first", "text": "some words"})).await.ok();
+    let spent = one.embed(TEXT).await["cost_usd"].as_f64().unwrap();
+    assert!(spent > 0.0);
+
+    let costs = |tenant: &Tenant| {
+        let (admin, path) = (tenant.admin.clone(), format!("{AGENTS}/{AGENT}/costs"));
+        async move { admin.get(&path).await.ok() }
+    };
+    let none = costs(&two).await;
+    assert_eq!((none["total_cost_usd"].as_f64(), none["request_count"].as_u64()), (Some(0.0), Some(0)));
+    let reports = [
+        "/api/v1/reports/costs",
+        "/api/v1/reports/costs?group_by=key",
+        "/api/v1/reports/costs?group_by=model",
+        "/api/v1/metrics/costs/by-agent",
+    ];
+    for path in reports {
+        let report = two.admin.get(path).await.ok();
+        let rows = if path.ends_with("by-agent") { &report["agents"] } else { &report["rows"] };
+        assert_eq!(rows.as_array().map_or(0, Vec::len), 0, "{path}: {report}");
+        let report = one.admin.get(path).await.ok();
+        let rows = if path.ends_with("by-agent") { &report["agents"] } else { &report["rows"] };
+        assert!(!rows.as_array().unwrap().is_empty(), "{path}: {report}");
+    }
+    // a budget that is used up in one tenant is whole in the other
+    let path = format!("{AGENTS}/{AGENT}");
+    one.admin.put(&path, json!({"constraints": {"max_cost_per_day": spent}})).await.ok();
+    let mut n = 0;
+    loop {
+        n += 1;
+        assert!(n < 500, "the budget never came into force");
+        let body = json!({"agent_id": AGENT, "text": format!("one more {n}")});
+        let answer = one.agent.post(EMBED, body).await;
+        if answer.status == 402 {
+            break;
+        }
+        answer.ok();
+    }
+    two.admin.put(&path, json!({"constraints": {"max_cost_per_day": 1.0}})).await.ok();
+    let own = two.embed("paid by the second").await["cost_usd"].as_f64();
+    let theirs = costs(&two).await;
+    assert_eq!((theirs["total_cost_usd"].as_f64(), &theirs["request_count"]), (own, &json!(1)), "{theirs}");
+    let report = two.admin.get("/api/v1/reports/costs").await.ok();
+    assert_eq!(report["total_cost_usd"].as_f64(), own, "{report}");
+    assert!(!report.to_string().contains("of-the-first"), "{report}");
+}
+
+/// Past every line of the services: what a forgotten `app.tenant` would show.
+#[tokio::test]
+async fn the_database_itself_shows_rows_to_their_tenant_alone() {
+    let (_simulator, running) = two_deployments("").await;
+    let (one, two) = (Tenant::first(&running), Tenant::second(&running).await);
+    for tenant in [&one, &two] {
+        tenant.embed(TEXT).await;
+        tenant.admin.put(&format!("{AGENTS}/{AGENT}"), json!({"embedding_strategy": "cost"})).await.ok();
+    }
+    let sql = running.sql().await;
+    // partitions have no policies of their own: nobody but the owner may reach them directly
+    let tables = "SELECT format('%I.%I', n.nspname, c.relname), c.relispartition, c.relrowsecurity, c.relforcerowsecurity,
+                         EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid),
+                         has_table_privilege('embermesh_app', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
+                           OR has_any_column_privilege('embermesh_app', c.oid, 'SELECT, INSERT, UPDATE')
+                  FROM information_schema.columns i
+                  JOIN pg_namespace n ON n.nspname = i.table_schema
+                  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = i.table_name AND c.relkind IN ('r', 'p')
+                  WHERE i.table_schema IN ('store', 'ledger', 'admin') AND i.column_name = 'tenant_id'";
+    let mut guarded = BTreeSet::new();
+    for row in sql.query(tables, &[]).await.unwrap() {
+        let (name, reachable): (String, bool) = (row.get(0), row.get(5));
+        if row.get(1) {
+            assert!(
+                !reachable,
+                "the application reaches the partition {name} past the policies of its table"
+            );
+            continue;
+        }
+        let [enabled, forced, policy] = [2, 3, 4].map(|column| row.get::<_, bool>(column));
+        assert!(enabled && forced && policy, "{name}: enabled {enabled}, forced {forced}, policy {policy}");
+        assert!(reachable, "{name} is of no use to the application");
+        guarded.insert(name);
+    }
+    let expected = [
+        "admin.agent_versions",
+        "admin.agents",
+        "admin.api_keys",
+        "admin.changes",
+        "admin.pins",
+        "admin.tenants",
+        "ledger.attempts",
+        "ledger.balances",
+        "ledger.charges",
+        "store.embedding_keys",
+        "store.requests",
+        "store.space_1",
+    ];
+    assert!(expected.iter().all(|name| guarded.contains(*name)), "{guarded:?}");
+
+    let counts = async |table: &str| -> (i64, i64) {
+        let count = format!(
+            "SELECT count(*), count(*) FILTER (WHERE tenant_id IS DISTINCT FROM
+                 nullif(current_setting('app.tenant', true), '')::uuid) FROM {table}"
+        );
+        let row = sql.query_one(&count, &[]).await.unwrap();
+        (row.get(0), row.get(1))
+    };
+    for table in &guarded {
+        let (all, _) = counts(table).await;
+        assert!(all >= 2, "{table} holds nothing that could be hidden");
+    }
+    sql.batch_execute("SET ROLE embermesh_app").await.unwrap();
+    for table in &guarded {
+        assert_eq!(counts(table).await.0, 0, "{table} without a tenant");
+    }
+    for tenant in [&one, &two] {
+        sql.execute("SELECT set_config('app.tenant', $1, false)", &[&tenant.id]).await.unwrap();
+        for table in &guarded {
+            let (own, foreign) = counts(table).await;
+            assert!(own > 0 && foreign == 0, "{table}: {own} rows, {foreign} of others");
+        }
+    }
+    // nor may one write in the other's name
+    sql.execute("SELECT set_config('app.tenant', $1, false)", &[&one.id]).await.unwrap();
+    let insert = "INSERT INTO ledger.balances VALUES ($1::text::uuid, 'thief', 'day', '2026-01-01', 0, 0)";
+    let error = sql.execute(insert, &[&two.id]).await.unwrap_err();
+    assert!(error.to_string().contains("db error") && format!("{error:?}").contains("row-level security"));
+    sql.execute(insert, &[&one.id]).await.unwrap();
 }

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use embermesh_auth::Scope;
 use embermesh_errors::{Code, Error};
+use embermesh_proto::CONFIG_VERSION;
 use embermesh_transport::CallContext;
 use embermesh_types::AgentId;
-use tonic::Request;
+use tonic::{Request, Response, metadata::MetadataValue};
 
-use crate::service::Shared;
+use crate::{service::Shared, store::change::Changed};
 
 /// Serves every contract of the control plane.
 #[derive(Debug, Clone)]
@@ -22,6 +23,14 @@ pub struct Handler(Arc<Shared>);
 impl Handler {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self(shared)
+    }
+
+    /// The answer to a change. Its version tells the caller from when on what it reads holds the change.
+    fn changed<T>(&self, Changed { made, version }: Changed<T>) -> Response<T> {
+        self.0.feed.wake();
+        let mut response = Response::new(made);
+        response.metadata_mut().insert(CONFIG_VERSION, MetadataValue::from(version));
+        response
     }
 }
 

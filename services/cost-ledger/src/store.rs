@@ -12,6 +12,7 @@ use embermesh_errors::Error;
 use embermesh_postgres::{Database, DbError, Migration};
 use embermesh_types::TenantId;
 use jiff::civil::Date;
+use uuid::Uuid;
 
 use crate::domain::{attempt::Attempt, work};
 
@@ -23,6 +24,25 @@ pub(crate) const MIGRATIONS: [Migration; 1] =
 
 /// Months that partitions are made ahead of.
 const MONTHS_AHEAD: i32 = 3;
+
+/// An attempt that nobody settled in time.
+#[derive(Debug)]
+pub(crate) struct Overdue {
+    pub(crate) tenant: TenantId,
+    pub(crate) attempt: Attempt,
+    pub(crate) created_at: SystemTime,
+    /// All of it, to the request that it was made for.
+    pub(crate) charge: work::Charge,
+}
+
+/// Where an overdue attempt stands in the order of age.
+pub(crate) type Place = (SystemTime, Uuid, Uuid);
+
+impl Overdue {
+    pub(crate) fn place(&self) -> Place {
+        (self.attempt.reserved_at, self.tenant.uuid(), self.attempt.id.uuid())
+    }
+}
 
 /// Access to the schema `ledger`. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -43,15 +63,20 @@ impl Store {
         rows.first().map_or(Err(DbError::RowCount(0)), |row| Ok(row.try_get(0)?))
     }
 
-    /// Attempts of any tenant that were reserved before `before` and never settled, with the request that each was made for.
+    /// The oldest attempts of any tenant that were reserved before `before` and never settled, from the place after `last` on.
     pub(crate) async fn overdue(
         &self,
         before: SystemTime,
-    ) -> Result<Vec<(TenantId, Attempt, work::Charge, SystemTime)>, DbError> {
+        last: Option<Place>,
+    ) -> Result<Vec<Overdue>, DbError> {
         let sql = "SELECT tenant_id, created_at, request_id, key_id, tokens_bound, attempt_id, state, agent_id, provider,
                           model, reserved_nano_usd, amount_nano_usd, tokens, day, reserved_at
-                   FROM attempts WHERE state = 'reserved' AND reserved_at < $1 ORDER BY reserved_at LIMIT 500";
-        let rows = self.database.system().with("app.all_tenants", "on").query(sql, &[&before]).await?;
+                   FROM attempts
+                   WHERE state = 'reserved' AND reserved_at < $1 AND (reserved_at, tenant_id, attempt_id) > ($2, $3, $4)
+                   ORDER BY reserved_at, tenant_id, attempt_id LIMIT 500";
+        let (time, tenant, id) = last.unwrap_or((SystemTime::UNIX_EPOCH, Uuid::nil(), Uuid::nil()));
+        let session = self.database.system().with("app.all_tenants", "on");
+        let rows = session.query(sql, &[&before, &time, &tenant, &id]).await?;
         rows.iter()
             .map(|row| {
                 let attempt = rows::attempt(row)?;
@@ -63,7 +88,8 @@ impl Store {
                     amount: attempt.reserved,
                     inputs: 0,
                 };
-                Ok((TenantId::new(row.try_get("tenant_id")?), attempt, charge, row.try_get("created_at")?))
+                let tenant = TenantId::new(row.try_get("tenant_id")?);
+                Ok(Overdue { tenant, attempt, created_at: row.try_get("created_at")?, charge })
             })
             .collect()
     }

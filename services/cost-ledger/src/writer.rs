@@ -70,23 +70,61 @@ impl Writer {
 
     /// Answers once the operation is committed, or refused.
     pub(crate) async fn submit(&self, work: Work) -> Outcome {
-        let stopped = || Error::unavailable("the ledger is stopping, try again");
-        let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| stopped())?;
+        let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| self.cut_off())?;
         let (answer, outcome) = oneshot::channel();
         if self.desk.enqueue(Queued { work, answer, _room: room }) {
-            self.tasks.spawn("ledger writer", Arc::clone(&self.desk).attend());
+            self.tasks.spawn("ledger writer", attend(Attending::new(Arc::clone(&self.desk))));
         }
-        outcome.await.map_err(|_| stopped())?
+        outcome.await.map_err(|_| self.cut_off())?
+    }
+
+    /// Why there is no answer.
+    fn cut_off(&self) -> Error {
+        if self.tasks.is_stopping() {
+            return Error::unavailable("the ledger is stopping, try again");
+        }
+        Error::internal("the ledger failed while it wrote, see the log of the ledger")
     }
 }
 
-/// Leaves the queue to the next task when this one is cut off or panics.
-struct Attending<'a>(&'a Desk);
+/// The duty to write what waits. It is given up by dropping it, when the task that had it is cut off, even before it began, or
+/// panics: then nobody else would look at the queue, so whoever waits is let go and the next to come calls another task.
+struct Attending {
+    desk: Arc<Desk>,
+    done: bool,
+}
 
-impl Drop for Attending<'_> {
-    fn drop(&mut self) {
-        self.0.queue().attended = false;
+impl Attending {
+    const fn new(desk: Arc<Desk>) -> Self {
+        Self { desk, done: false }
     }
+}
+
+impl Drop for Attending {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let mut queue = self.desk.queue();
+        queue.attended = false;
+        let let_go = std::mem::take(&mut queue.waiting);
+        drop(queue);
+        if !let_go.is_empty() {
+            tracing::error!(operations = let_go.len(), "the writer ended before its work");
+        }
+    }
+}
+
+/// Writes until nothing waits.
+async fn attend(mut duty: Attending) {
+    while let Some(batch) = duty.desk.take() {
+        if !batch.is_empty() {
+            duty.desk.metrics.batch.observe(u32::try_from(batch.len()).unwrap_or(u32::MAX).into());
+            duty.desk.write(batch).await;
+        }
+    }
+    // `take` has left the queue already, and another task may be at it by now
+    duty.done = true;
 }
 
 impl Desk {
@@ -109,19 +147,6 @@ impl Desk {
         let mut queue = self.queue();
         queue.waiting.push_back(queued);
         !std::mem::replace(&mut queue.attended, true)
-    }
-
-    /// Writes until nothing waits.
-    async fn attend(self: Arc<Self>) {
-        let cut_off = Attending(&self);
-        while let Some(batch) = self.take() {
-            if !batch.is_empty() {
-                self.metrics.batch.observe(u32::try_from(batch.len()).unwrap_or(u32::MAX).into());
-                self.write(batch).await;
-            }
-        }
-        // `take` has left the queue already, and another task may be at it by now
-        std::mem::forget(cut_off);
     }
 
     /// The next operations to write. With none left the queue is unattended, under the same lock as the look at it, so that
@@ -161,8 +186,10 @@ impl Desk {
 
     async fn commit(&self, works: &[Work]) -> Result<Vec<Outcome>, DbError> {
         // the same configuration for the whole transaction
-        let snapshot = self.subscription.current();
-        let limits = |tenant, agent: &_| Limits::of(snapshot.agent(tenant, agent).map(AsRef::as_ref));
+        let known = self.subscription.known();
+        let limits = |tenant, agent: &_| {
+            known.as_ref().map(|snapshot| Limits::of(snapshot.agent(tenant, agent).map(AsRef::as_ref)))
+        };
         let mut attempt = 1;
         loop {
             match self.store.commit(works, limits, self.clock.now()).await {
@@ -209,3 +236,6 @@ fn next_batch(waiting: &mut VecDeque<Queued>, size: usize) -> Vec<Queued> {
     *waiting = later;
     batch
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,9 @@ impl Schemas {
                 };
                 json!({"type": "object", "additionalProperties": value})
             }
+            kind if descriptor.is_list() && field.non_empty => {
+                json!({"type": "array", "items": self.kind(&kind), "minItems": 1})
+            }
             kind if descriptor.is_list() => json!({"type": "array", "items": self.kind(&kind)}),
             kind => match field.form {
                 JsonForm::Usd => usd(),

@@ -2,7 +2,7 @@
 
 use embermesh_auth::{ApiKey, Principal};
 use embermesh_errors::{Code, Error};
-use embermesh_subscription::Subscription;
+use embermesh_subscription::{Snapshot, Subscription};
 use embermesh_types::Clock;
 use http::{HeaderMap, header::AUTHORIZATION};
 
@@ -24,15 +24,17 @@ impl Authenticator {
 
     /// The principal of the key in the headers. Why a key is refused is not told: that would help to guess one.
     pub fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Error> {
-        shown(headers).and_then(|text| self.principal(text)).ok_or_else(|| {
+        let Some(snapshot) = self.subscription.known() else {
+            return Err(Error::unavailable("the gateway does not know the keys yet, try again"));
+        };
+        shown(headers).and_then(|text| self.principal(text, &snapshot)).ok_or_else(|| {
             let message = "no valid API key, send one in the header X-API-Key or as Authorization: Bearer";
             Error::new(Code::Unauthenticated, message).with_param("X-API-Key")
         })
     }
 
-    fn principal(&self, text: &str) -> Option<Principal> {
+    fn principal(&self, text: &str, snapshot: &Snapshot) -> Option<Principal> {
         let key = ApiKey::parse(text).ok()?;
-        let snapshot = self.subscription.current();
         let record = snapshot.key(key.id())?;
         // hashes compare in constant time
         let proved = record.hash == key.hash();

@@ -8,17 +8,19 @@ use embermesh_proto::v1::{
 };
 use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 
+use crate::read_your_writes::ReadYourWrites;
+
 /// Where the public services are: one is this process's own, the others are clients.
 #[derive(Clone)]
 pub(crate) struct Backends {
     /// Served here, without a hop.
     pub embeddings: Arc<dyn Embeddings>,
     /// Served by admin.
-    pub agents: AgentsClient<Transport>,
+    pub agents: AgentsClient<ReadYourWrites>,
     /// Served by admin.
-    pub keys: KeysClient<Transport>,
+    pub keys: KeysClient<ReadYourWrites>,
     /// Served by admin.
-    pub catalog: CatalogClient<Transport>,
+    pub catalog: CatalogClient<ReadYourWrites>,
     /// Served by the ledger.
     pub reports: ReportsClient<Transport>,
     /// Served by the router.
@@ -29,7 +31,7 @@ pub(crate) struct Backends {
 #[derive(Debug, Clone)]
 pub(crate) struct Upstreams {
     /// Agents, keys and catalog.
-    pub admin: Transport,
+    pub admin: ReadYourWrites,
     /// Reports.
     pub ledger: Transport,
     /// Operations.

@@ -32,7 +32,7 @@ use caller::Caller;
 pub(crate) use costs::Costs;
 pub(crate) use entry::{MAX_BATCH, check_text, check_total};
 pub(crate) use idempotency::IdempotencyKey;
-pub(crate) use json_object::{JsonObject, JsonString};
+pub(crate) use json_object::{JsonObject, JsonScalar};
 pub(crate) use route::{InputType, Item, Route, about};
 pub use settings::EmbeddingLimits;
 pub(crate) use summary::Summary;

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use embermesh_transport::{CallContext, Transport};
+use embermesh_transport::CallContext;
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
 use tonic::{Status, body::Body, server::NamedService};
@@ -16,29 +16,33 @@ use tower::{Service, ServiceExt};
 use crate::{authenticate::API_KEY, http::context};
 
 /// Stands for the generated server `S`, which is behind a transport. Calls have been admitted.
-pub(crate) struct Forward<S> {
-    to: Transport,
+pub(crate) struct Forward<S, T> {
+    to: T,
     server: PhantomData<fn() -> S>,
 }
 
-impl<S> Forward<S> {
+impl<S, T> Forward<S, T> {
     /// Passes calls of `S` on to `to`.
-    pub fn new(to: Transport) -> Self {
+    pub fn new(to: T) -> Self {
         Self { to, server: PhantomData }
     }
 }
 
-impl<S> Clone for Forward<S> {
+impl<S, T: Clone> Clone for Forward<S, T> {
     fn clone(&self) -> Self {
         Self::new(self.to.clone())
     }
 }
 
-impl<S: NamedService> NamedService for Forward<S> {
+impl<S: NamedService, T> NamedService for Forward<S, T> {
     const NAME: &'static str = S::NAME;
 }
 
-impl<S> Service<Request<Body>> for Forward<S> {
+impl<S, T> Service<Request<Body>> for Forward<S, T>
+where
+    T: Service<Request<Body>, Response = Response<Body>, Error = Status> + Clone + Send + 'static,
+    T::Future: Send,
+{
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;

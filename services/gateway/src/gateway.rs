@@ -16,6 +16,7 @@ use crate::{
     edge::{self, EdgeParts},
     embeddings::{Costs, EmbeddingParts, Embeddings},
     openai, provider_health,
+    read_your_writes::ReadYourWrites,
     scrub::{ScrubError, Scrubbing},
 };
 
@@ -80,7 +81,11 @@ impl Gateway {
         let edge = EdgeParts {
             openai: openai::router(embeddings.clone()),
             embeddings: Arc::new(Embeddings::new(embeddings)),
-            upstreams: Upstreams { admin: parts.admin, ledger: parts.ledger, router: parts.router },
+            upstreams: Upstreams {
+                admin: ReadYourWrites::new(parts.admin, parts.subscription.clone()),
+                ledger: parts.ledger,
+                router: parts.router,
+            },
             subscription: parts.subscription,
             tasks: parts.tasks,
             ops: Ops { readiness: parts.readiness, metrics: parts.metrics },

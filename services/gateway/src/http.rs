@@ -15,7 +15,7 @@ pub(crate) use admit::{Arrival, admit, admit_openai, admit_request, context};
 pub(crate) use failure::Failure;
 pub(crate) use fallback::{is_grpc, no_such_method, no_such_route};
 pub(crate) use incoming::Incoming;
-pub(crate) use json::{param, without_value};
+pub(crate) use json::{in_plain_words, param};
 pub(crate) use metrics::HttpMetrics;
 pub(crate) use observe::observe;
 #[cfg(test)]

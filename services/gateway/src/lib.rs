@@ -12,6 +12,7 @@ mod http;
 mod openai;
 mod provider_health;
 mod public_grpc;
+mod read_your_writes;
 mod rest;
 mod run;
 mod scrub;

@@ -47,11 +47,11 @@ pub(crate) async fn router<E: Embeddings>(
     let admin = || upstreams.admin.clone();
     ServerBuilder::new(metrics)
         .service(Admitted::new(embeddings, app))
-        .forward(Admitted::new(Forward::<AgentsServer<()>>::new(admin()), app))
-        .forward(Admitted::new(Forward::<KeysServer<()>>::new(admin()), app))
-        .forward(Admitted::new(Forward::<CatalogServer<()>>::new(admin()), app))
-        .forward(Admitted::new(Forward::<ReportsServer<()>>::new(upstreams.ledger.clone()), app))
-        .forward(Admitted::new(Forward::<OperationsServer<()>>::new(upstreams.router.clone()), app))
+        .forward(Admitted::new(Forward::<AgentsServer<()>, _>::new(admin()), app))
+        .forward(Admitted::new(Forward::<KeysServer<()>, _>::new(admin()), app))
+        .forward(Admitted::new(Forward::<CatalogServer<()>, _>::new(admin()), app))
+        .forward(Admitted::new(Forward::<ReportsServer<()>, _>::new(upstreams.ledger.clone()), app))
+        .forward(Admitted::new(Forward::<OperationsServer<()>, _>::new(upstreams.router.clone()), app))
         .router(DESCRIPTORS)
         .await
 }

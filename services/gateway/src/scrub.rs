@@ -17,7 +17,7 @@ use prometheus::{IntCounterVec, Opts};
 use serde_json::{Value, json};
 pub(crate) use tally::Tally;
 
-use crate::embeddings::{JsonObject, JsonString};
+use crate::embeddings::{JsonObject, JsonScalar};
 
 /// More settings than this in one gateway are not kept compiled.
 const MAX_COMPILED: usize = 1024;
@@ -121,11 +121,21 @@ impl AgentScrubber<'_> {
         }
     }
 
-    /// Scrubs the string values of metadata. A key cannot be redacted without changing what the metadata says, so one that holds
-    /// personal data is refused.
+    /// Refuses a name that holds personal data: redacted, it would be another name.
+    pub fn name(&self, param: &str, name: &str, tally: &mut Tally) -> Result<(), Error> {
+        match self.text(param, name, tally)? {
+            Cow::Owned(_) => {
+                Err(untouchable(param, &format!("{param} holds personal data, use another name")))
+            }
+            Cow::Borrowed(_) => Ok(()),
+        }
+    }
+
+    /// Scrubs the strings and numbers of metadata. A key cannot be redacted without changing what the metadata says, so one that
+    /// holds personal data is refused.
     pub fn metadata(&self, metadata: JsonObject, tally: &mut Tally) -> Result<JsonObject, Error> {
-        metadata.replace_strings(|string| {
-            let JsonString { text, is_key, at } = string;
+        metadata.replace_scalars(|scalar| {
+            let JsonScalar { text, is_key, at } = scalar;
             match self.text("metadata", &text, tally).map_err(|error| error.with_detail("string_at", at))? {
                 Cow::Owned(_) if is_key => {
                     Err(untouchable("metadata", "a metadata key holds personal data, move it to a value"))
@@ -139,8 +149,8 @@ impl AgentScrubber<'_> {
     /// Refuses a filter that names personal data: what is stored never holds any, and a redacted filter would match the rows of
     /// other people.
     pub fn filter(&self, filter: &JsonObject, tally: &mut Tally) -> Result<(), Error> {
-        let seen = filter.clone().replace_strings(|string| {
-            match self.text("metadata_filter", &string.text, tally)? {
+        let seen = filter.clone().replace_scalars(|scalar| {
+            match self.text("metadata_filter", &scalar.text, tally)? {
                 Cow::Owned(_) => Err(untouchable(
                     "metadata_filter",
                     "the filter holds personal data, which is redacted before rows are stored: it can match none",

@@ -18,7 +18,8 @@ pub struct Settings {
     pub metrics_allow: Vec<IpNet>,
     /// How much one embedding call may bring.
     pub limits: EmbeddingLimits,
-    /// What happens to personal data, unless an agent's configuration says otherwise.
+    /// What happens to personal data, unless an agent's configuration says otherwise. Comes from `pii_detection`, not from here.
+    #[serde(skip)]
     pub pii: PiiConfig,
 }
 
@@ -44,6 +45,8 @@ mod tests {
             serde_json::from_str(r#"{"metrics_allow": ["10.0.0.0/8", "fd00::/8"]}"#).unwrap();
         assert!(settings.metrics_allow[0].contains(&"10.1.2.3".parse::<std::net::IpAddr>().unwrap()));
         assert!(serde_json::from_str::<Settings>(r#"{"metrics_allow": ["10.0.0.0/33"]}"#).is_err());
-        assert!(serde_json::from_str::<Settings>(r#"{"max_body": 1}"#).is_err());
+        for refused in [r#"{"max_body": 1}"#, r#"{"pii": {"action": "reject"}}"#] {
+            assert!(serde_json::from_str::<Settings>(refused).is_err(), "{refused}");
+        }
     }
 }

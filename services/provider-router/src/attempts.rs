@@ -16,6 +16,7 @@ use crate::{
     books::{Books, End},
     deployment::Deployment,
     domain::verify,
+    health::Permit,
     metrics::RouterMetrics,
     providers::{Billing, ProviderAnswer, ProviderCall, ProviderError, Remedy},
     tokenizers::Tokenizers,
@@ -23,6 +24,8 @@ use crate::{
 
 /// Calls for one batch, over all deployments.
 const MAX_ATTEMPTS: usize = 3;
+/// Longest wait for a deployment that asked for one.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// Texts of one space that go to a provider together.
 #[derive(Debug, Clone)]
@@ -68,36 +71,48 @@ enum Failed {
     Deployment(ProviderError),
 }
 
+/// How the one who asked takes part while a batch is under way.
+pub(crate) trait Asker: Send + Sync {
+    /// Whether another call is still worth its money.
+    fn is_waiting(&self) -> bool;
+
+    /// The vectors are there and checked; said before anything else can go wrong.
+    fn take(&self, embedded: &Embedded);
+}
+
 impl Attempts {
     /// Embeds a batch on the first of `candidates` that can.
-    pub async fn embed(&self, batch: &Batch, candidates: &[Arc<Deployment>]) -> Result<Embedded, Error> {
-        let mut last: Option<(Arc<str>, ProviderError)> = None;
-        let mut out = vec![false; candidates.len()];
+    pub async fn embed(
+        &self,
+        batch: &Batch,
+        candidates: &[Arc<Deployment>],
+        asker: &dyn Asker,
+    ) -> Result<Embedded, Error> {
+        let mut tried: Vec<Tried> = candidates.iter().map(|_| Tried::default()).collect();
+        let mut last: Option<(usize, ProviderError)> = None;
         let mut made = 0;
         // round after round over the deployments, so that a lone one is tried again too
         for (at, deployment) in (0..MAX_ATTEMPTS).flat_map(|_| candidates.iter().enumerate()) {
-            if made == MAX_ATTEMPTS || out[at] {
+            if made == MAX_ATTEMPTS || tried[at].out || (made > 0 && !asker.is_waiting()) {
                 continue;
             }
-            let Some(timeout) = time_for(deployment, &batch.ctx) else { return Err(out_of_time()) };
-            if !deployment.health.admit(Instant::now(), timeout + Duration::from_secs(1)) {
+            let again = last.as_ref().is_some_and(|(from, _)| *from == at);
+            if !tried[at].wait(again, made, &batch.ctx).await {
                 continue;
             }
-            if let Some((from, error)) = &last {
-                if **from != *deployment.name {
-                    self.metrics.failovers.with_label_values(&[from, &deployment.name]).inc();
-                } else {
-                    pause(made, error.retry_after, &batch.ctx).await?;
-                }
+            let Some(permit) = deployment.health.admit(Instant::now()) else { continue };
+            if let Some((from, _)) = last.as_ref().filter(|_| !again) {
+                self.metrics.failovers.with_label_values(&[&candidates[*from].name, &deployment.name]).inc();
             }
             made += 1;
-            match self.attempt(batch, deployment, timeout).await {
+            match self.attempt(batch, deployment, permit, asker).await {
                 Ok(embedded) => return Ok(embedded),
                 Err(Failed::Final(error)) => return Err(error),
                 Err(Failed::Deployment(error)) => {
                     tracing::warn!(provider = %deployment.name, %error, "a provider call failed");
-                    out[at] = error.remedy != Remedy::Retry;
-                    last = Some((Arc::clone(&deployment.name), error));
+                    tried[at].out = error.remedy != Remedy::Retry;
+                    tried[at].not_before = error.retry_after.map(|after| Instant::now() + after);
+                    last = Some((at, error));
                 }
             }
         }
@@ -108,14 +123,15 @@ impl Attempts {
         &self,
         batch: &Batch,
         deployment: &Deployment,
-        timeout: Duration,
+        permit: Permit<'_>,
+        asker: &dyn Asker,
     ) -> Result<Embedded, Failed> {
-        let Reserved { attempt, tokens: bound, amount } = match self.reserve(batch, deployment).await {
-            Ok(reserved) => reserved,
-            Err(error) => {
-                deployment.health.ignored();
-                return Err(Failed::Final(error));
-            }
+        let Reserved { attempt, tokens: bound, amount } =
+            self.reserve(batch, deployment).await.map_err(Failed::Final)?;
+        let settle = |end| self.books.settle(&batch.ctx, attempt, batch.agent.as_str(), end);
+        let Some(timeout) = time_for(deployment, &batch.ctx) else {
+            settle(End::Voided).await;
+            return Err(Failed::Final(out_of_time()));
         };
         let call = ProviderCall {
             attempt,
@@ -133,40 +149,35 @@ impl Attempts {
         seconds.observe(took.as_secs_f64());
 
         let inputs = u32::try_from(batch.texts.len()).unwrap_or(u32::MAX);
-        let (end, outcome) = match answered {
+        match answered {
             Ok(answer) => {
-                deployment.health.succeeded(took);
+                permit.succeeded(took);
                 let tokens = match answer.tokens {
                     Some(tokens) => tokens,
                     None => self.count(batch).await,
                 };
                 let cost = batch.price.cost(tokens);
                 self.metrics.tokens.with_label_values(&[&*deployment.name, &batch.model.id]).inc_by(tokens.0);
-                let provider = Arc::clone(&deployment.name);
-                (
-                    End::Settled { tokens, amount: cost, inputs },
-                    Ok(Embedded { answer, tokens, cost, provider }),
-                )
+                let embedded = Embedded { answer, tokens, cost, provider: Arc::clone(&deployment.name) };
+                asker.take(&embedded);
+                settle(End::Settled { tokens, amount: cost, inputs }).await;
+                Ok(embedded)
             }
             Err(error) => {
                 if error.unhealthy {
-                    deployment.health.failed(&error.message, Instant::now());
-                } else {
-                    deployment.health.ignored();
+                    permit.failed(&error.message, Instant::now());
                 }
-                let end = match error.billing {
+                settle(match error.billing {
                     Billing::NotBilled => End::Voided,
                     Billing::Unknown => End::Presumed { tokens: bound, amount, inputs },
-                };
-                let failed = match error.remedy {
+                })
+                .await;
+                Err(match error.remedy {
                     Remedy::GiveUp => Failed::Final(refused(&batch.model.id, &error)),
                     Remedy::Retry | Remedy::Elsewhere => Failed::Deployment(error),
-                };
-                (end, Err(failed))
+                })
             }
-        };
-        self.books.settle(&batch.ctx, attempt, batch.agent.as_str(), end).await;
-        outcome
+        }
     }
 
     /// Sets aside what the batch can cost at most: by the lengths of its texts, which is at once, and only where a budget does not
@@ -189,7 +200,14 @@ impl Attempts {
     ) -> Result<Reserved, Error> {
         let reserved = Reserved { attempt: self.new_attempt(), tokens, amount: batch.price.cost(tokens) };
         let Reserved { attempt, amount, .. } = reserved;
-        self.books.reserve(&batch.ctx, reservation(batch, deployment, attempt, tokens, amount)).await?;
+        let reservation = reservation(batch, deployment, attempt, tokens, amount);
+        if let Err(error) = self.books.reserve(&batch.ctx, reservation).await {
+            if error.code.is_retryable() || error.code == Code::Internal {
+                // it may stand all the same, and would be charged although nothing was sent
+                self.books.void_if_reserved(&batch.ctx, attempt, batch.agent.as_str());
+            }
+            return Err(error);
+        }
         Ok(reserved)
     }
 
@@ -246,18 +264,28 @@ fn time_for(deployment: &Deployment, ctx: &CallContext) -> Option<Duration> {
     (time > Duration::from_millis(1)).then_some(time)
 }
 
-/// Full jitter, or what the provider asks for; refuses to wait past the deadline.
-async fn pause(made: usize, asked: Option<Duration>, ctx: &CallContext) -> Result<(), Error> {
-    let most = 100_u64 << made.min(4);
-    let wait = asked.unwrap_or_else(|| Duration::from_millis(rand::rng().random_range(20..=most)));
-    if asked.is_some_and(|asked| asked > Duration::from_secs(2))
-        || ctx.time_left().is_some_and(|left| left < wait)
-    {
-        let error = Error::new(Code::Unavailable, "the provider asks to wait, try again later");
-        return Err(error.with_retry_after(wait));
+/// What is known of a candidate after its last call.
+#[derive(Debug, Default)]
+struct Tried {
+    /// It will not do for this batch.
+    out: bool,
+    /// It asked to be left alone until then.
+    not_before: Option<Instant>,
+}
+
+impl Tried {
+    /// Waits as long as the deployment asked for, or with full jitter before it is called twice in a row; `false`: that is longer
+    /// than this request can wait.
+    async fn wait(&self, again: bool, made: usize, ctx: &CallContext) -> bool {
+        let asked = self.not_before.map(|until| until.saturating_duration_since(Instant::now()));
+        let jitter = || Duration::from_millis(rand::rng().random_range(20..=100_u64 << made.min(4)));
+        let Some(wait) = asked.or_else(|| again.then(jitter)) else { return true };
+        if wait > MAX_WAIT || ctx.time_left().is_some_and(|left| left < wait) {
+            return false;
+        }
+        tokio::time::sleep(wait).await;
+        true
     }
-    tokio::time::sleep(wait).await;
-    Ok(())
 }
 
 fn out_of_time() -> Error {

@@ -1,8 +1,8 @@
 //! The router's side of the ledger: money is set aside before bytes leave, and every attempt gets its end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use embermesh_errors::Error;
+use embermesh_errors::{Code, Error};
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::internal::v1::{
     AttemptOutcome, Charge, Hit, ReserveRequest, SettleRequest, ledger_client::LedgerClient,
@@ -10,16 +10,22 @@ use embermesh_proto::internal::v1::{
 use embermesh_transport::{CallContext, MAX_MESSAGE_BYTES, Transport};
 use embermesh_types::{AttemptId, NanoUsd, TokenCount};
 use rand::RngExt;
+use tokio::time::timeout;
 
 use crate::hits::Hits;
 
 /// Tries to settle; after them the ledger's own sweep books the attempt at its bound.
-const SETTLE_TRIES: u32 = 6;
+const SETTLE_TRIES: u32 = 8;
+/// How long one try may take.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer waits for its settlement.
+const KEEP_CALLER: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(crate) struct Books {
     ledger: LedgerClient<Transport>,
     hits: Hits,
+    tasks: Tasks,
 }
 
 /// How an attempt ended.
@@ -34,11 +40,11 @@ pub(crate) enum End {
 }
 
 impl Books {
-    pub fn new(ledger: Transport, tasks: &Tasks) -> Self {
+    pub fn new(ledger: Transport, tasks: Tasks) -> Self {
         let ledger = LedgerClient::new(ledger)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Self { hits: Hits::start(ledger.clone(), tasks), ledger }
+        Self { hits: Hits::start(ledger.clone(), &tasks), ledger, tasks }
     }
 
     /// Sets money aside, or says why not.
@@ -47,28 +53,49 @@ impl Books {
         reply.map(drop).map_err(Error::from)
     }
 
-    /// Ends an attempt. Keeps trying while the ledger is away; the request's own deadline does not matter here.
+    /// Ends an attempt. Goes on trying while the ledger is away, but keeps its caller for a moment only: the money is set aside,
+    /// and the answer is there.
     pub async fn settle(&self, ctx: &CallContext, attempt: AttemptId, agent_id: &str, end: End) {
-        let mut ctx = ctx.clone();
-        ctx.deadline = None;
-        let message = settlement(&ctx, attempt, agent_id, end);
-        for round in 0..SETTLE_TRIES {
-            let Err(status) = self.ledger.clone().settle(ctx.request(message.clone())).await else { return };
-            let error = Error::from(status);
-            if !error.code.is_retryable() {
-                tracing::error!(%attempt, code = error.code.as_str(), %error, "the ledger refuses a settlement");
-                return;
-            }
-            let most = 100_u64 << round;
-            let pause = rand::rng().random_range(most / 2..=most);
-            tokio::time::sleep(Duration::from_millis(pause)).await;
-        }
-        tracing::error!(%attempt, "cannot settle, the ledger will presume the bound");
+        let message = settlement(ctx, attempt, agent_id, end);
+        let settling = settle(self.ledger.clone(), ctx.clone(), message, false);
+        let _ended = timeout(KEEP_CALLER, self.tasks.spawn("settle", settling)).await;
+    }
+
+    /// Gives back what a reservation without an answer may have set aside. Nobody waits for it.
+    pub fn void_if_reserved(&self, ctx: &CallContext, attempt: AttemptId, agent_id: &str) {
+        let message = settlement(ctx, attempt, agent_id, End::Voided);
+        self.tasks.spawn("void", settle(self.ledger.clone(), ctx.clone(), message, true));
     }
 
     /// Books cache hits, later and without making anybody wait.
     pub fn record_hit(&self, ctx: &CallContext, hit: Hit) {
         self.hits.record(ctx, hit);
+    }
+}
+
+/// `may_be_absent`: the reservation may still be on its way to the ledger, or was never made.
+async fn settle(
+    ledger: LedgerClient<Transport>,
+    mut ctx: CallContext,
+    message: SettleRequest,
+    may_be_absent: bool,
+) {
+    let attempt = message.attempt_id.clone();
+    for round in 0..SETTLE_TRIES {
+        ctx.deadline = Some(Instant::now() + SETTLE_TIMEOUT);
+        let Err(status) = ledger.clone().settle(ctx.request(message.clone())).await else { return };
+        let error = Error::from(status);
+        let absent = may_be_absent && error.code == Code::NotFound;
+        if !absent && !error.code.is_retryable() {
+            tracing::error!(attempt, code = error.code.as_str(), %error, "the ledger refuses a settlement");
+            return;
+        }
+        let most = 100_u64 << round;
+        let pause = rand::rng().random_range(most / 2..=most);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+    if !may_be_absent {
+        tracing::error!(attempt, "cannot settle, the ledger will presume the bound");
     }
 }
 

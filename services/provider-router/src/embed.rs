@@ -1,8 +1,13 @@
 //! The way of one request through the router: choose the space, look every text up, send what is missing, keep what came.
 
-use std::{collections::HashMap, future::Future, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::Future,
+    sync::Arc,
+    time::Instant,
+};
 
-use embermesh_errors::{Code, Error};
+use embermesh_errors::Error;
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::{
     internal::v1::{Failure, Hit, RouteItem, RouteReply, RouteRequest},
@@ -12,15 +17,19 @@ use embermesh_subscription::Subscription;
 use embermesh_transport::CallContext;
 use embermesh_types::{AgentId, NanoUsd, TokenCount};
 use futures::{StreamExt, stream};
+use tokio::sync::oneshot;
 
 use crate::{
-    attempts::{Attempts, Batch, Embedded},
+    asking::{Asking, results},
+    attempts::{Attempts, Batch},
     cache::{Cache, Cached, Key, KeyMaker},
     deployment::{Deployment, Deployments},
     domain::{
         choice::{Choice, Wanted, choose, pinned},
-        price::{price_at, tokens_per_text},
+        price::price_at,
+        request_limits::RequestLimits,
     },
+    missing::{Missing, in_batches},
     pins::Pins,
     tokenizers::Tokenizers,
 };
@@ -42,14 +51,6 @@ pub(crate) struct Embedder {
     pub tasks: Tasks,
 }
 
-/// A text that has to be sent, and where its vector goes.
-struct Missing {
-    key: Key,
-    text: Arc<str>,
-    /// Positions in the request that hold this text.
-    at: Vec<usize>,
-}
-
 impl Embedder {
     /// Embeds the texts of a request: as many items as texts, in order, each a vector or a failure.
     pub async fn embed(&self, ctx: CallContext, request: RouteRequest) -> Result<RouteReply, Error> {
@@ -67,10 +68,10 @@ impl Embedder {
         let keys = KeyMaker::new(ctx.principal.tenant, &choice.space, input_type);
         let use_cache = self.caches(&ctx, &agent);
         let missing = self.look_up(&keys, request.texts, use_cache, &mut items);
-        self.check_request_limit(&ctx, &agent, model, &items, &missing).await?;
-        self.book_hits(&ctx, &agent, model, &items);
+        self.check_request_limits(&ctx, &agent, model, &items, &missing).await?;
         let sendable = self.refuse_too_long(model, missing, &mut items).await;
         self.send(&ctx, &agent, &choice, sendable, use_cache, &mut items).await;
+        self.book_hits(&ctx, &agent, model, &items);
 
         let failed = items.iter().filter(|item| item.failure.is_some()).count();
         let metrics = &self.attempts.metrics;
@@ -161,26 +162,31 @@ impl Embedder {
     }
 
     fn book_hits(&self, ctx: &CallContext, agent: &AgentId, model: &CatalogModel, items: &[RouteItem]) {
-        let hits: Vec<&RouteItem> = items.iter().filter(|item| item.cached).collect();
-        let (Some(first), Some(price)) = (hits.first(), price_at(model, self.attempts.clock.now())) else {
-            return;
-        };
-        let tokens = hits.iter().map(|item| item.tokens).sum();
-        let hit = Hit {
-            request_id: ctx.request_id.to_string(),
-            agent_id: agent.to_string(),
-            key_id: ctx.principal.key.to_string(),
-            provider: first.provider.clone(),
-            model: model.id.clone(),
-            tokens,
-            inputs: u32::try_from(hits.len()).unwrap_or(u32::MAX),
-            saved_nano_usd: price.cost(TokenCount(tokens)).0,
-        };
-        self.attempts.books.record_hit(ctx, hit);
+        let Some(price) = price_at(model, self.attempts.clock.now()) else { return };
+        let mut by_provider: BTreeMap<&str, (u64, u32)> = BTreeMap::new();
+        for item in items.iter().filter(|item| item.cached) {
+            let (tokens, inputs) = by_provider.entry(&item.provider).or_default();
+            *tokens += item.tokens;
+            *inputs += 1;
+        }
+        for (provider, (tokens, inputs)) in by_provider {
+            let hit = Hit {
+                request_id: ctx.request_id.to_string(),
+                agent_id: agent.to_string(),
+                key_id: ctx.principal.key.to_string(),
+                provider: provider.to_owned(),
+                model: model.id.clone(),
+                tokens,
+                inputs,
+                saved_nano_usd: price.cost(TokenCount(tokens)).0,
+            };
+            self.attempts.books.record_hit(ctx, hit);
+        }
     }
 
-    /// Holds the request to the agent's `max_tokens_per_request`.
-    async fn check_request_limit(
+    /// Holds the request to the agent's `max_tokens_per_request` and `max_cost_per_request`. Counts tokens only where a bound by the
+    /// lengths of the texts does not settle it.
+    async fn check_request_limits(
         &self,
         ctx: &CallContext,
         agent: &AgentId,
@@ -189,27 +195,24 @@ impl Embedder {
         missing: &[Missing],
     ) -> Result<(), Error> {
         let snapshot = self.subscription.current();
-        let agent = snapshot.agent(ctx.principal.tenant, agent);
-        let Some(limit) = agent.and_then(|agent| agent.constraints.as_ref()?.max_tokens_per_request) else {
-            return Ok(());
+        let configured =
+            snapshot.agent(ctx.principal.tenant, agent).and_then(|agent| agent.constraints.as_ref());
+        let Some(constraints) = configured else { return Ok(()) };
+        let limits = RequestLimits {
+            tokens: constraints.max_tokens_per_request,
+            cost: constraints.max_cost_per_request_nano_usd.map(NanoUsd),
+            price: price_at(model, self.attempts.clock.now()).unwrap_or_default(),
+            known: items.iter().map(|item| item.tokens).sum(),
         };
-        let known: u64 = items.iter().map(|item| item.tokens).sum();
-        let bound: u64 = missing.iter().map(|one| Tokenizers::bound(model, &one.text).0).sum();
-        if known + bound <= limit {
+        let bound = missing.iter().map(|one| Tokenizers::bound(model, &one.text).0).sum();
+        if limits.check(bound).is_ok() {
             return Ok(());
         }
-        let mut tokens = known;
+        let mut counted = 0;
         for one in missing {
-            tokens += self.attempts.tokenizers.count(model, &one.text).await.0;
+            counted += self.attempts.tokenizers.count(model, &one.text).await.0;
         }
-        if tokens <= limit {
-            return Ok(());
-        }
-        let message = format!(
-            "the request has {tokens} tokens, the agent may send {limit} (constraints.max_tokens_per_request)"
-        );
-        let error = Error::new(Code::InputTooLong, message).with_param("input");
-        Err(error.with_detail("tokens", tokens).with_detail("limit", limit))
+        limits.check(counted)
     }
 
     async fn refuse_too_long(
@@ -304,51 +307,21 @@ impl Embedder {
     ) -> impl Future<Output = Result<(NanoUsd, Vec<Cached>), Error>> + use<> {
         let (attempts, cache, tasks) = (Arc::clone(&self.attempts), self.cache.clone(), self.tasks.clone());
         async move {
-            let task = tasks.spawn("provider-call", async move {
-                let embedded = attempts.embed(&batch, &candidates).await?;
-                let results = results(&batch, &embedded);
-                for (key, cached) in keys.into_iter().flatten().zip(&results) {
-                    cache.insert(key, cached.clone());
-                }
-                Ok((embedded.cost, results))
+            // dropped with this future, which tells the task that nobody waits any more
+            let (gone, _caller) = oneshot::channel();
+            let texts = batch.texts.clone();
+            let asker = Asking { gone, tasks: tasks.clone(), cache, keys, texts };
+            let task = tasks.spawn("provider call", async move {
+                let embedded = attempts.embed(&batch, &candidates, &asker).await?;
+                Ok((embedded.cost, results(&batch.texts, &embedded)))
             });
-            let stopping = || Err(Error::unavailable("the router is stopping, try again"));
-            task.await.ok().flatten().unwrap_or_else(stopping)
+            match task.await {
+                Ok(Some(outcome)) => outcome,
+                Ok(None) => Err(Error::unavailable("the router is stopping, try again")),
+                Err(_) => Err(Error::internal("the request met a defect, report its request id")),
+            }
         }
     }
-}
-
-/// Parts that every candidate takes in one call, by number and by tokens.
-fn in_batches<'a>(
-    missing: &'a [Missing],
-    model: &CatalogModel,
-    candidates: &[Arc<Deployment>],
-) -> Vec<&'a [Missing]> {
-    let most = |limit: fn(&Deployment) -> u64| candidates.iter().map(|d| limit(d)).min().unwrap_or(1).max(1);
-    let catalog = if model.max_batch == 0 { u64::MAX } else { u64::from(model.max_batch) };
-    let most_texts = most(|deployment| deployment.provider.max_batch()).min(catalog);
-    let most_tokens = most(|deployment| deployment.provider.max_batch_tokens());
-    let mut parts = Vec::new();
-    let (mut start, mut tokens) = (0, 0);
-    for (at, one) in missing.iter().enumerate() {
-        let bound = Tokenizers::bound(model, &one.text).0;
-        let full = (at - start) as u64 >= most_texts || tokens + bound > most_tokens;
-        if full && at > start {
-            parts.push(&missing[start..at]);
-            (start, tokens) = (at, 0);
-        }
-        tokens += bound;
-    }
-    parts.push(&missing[start..]);
-    parts
-}
-
-fn results(batch: &Batch, embedded: &Embedded) -> Vec<Cached> {
-    let texts: Vec<&str> = batch.texts.iter().map(AsRef::as_ref).collect();
-    let tokens = tokens_per_text(embedded.tokens, &texts);
-    let vectors = embedded.answer.vectors.iter().cloned();
-    let cached = |(vector, tokens)| Cached { vector, tokens, provider: Arc::clone(&embedded.provider) };
-    vectors.zip(tokens).map(cached).collect()
 }
 
 fn hit(cached: &Cached) -> RouteItem {

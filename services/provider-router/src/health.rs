@@ -42,10 +42,20 @@ struct Inner {
     failures: u32,
     successes: u32,
     opened: Option<Instant>,
-    /// A trial call that has not ended; it stops counting when the lease is over, so that a lost one blocks nobody.
-    trial_until: Option<Instant>,
+    /// Grows when the breaker opens or closes; what was sent before says nothing about the time after.
+    generation: u64,
+    /// The one call of the half-open state is under way.
+    on_trial: bool,
     latency: Duration,
     error: Option<String>,
+}
+
+/// The right to make one call. Dropped without a verdict, it is given back.
+#[derive(Debug)]
+pub(crate) struct Permit<'a> {
+    health: &'a Health,
+    generation: u64,
+    judged: bool,
 }
 
 /// What [`Health`] tells about itself.
@@ -66,51 +76,20 @@ impl Health {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a call would be admitted now.
+    /// Whether a call might be admitted now.
     pub fn is_callable(&self, now: Instant) -> bool {
         self.state_of(&self.lock(), now) != State::Open
     }
 
-    /// Takes the right to make a call that ends within `lease`; `false`: leave the deployment alone.
-    pub fn admit(&self, now: Instant, lease: Duration) -> bool {
+    /// Takes the right to make a call; `None`: leave the deployment alone.
+    pub fn admit(&self, now: Instant) -> Option<Permit<'_>> {
         let mut inner = self.lock();
         match self.state_of(&inner, now) {
-            State::Closed => true,
-            State::Open => false,
-            State::HalfOpen if inner.trial_until.is_some_and(|until| now < until) => false,
-            State::HalfOpen => {
-                inner.trial_until = Some(now + lease);
-                true
-            }
+            State::Closed => {}
+            State::HalfOpen if !inner.on_trial => inner.on_trial = true,
+            State::Open | State::HalfOpen => return None,
         }
-    }
-
-    /// A call succeeded.
-    pub fn succeeded(&self, latency: Duration) {
-        let mut inner = self.lock();
-        (inner.failures, inner.error, inner.latency, inner.trial_until) = (0, None, latency, None);
-        if inner.opened.is_some() {
-            inner.successes += 1;
-            if inner.successes >= self.settings.success_threshold {
-                (inner.opened, inner.successes) = (None, 0);
-            }
-        }
-    }
-
-    /// A call failed by the deployment's fault.
-    pub fn failed(&self, error: &str, now: Instant) {
-        let mut inner = self.lock();
-        inner.failures = inner.failures.saturating_add(1);
-        inner.error = Some(error.to_owned());
-        (inner.trial_until, inner.successes) = (None, 0);
-        if inner.opened.is_some() || inner.failures >= self.settings.failure_threshold {
-            inner.opened = Some(now);
-        }
-    }
-
-    /// A call ended without a verdict on the deployment.
-    pub fn ignored(&self) {
-        self.lock().trial_until = None;
+        Some(Permit { health: self, generation: inner.generation, judged: false })
     }
 
     /// What to show.
@@ -133,13 +112,60 @@ impl Health {
     }
 }
 
+impl Permit<'_> {
+    /// The call succeeded.
+    pub fn succeeded(mut self, latency: Duration) {
+        let settings = self.health.settings;
+        self.judge(|inner| {
+            (inner.failures, inner.error, inner.latency, inner.on_trial) = (0, None, latency, false);
+            if inner.opened.is_some() {
+                inner.successes += 1;
+                if inner.successes >= settings.success_threshold {
+                    (inner.opened, inner.successes) = (None, 0);
+                    inner.generation += 1;
+                }
+            }
+        });
+    }
+
+    /// The call failed by the deployment's fault.
+    pub fn failed(mut self, error: &str, now: Instant) {
+        let settings = self.health.settings;
+        self.judge(|inner| {
+            inner.failures = inner.failures.saturating_add(1);
+            inner.error = Some(error.to_owned());
+            (inner.on_trial, inner.successes) = (false, 0);
+            if inner.opened.is_some() || inner.failures >= settings.failure_threshold {
+                inner.opened = Some(now);
+                inner.generation += 1;
+            }
+        });
+    }
+
+    fn judge(&mut self, verdict: impl FnOnce(&mut Inner)) {
+        self.judged = true;
+        let mut inner = self.health.lock();
+        if inner.generation == self.generation {
+            verdict(&mut inner);
+        }
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if !self.judged {
+            self.judge(|inner| inner.on_trial = false);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use embermesh_config::Span;
 
     use super::*;
 
-    const LEASE: Duration = Duration::from_secs(5);
+    const LATENCY: Duration = Duration::from_millis(5);
 
     fn health() -> (Health, Instant) {
         let settings =
@@ -147,49 +173,72 @@ mod tests {
         (Health::new(settings), Instant::now())
     }
 
+    fn fail(health: &Health, now: Instant) {
+        health.admit(now).unwrap().failed("x", now);
+    }
+
+    fn succeed(health: &Health, now: Instant) {
+        health.admit(now).unwrap().succeeded(LATENCY);
+    }
+
+    /// A breaker that has opened, and the time at which it is half open.
     fn opened() -> (Health, Instant) {
         let (health, now) = health();
-        health.failed("x", now);
-        assert!(health.admit(now, LEASE));
-        health.failed("x", now);
-        assert!(!health.admit(now, LEASE));
+        fail(&health, now);
+        fail(&health, now);
+        assert!(health.admit(now).is_none());
         (health, now + Duration::from_secs(30))
     }
 
     #[test]
     fn a_success_between_failures_keeps_it_closed() {
         let (health, now) = health();
-        health.failed("x", now);
-        health.succeeded(LEASE);
-        health.failed("x", now);
+        fail(&health, now);
+        succeed(&health, now);
+        fail(&health, now);
         assert_eq!(health.report(now).state, State::Closed);
     }
 
     #[test]
     fn half_open_admits_one_call_at_a_time_and_closes_after_enough_successes() {
         let (health, later) = opened();
-        assert!(health.admit(later, LEASE) && !health.admit(later, LEASE));
-        health.succeeded(LEASE);
+        let trial = health.admit(later).unwrap();
+        assert!(health.admit(later).is_none());
+        trial.succeeded(LATENCY);
         assert_eq!(health.report(later).state, State::HalfOpen);
-        assert!(health.admit(later, LEASE));
-        health.succeeded(LEASE);
+        succeed(&health, later);
         assert_eq!(health.report(later).state, State::Closed);
     }
 
     #[test]
-    fn half_open_permit_expires_and_an_ignored_outcome_gives_it_back() {
+    fn a_permit_that_is_dropped_without_a_verdict_is_given_back() {
         let (health, later) = opened();
-        assert!(health.admit(later, LEASE));
-        assert!(health.admit(later + LEASE, LEASE), "a lost trial blocks nobody for ever");
-        health.ignored();
-        assert!(health.admit(later, LEASE));
+        drop(health.admit(later).unwrap());
+        assert!(health.admit(later).is_some());
     }
 
     #[test]
     fn a_failed_trial_opens_it_again() {
         let (health, later) = opened();
-        assert!(health.admit(later, LEASE));
-        health.failed("x", later);
+        fail(&health, later);
         assert_eq!(health.report(later).state, State::Open);
+    }
+
+    #[test]
+    fn a_result_sent_before_it_opened_moves_nothing() {
+        let (health, now) = health();
+        let early: Vec<Permit<'_>> = (0..6).map(|_| health.admit(now).unwrap()).collect();
+        let mut early = early.into_iter();
+        for _ in 0..2 {
+            early.next().unwrap().failed("x", now);
+        }
+        let later = now + Duration::from_secs(29);
+        for permit in early.by_ref().take(3) {
+            permit.succeeded(LATENCY);
+        }
+        assert_eq!(health.report(later).state, State::Open, "late successes do not close it");
+        early.next().unwrap().failed("x", later);
+        let due = now + Duration::from_secs(30);
+        assert_eq!(health.report(due).state, State::HalfOpen, "a late failure does not keep it open");
     }
 }

@@ -17,6 +17,8 @@ const WAITING: usize = 16 * 1024;
 const TOGETHER: usize = 1024;
 /// How long a hit waits for company.
 const GATHER: Duration = Duration::from_millis(100);
+/// At the end: how long after the last hit another may come.
+const DRAIN: Duration = Duration::from_millis(500);
 /// How long the ledger may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -25,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Hits(mpsc::Sender<(CallContext, Hit)>);
 
 impl Hits {
-    /// Starts the task that sends them; it ends, with everything sent, when the process stops.
+    /// Starts the task that sends them; when the process stops it ends once no more come.
     pub fn start(ledger: LedgerClient<Transport>, tasks: &Tasks) -> Self {
         let (send, receive) = mpsc::channel(WAITING);
         tasks.spawn("record hits", gather(ledger, receive, tasks.clone()));
@@ -42,21 +44,27 @@ impl Hits {
 
 async fn gather(ledger: LedgerClient<Transport>, mut hits: mpsc::Receiver<(CallContext, Hit)>, tasks: Tasks) {
     let mut together = Vec::with_capacity(TOGETHER);
-    while !tasks.is_stopping() {
+    loop {
         tokio::select! {
             received = hits.recv_many(&mut together, TOGETHER) => {
                 if received == 0 {
                     return;
                 }
-                sleep(GATHER).await;
             }
-            () = tasks.stopping() => {}
+            () = tasks.stopping() => break,
         }
+        sleep(GATHER).await;
         while together.len() < TOGETHER
             && let Ok(hit) = hits.try_recv()
         {
             together.push(hit);
         }
+        send(&ledger, std::mem::take(&mut together)).await;
+    }
+    // requests under way may still bring some; the senders go with the service, which outlives them
+    while let Ok(received) = timeout(DRAIN, hits.recv_many(&mut together, TOGETHER)).await
+        && received > 0
+    {
         send(&ledger, std::mem::take(&mut together)).await;
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Owns providers, breakers and the in-process cache. Knows nothing of clients, keys, personal data or storage.
 
+mod asking;
 mod attempts;
 mod books;
 mod cache;
@@ -13,6 +14,7 @@ mod grpc;
 mod health;
 mod hits;
 mod metrics;
+mod missing;
 mod pins;
 mod providers;
 mod run;

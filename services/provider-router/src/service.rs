@@ -78,7 +78,7 @@ impl ProviderRouter {
             cache: Cache::new(router.cache_size_mib * 1024 * 1024, ttl.0),
             pins: Pins::new(parts.admin),
             attempts: Arc::new(Attempts {
-                books: Books::new(parts.ledger, &parts.tasks),
+                books: Books::new(parts.ledger, parts.tasks.clone()),
                 tokenizers: Tokenizers::new(local),
                 metrics: RouterMetrics::new(&parts.metrics)?,
                 clock: parts.clock,

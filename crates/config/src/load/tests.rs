@@ -78,6 +78,16 @@ fn the_dump_shows_no_secret() {
 }
 
 #[test]
+fn a_password_of_digits_is_a_password_and_no_refusal_shows_it() {
+    let config = load("{}", &[], &[("EMBERMESH__DATABASE__PASSWORD", "12345678")]).unwrap();
+    assert_eq!(config.database.password.unwrap().reveal(), "12345678");
+    for secret in ["1.5e3", "true", "[secret]"] {
+        let refused = load("{}", &[], &[("EMBERMESH__DATABASE__PASSWORD", secret)]).unwrap_err().to_string();
+        assert!(refused.contains("database.password") && !refused.contains(secret), "{refused}");
+    }
+}
+
+#[test]
 fn mistakes_are_named() {
     for (yaml, part) in [
         ("embeding: {}", "embeding"),

@@ -25,14 +25,18 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Object<D> {
     }
 }
 
-macro_rules! json_objects {
+macro_rules! write_objects {
     ($($message:ident)*) => {$(
         impl Serialize for v1::$message {
             fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
                 v1::$message::serialize(self, to)
             }
         }
+    )*};
+}
 
+macro_rules! read_objects {
+    ($($message:ident)*) => {$(
         impl<'de> Deserialize<'de> for v1::$message {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
                 v1::$message::deserialize(Object(from))

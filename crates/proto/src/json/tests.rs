@@ -1,7 +1,8 @@
 use serde::de::DeserializeOwned;
 
 use crate::v1::{
-    AgentInput, CostReport, CreateKeyRequest, EmbedBatchRequest, EmbedRequest, EmbedResponse, ProvidersHealth,
+    AgentInput, BatchEntry, CostReport, CreateKeyRequest, DeleteEmbeddingsRequest, EmbedBatchRequest,
+    EmbedRequest, EmbedResponse, ErrorBody, ProvidersHealth,
 };
 
 #[test]
@@ -83,4 +84,40 @@ fn null_stands_for_an_absent_message_and_an_empty_object_for_an_empty_one() {
     let read = |text| serde_json::from_str::<AgentInput>(text).unwrap();
     assert_eq!(read(r#"{"constraints":null}"#), AgentInput::default());
     assert_eq!(read(r#"{"constraints":{}}"#).constraints, Some(Default::default()));
+}
+
+#[test]
+fn a_failed_entry_prints_what_it_has() {
+    let error = Some(ErrorBody { code: "unavailable".to_owned(), ..Default::default() });
+    let json = |entry: &BatchEntry| serde_json::to_string(entry).unwrap();
+    let failed = json(&BatchEntry { error: error.clone(), ..Default::default() });
+    assert!(
+        failed.starts_with(r#"{"error":{"code":"unavailable""#) && !failed.contains("embedding"),
+        "{failed}"
+    );
+    let unstored = BatchEntry {
+        cost_nano_usd: Some(i64::MAX),
+        embedding: vec![0.1],
+        error: error.clone(),
+        ..Default::default()
+    };
+    let unstored = json(&unstored);
+    assert!(!unstored.contains("metadata") && unstored.contains(r#""embedding":[0.1]"#), "{unstored}");
+    assert!(unstored.contains(r#""cost_usd":9223372036.854775807"#), "{unstored}");
+    let whole =
+        BatchEntry { embedding: vec![0.1], metadata: r#"{"a":1.0}"#.to_owned(), error, ..Default::default() };
+    assert!(json(&whole).contains(r#""metadata":{"a":1.0}"#));
+    assert_eq!(json(&BatchEntry::default()), r#"{"embedding":[],"metadata":{}}"#);
+}
+
+#[test]
+fn a_list_that_must_name_something_is_refused_when_it_is_empty() {
+    for said in [
+        refused::<DeleteEmbeddingsRequest>(r#"{"agent_id":"a","embedding_ids":[]}"#),
+        refused::<CreateKeyRequest>(r#"{"name":"ci","scopes":[]}"#),
+    ] {
+        assert!(said.contains("leave it out or name at least one"), "{said}");
+    }
+    assert!(serde_json::from_str::<CreateKeyRequest>(r#"{"name":"ci"}"#).unwrap().scopes.is_empty());
+    assert_eq!(serde_json::from_str::<CreateKeyRequest>(r#"{"scopes":["read"]}"#).unwrap().scopes, ["read"]);
 }

@@ -121,9 +121,11 @@ async fn changes_before_the_snapshot_are_ignored() {
     let (script, tasks) = (Script::default(), Tasks::new());
     let stream = script.next_stream();
     let (subscription, _) = start(&script, None, &tasks);
+    assert_eq!(subscription.known(), None);
     stream.send(Ok(agents(9, false, &["early"]))).await.unwrap();
     stream.send(Ok(agents(4, true, &["a"]))).await.unwrap();
     reach(&subscription, 4).await;
+    assert_eq!(subscription.known(), Some(subscription.current()));
     assert!(has(&subscription, "a") && !has(&subscription, "early"));
 }
 
@@ -144,12 +146,19 @@ async fn a_restart_without_admin_serves_from_disk() {
     let tasks = Tasks::new();
     let (restarted, readiness) = start(&Script::default(), Some(path.clone()), &tasks);
     assert!(readiness.is_ready());
-    assert_eq!(*restarted.current(), *subscription.current());
+    assert_eq!(restarted.known(), subscription.known());
 
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[60] ^= 4;
     std::fs::write(&path, bytes).unwrap();
     let (damaged, readiness) = start(&Script::default(), Some(path), &tasks);
     assert!(!readiness.is_ready());
+    assert_eq!(damaged.known(), None);
     assert_eq!(*damaged.current(), Snapshot::default());
+}
+
+#[test]
+fn an_installation_without_agents_is_known_all_the_same() {
+    assert_eq!(Subscription::unknown().known(), None);
+    assert_eq!(Subscription::fixed(Snapshot::default()).known(), Some(Arc::default()));
 }

@@ -99,9 +99,8 @@ async fn a_name_that_never_resolves_cannot_hold_a_caller() {
 #[tokio::test(start_paused = true)]
 async fn a_call_without_a_deadline_ends_too() {
     let World { transport, handler, .. } = World::in_process();
-    let start = Instant::now();
-    assert_eq!(call(&transport, "hang").await.unwrap_err().code, Code::DeadlineExceeded);
-    assert_eq!(start.elapsed().as_secs(), LONGEST.as_secs());
+    let ended = tokio::time::timeout(LONGEST * 2, call(&transport, "hang")).await.unwrap();
+    assert_eq!(ended.unwrap_err().code, Code::DeadlineExceeded);
     assert_eq!(handler.dropped.load(Ordering::SeqCst), 1);
 }
 

@@ -1,14 +1,21 @@
-use std::{collections::BTreeSet, sync::atomic::Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use embermesh_errors::{Code, Error};
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::internal::v1::{SubscribeRequest, config_client::ConfigClient};
 use futures::stream;
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{io::AsyncWriteExt, net::TcpListener, sync::mpsc};
 
 use crate::{
-    Endpoint, HttpLimits, Transport,
-    testing::{Server, balanced, call, context, until},
+    CallContext, Endpoint, HttpLimits, Transport,
+    testing::{Server, ask, balanced, call, context, router, until},
 };
 
 /// Calls until one succeeds, and refuses any failure but `unavailable`.
@@ -29,7 +36,9 @@ async fn nobody_listening_is_unavailable_until_somebody_does() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let endpoint = Endpoint::parse(&format!("http://{free}")).unwrap();
     let transport = endpoint.connect(None, &Tasks::new()).unwrap();
-    let error = call(&transport, "").await.unwrap_err();
+    // a call that waited for the address would miss its deadline instead
+    let context = CallContext { deadline: Some(Instant::now() + Duration::from_millis(1_500)), ..context() };
+    let error = Error::from(router(&transport).embed(context.request(ask(""))).await.unwrap_err());
     assert_eq!(error.code, Code::Unavailable);
     assert!(!error.message.contains("127.0.0.1"), "{error}");
 
@@ -139,19 +148,50 @@ async fn a_forgotten_address_finishes_what_is_under_way_and_gets_no_more() {
     let moves = async {
         until(async || old.calls() == 1).await;
         announce.send(BTreeSet::from([new.address])).await.unwrap();
-        recovered(&transport).await;
         until(async || {
             recovered(&transport).await;
             new.calls() > 0
         })
         .await;
-        let last = old.calls();
-        call(&transport, "").await.unwrap();
-        assert_eq!(old.calls(), last);
         old.handler.gate.open();
     };
     let (held, ()) = tokio::join!(call(&transport, "wait"), moves);
     assert!(held.is_ok());
+    let (before, last) = (new.calls(), old.calls());
+    for _ in 0..20 {
+        call(&transport, "").await.unwrap();
+    }
+    assert_eq!((new.calls(), old.calls()), (before + 20, last));
+}
+
+#[tokio::test]
+async fn a_request_that_meets_a_closing_connection_moves_on_to_another() {
+    // a server that has gone away for good as soon as it is connected to, but keeps the connection open
+    let leaving = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = leaving.local_addr().unwrap();
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let go_away = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let (farewells, tasks) = (Arc::new(AtomicUsize::new(0)), Tasks::new());
+    tasks.spawn("leaving", {
+        let farewells = Arc::clone(&farewells);
+        async move {
+            let mut open = Vec::new();
+            while let Ok((mut stream, _)) = leaving.accept().await {
+                stream.write_all(&[&settings[..], &go_away].concat()).await.unwrap();
+                farewells.fetch_add(1, Ordering::SeqCst);
+                open.push(stream);
+            }
+        }
+    });
+    let server = Server::start().await;
+    let endpoint = Endpoint::parse("http://service.test:1").unwrap();
+    let addresses = stream::iter([Ok(BTreeSet::from([address, server.address]))]);
+    let transport = endpoint.connect_to(addresses, None, &Tasks::new()).unwrap();
+    until(async || {
+        call(&transport, "").await.unwrap();
+        farewells.load(Ordering::SeqCst) >= 3
+    })
+    .await;
 }
 
 #[tokio::test]

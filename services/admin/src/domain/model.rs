@@ -55,9 +55,14 @@ pub(crate) fn check(model: &CatalogModel) -> Result<(), Error> {
 
 /// Checks a price; `within` is the path of the message that it stands in, with its dot.
 pub(crate) fn check_price(within: &str, price: &Price) -> Result<(), Error> {
-    if price.per_million_tokens_nano_usd < 0 {
-        let param = format!("{within}per_million_tokens_usd");
-        return Err(Error::invalid(param, "a price may not be negative"));
+    let wrong = match price.per_million_tokens_nano_usd {
+        // taken for 0 it would make the model free
+        None => Some("the price is missing, give 0 for a model that costs nothing"),
+        Some(..0) => Some("a price may not be negative"),
+        Some(_) => None,
+    };
+    if let Some(message) = wrong {
+        return Err(Error::invalid(format!("{within}per_million_tokens_usd"), message));
     }
     if let Some(time) = &price.effective_from {
         // PostgreSQL and RFC 3339 both reach from year 1 to 9999
@@ -118,7 +123,7 @@ mod tests {
             max_batch: 64,
             tokenizer: "bytes".to_owned(),
             provider_kinds: vec!["openai".to_owned()],
-            prices: vec![Price::default()],
+            prices: vec![Price { per_million_tokens_nano_usd: Some(0), ..Price::default() }],
             ..CatalogModel::default()
         }
     }
@@ -126,7 +131,7 @@ mod tests {
     #[test]
     fn every_refusal_names_its_field() {
         check(&model()).unwrap();
-        let cases: [(&str, Spoil); 13] = [
+        let cases: [(&str, Spoil); 14] = [
             ("id", |m| m.id = "a b".to_owned()),
             ("id", |m| m.id = "auto".to_owned()),
             ("family", |m| m.family.clear()),
@@ -139,7 +144,8 @@ mod tests {
             ("tokenizer", |m| m.tokenizer.clear()),
             ("provider_kinds[0]", |m| m.provider_kinds[0] = "acme".to_owned()),
             ("prices", |m| m.prices.clear()),
-            ("prices[0].per_million_tokens_usd", |m| m.prices[0].per_million_tokens_nano_usd = -1),
+            ("prices[0].per_million_tokens_usd", |m| m.prices[0].per_million_tokens_nano_usd = Some(-1)),
+            ("prices[0].per_million_tokens_usd", |m| m.prices[0] = Price::default()),
         ];
         for (param, spoil) in cases {
             let mut model = model();

@@ -34,7 +34,7 @@ impl Handler {
         context: &CallContext,
         input: AgentInput,
         existing: Existing,
-    ) -> Result<Agent, Error> {
+    ) -> Result<Response<Agent>, Error> {
         let id = agent_of(context, &input.agent_id)?;
         let change = self.0.store.change_agent(context.principal.tenant, id).await.map_err(failed)?;
         let current = change.current.as_ref();
@@ -53,11 +53,10 @@ impl Handler {
         let models = change.known_models(&named_models(&agent)).await.map_err(failed)?;
         agent_rules::check(&agent, &Known { models: &models, entities: &self.0.settings.pii_entities })?;
         if current == Some(&agent) {
-            return Ok(agent);
+            return Ok(Response::new(agent));
         }
-        let agent = change.put(agent, &context.principal.key, self.0.clock.now()).await.map_err(failed)?;
-        self.0.feed.wake();
-        Ok(agent)
+        let changed = change.put(agent, &context.principal.key, self.0.clock.now()).await.map_err(failed)?;
+        Ok(self.changed(changed))
     }
 }
 
@@ -69,12 +68,12 @@ fn not_found() -> Error {
 impl Agents for Handler {
     async fn create_agent(&self, request: Request<AgentInput>) -> Result<Response<Agent>, Status> {
         let context = caller(&request, Scope::Admin)?;
-        Ok(Response::new(self.write_agent(&context, request.into_inner(), Existing::Refuse).await?))
+        Ok(self.write_agent(&context, request.into_inner(), Existing::Refuse).await?)
     }
 
     async fn put_agent(&self, request: Request<AgentInput>) -> Result<Response<Agent>, Status> {
         let context = caller(&request, Scope::Admin)?;
-        Ok(Response::new(self.write_agent(&context, request.into_inner(), Existing::Merge).await?))
+        Ok(self.write_agent(&context, request.into_inner(), Existing::Merge).await?)
     }
 
     async fn get_agent(&self, request: Request<GetAgentRequest>) -> Result<Response<Agent>, Status> {
@@ -109,9 +108,8 @@ impl Agents for Handler {
         if change.current.is_none() {
             return Err(not_found().into());
         }
-        change.delete(&context.principal.key, self.0.clock.now()).await.map_err(failed)?;
-        self.0.feed.wake();
-        Ok(Response::new(DeleteAgentResponse {}))
+        let changed = change.delete(&context.principal.key, self.0.clock.now()).await.map_err(failed)?;
+        Ok(self.changed(changed).map(|()| DeleteAgentResponse {}))
     }
 
     async fn get_agent_models(

@@ -75,10 +75,7 @@ impl Catalog for Handler {
 impl Handler {
     fn answer(&self, added: Added, duplicate: &str, param: &str) -> Result<Response<CatalogModel>, Status> {
         match added {
-            Added::Model(model) => {
-                self.0.feed.wake();
-                Ok(Response::new(model))
-            }
+            Added::Model(changed) => Ok(self.changed(changed)),
             Added::Duplicate => Err(Error::new(Code::Conflict, duplicate).with_param(param).into()),
             Added::NoSuchModel => Err(not_found().into()),
         }

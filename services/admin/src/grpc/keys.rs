@@ -31,10 +31,9 @@ impl Keys for Handler {
         let now = self.0.clock.now();
         let new = NewKey::parse(request.into_inner(), now)?;
         let key = ApiKey::generate(&self.0.settings.key_environment, &mut rand::rng());
-        let made =
+        let changed =
             self.0.store.create_key(context.principal.tenant, &new, &key, now).await.map_err(failed)?;
-        self.0.feed.wake();
-        Ok(Response::new(CreatedKey {
+        Ok(self.changed(changed).map(|made| CreatedKey {
             id: made.id,
             key: key.reveal().to_owned(),
             name: made.name,
@@ -68,7 +67,6 @@ impl Keys for Handler {
         let id = key_id(&request.get_ref().id)?;
         let now = self.0.clock.now();
         let key = self.0.store.revoke_key(context.principal.tenant, &id, now).await.map_err(failed)?;
-        self.0.feed.wake();
-        Ok(Response::new(key.ok_or_else(not_found)?))
+        Ok(self.changed(key.ok_or_else(not_found)?))
     }
 }

@@ -6,7 +6,11 @@ use embermesh_postgres::{DbError, Row};
 use embermesh_proto::{internal::v1::Section, v1::Agent};
 use embermesh_types::{AgentId, KeyId, TenantId};
 
-use super::{Store, change::Change, timestamp};
+use super::{
+    Store,
+    change::{Change, Changed},
+    timestamp,
+};
 use crate::domain::page::Page;
 
 /// Names the list in page tokens.
@@ -64,7 +68,12 @@ impl AgentChange {
     }
 
     /// Puts `agent` in force and returns it with its version.
-    pub(crate) async fn put(self, mut agent: Agent, by: &KeyId, now: SystemTime) -> Result<Agent, DbError> {
+    pub(crate) async fn put(
+        self,
+        mut agent: Agent,
+        by: &KeyId,
+        now: SystemTime,
+    ) -> Result<Changed<Agent>, DbError> {
         agent.version = self.next_version().await?;
         let created = self.current.as_ref().and_then(|current| current.created_at);
         agent.created_at = created.or_else(|| timestamp(now));
@@ -86,16 +95,15 @@ impl AgentChange {
             .await?;
         let agent = self::agent(&row)?;
         self.record(agent.version, Some(&config), by, now).await?;
-        self.change.commit().await?;
-        Ok(agent)
+        Ok(Changed { made: agent, version: self.change.commit().await? })
     }
 
     /// Takes the configuration out of force. Pins stay: the vectors do too.
-    pub(crate) async fn delete(self, by: &KeyId, now: SystemTime) -> Result<(), DbError> {
+    pub(crate) async fn delete(self, by: &KeyId, now: SystemTime) -> Result<Changed<()>, DbError> {
         let version = self.next_version().await?;
         self.change.execute("DELETE FROM agents WHERE agent_id = $1", &[&self.id.as_str()]).await?;
         self.record(version, None, by, now).await?;
-        self.change.commit().await
+        Ok(Changed { made: (), version: self.change.commit().await? })
     }
 
     /// Goes on counting through deletions, so that a version never means two things.

@@ -8,7 +8,11 @@ use embermesh_proto::{
     v1::{CatalogModel, Price},
 };
 
-use super::{Store, change::Change, timestamp};
+use super::{
+    Store,
+    change::{Change, Changed},
+    timestamp,
+};
 use crate::domain::page::Page;
 
 /// Names the list in page tokens.
@@ -25,7 +29,7 @@ const COLUMNS: &str = "id, family, revision, native_dimensions, allowed_dimensio
 /// What adding to the catalog came to.
 pub(crate) enum Added {
     /// It is there now; the model as it stands.
-    Model(CatalogModel),
+    Model(Changed<CatalogModel>),
     /// There was one already.
     Duplicate,
     /// The model to add to does not exist.
@@ -104,8 +108,8 @@ impl Store {
 async fn commit(change: Change, id: &str) -> Result<Added, DbError> {
     change.touch(Section::Catalog, None, &[id]).await?;
     let row = change.query_one(&format!("SELECT {COLUMNS} FROM models WHERE id = $1"), &[&id]).await?;
-    change.commit().await?;
-    model_of(&row).map(Added::Model)
+    let version = change.commit().await?;
+    Ok(Added::Model(Changed { made: model_of(&row)?, version }))
 }
 
 /// The statement that reads all models, or `only` those whose ids are its parameter.
@@ -142,10 +146,11 @@ async fn insert_model(change: &Change, model: &CatalogModel, now: SystemTime) ->
 
 async fn insert_price(change: &Change, model: &str, price: &Price, now: SystemTime) -> Result<u64, DbError> {
     let from = price.effective_from.and_then(|time| SystemTime::try_from(time).ok()).unwrap_or(now);
+    let amount = price.per_million_tokens_nano_usd;
     let source = if price.source.is_empty() { "given by an operator" } else { &price.source };
     let sql = "INSERT INTO prices (model_id, effective_from, per_million_tokens_nano_usd, source, created_at)
                VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
-    change.execute(sql, &[&model, &from, &price.per_million_tokens_nano_usd, &source, &now]).await
+    change.execute(sql, &[&model, &from, &amount, &source, &now]).await
 }
 
 /// Reads a row of [`select`].
@@ -172,7 +177,7 @@ pub(crate) fn model_of(row: &Row) -> Result<CatalogModel, DbError> {
         provider_kinds: row.try_get("provider_kinds")?,
         prices: prices
             .map(|((from, amount), source)| Price {
-                per_million_tokens_nano_usd: amount,
+                per_million_tokens_nano_usd: Some(amount),
                 effective_from: timestamp(from),
                 source,
             })

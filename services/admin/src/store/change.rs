@@ -4,6 +4,14 @@ use embermesh_postgres::{DbError, Row, Session, Transaction, types::ToSql};
 use embermesh_proto::internal::v1::Section;
 use embermesh_types::TenantId;
 
+/// What a change has made.
+#[derive(Debug)]
+pub(crate) struct Changed<T> {
+    pub(crate) made: T,
+    /// The version from which on the stream holds it.
+    pub(crate) version: i64,
+}
+
 /// An open change. It holds the lock on the version counter, so it sees no other change begin or end until it is committed;
 /// dropping it undoes everything.
 #[must_use = "a change that is not committed is undone"]
@@ -65,7 +73,9 @@ impl Change {
         self.transaction.query_one(sql, parameters).await
     }
 
-    pub(crate) async fn commit(self) -> Result<(), DbError> {
-        self.transaction.commit().await
+    /// Makes it last; answers its version.
+    pub(crate) async fn commit(self) -> Result<i64, DbError> {
+        self.transaction.commit().await?;
+        Ok(self.version)
     }
 }

@@ -31,5 +31,5 @@ pub(crate) async fn create_first_tenant(
     for (new, key) in keys {
         keys::insert(&change, tenant, new, key, now).await?;
     }
-    change.commit().await
+    change.commit().await.map(drop)
 }

@@ -7,7 +7,11 @@ use embermesh_postgres::{DbError, Row};
 use embermesh_proto::{internal::v1::Section, v1::Key};
 use embermesh_types::{KeyId, TenantId};
 
-use super::{Store, change::Change, timestamp};
+use super::{
+    Store,
+    change::{Change, Changed},
+    timestamp,
+};
 use crate::domain::{key::NewKey, page::Page};
 
 /// Names the list in page tokens.
@@ -22,11 +26,10 @@ impl Store {
         new: &NewKey,
         key: &ApiKey,
         now: SystemTime,
-    ) -> Result<Key, DbError> {
+    ) -> Result<Changed<Key>, DbError> {
         let change = Change::begin(self.tenant(tenant)).await?;
-        let key = insert(&change, tenant, new, key, now).await?;
-        change.commit().await?;
-        Ok(key)
+        let made = insert(&change, tenant, new, key, now).await?;
+        Ok(Changed { made, version: change.commit().await? })
     }
 
     pub(crate) async fn key(&self, tenant: TenantId, id: &KeyId) -> Result<Option<Key>, DbError> {
@@ -59,15 +62,15 @@ impl Store {
         tenant: TenantId,
         id: &KeyId,
         now: SystemTime,
-    ) -> Result<Option<Key>, DbError> {
+    ) -> Result<Option<Changed<Key>>, DbError> {
         let change = Change::begin(self.tenant(tenant)).await?;
         let sql = format!(
             "UPDATE api_keys SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1 RETURNING {COLUMNS}"
         );
         let Some(row) = change.query_opt(&sql, &[&id.as_str(), &now]).await? else { return Ok(None) };
         change.touch(Section::Keys, Some(tenant), &[id.as_str()]).await?;
-        change.commit().await?;
-        key_of(&row).map(Some)
+        let version = change.commit().await?;
+        Ok(Some(Changed { made: key_of(&row)?, version }))
     }
 }
 

@@ -16,7 +16,7 @@ fn acme() -> CatalogModel {
         tokenizer: "bytes".to_owned(),
         distinguishes_input_type: true,
         provider_kinds: vec!["openai".to_owned()],
-        prices: vec![Price { per_million_tokens_nano_usd: 5, ..Price::default() }],
+        prices: vec![Price { per_million_tokens_nano_usd: Some(5), ..Price::default() }],
         ..CatalogModel::default()
     }
 }
@@ -24,7 +24,7 @@ fn acme() -> CatalogModel {
 fn price(nanos: i64, seconds: Option<i64>) -> AddPriceRequest {
     AddPriceRequest {
         id: "acme/embed-2".to_owned(),
-        per_million_tokens_nano_usd: nanos,
+        per_million_tokens_nano_usd: Some(nanos),
         effective_from: seconds.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
         source: "price list".to_owned(),
     }
@@ -37,7 +37,7 @@ async fn the_shipped_models_are_there_and_what_operators_add_outlives_a_restart(
     let small = GetCatalogModelRequest { id: "text-embedding-3-small".to_owned() };
     let small = world.replica.catalog.get_catalog_model(admin.request(small)).await.unwrap().into_inner();
     assert_eq!((small.native_dimensions, small.any_dimensions, small.max_input_tokens), (1536, true, 8191));
-    assert_eq!(small.prices[0].per_million_tokens_nano_usd, 20_000_000);
+    assert_eq!(small.prices[0].per_million_tokens_nano_usd, Some(20_000_000));
 
     let own = AddPriceRequest { id: small.id.clone(), ..price(30_000_000, None) };
     let changed = world.replica.catalog.add_price(admin.request(own)).await.unwrap().into_inner();
@@ -67,11 +67,17 @@ async fn models_and_prices_are_added_once() {
 
     let add = price(9, Some(1_900_000_000));
     let priced = world.replica.catalog.add_price(admin.request(add.clone())).await.unwrap().into_inner();
-    assert_eq!(priced.prices.iter().map(|p| p.per_million_tokens_nano_usd).collect::<Vec<_>>(), [5, 9]);
+    assert_eq!(
+        priced.prices.iter().filter_map(|p| p.per_million_tokens_nano_usd).collect::<Vec<_>>(),
+        [5, 9]
+    );
     let again = refused(world.replica.catalog.add_price(admin.request(add)).await);
     assert_eq!((again.code, again.param.as_deref()), (Code::Conflict, Some("effective_from")));
     let negative = refused(world.replica.catalog.add_price(admin.request(price(-1, None))).await);
     assert_eq!(negative.param.as_deref(), Some("per_million_tokens_usd"));
+    let absent = AddPriceRequest { per_million_tokens_nano_usd: None, ..price(0, None) };
+    let absent = refused(world.replica.catalog.add_price(admin.request(absent)).await);
+    assert_eq!((absent.code, absent.param.as_deref()), (Code::Invalid, Some("per_million_tokens_usd")));
     let unknown = AddPriceRequest { id: "nobody\0".to_owned(), ..price(1, None) };
     assert_eq!(refused(world.replica.catalog.add_price(admin.request(unknown)).await).code, Code::NotFound);
     let reader = context(world.first.tenant, None, &["read"]);

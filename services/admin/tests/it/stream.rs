@@ -3,8 +3,9 @@ use std::time::Duration;
 use embermesh_admin::Settings;
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_proto::{
+    CONFIG_VERSION,
     internal::v1::{ConfigUpdate, PinSpaceRequest, Section, SubscribeRequest, config_entry::Value},
-    v1::{AgentInput, Constraints, CreateKeyRequest, DeleteAgentRequest, RevokeKeyRequest},
+    v1::{AddPriceRequest, AgentInput, Constraints, CreateKeyRequest, DeleteAgentRequest, RevokeKeyRequest},
 };
 use embermesh_subscription::{Options, Snapshot, Subscription};
 use embermesh_types::AgentId;
@@ -115,6 +116,41 @@ async fn a_subscriber_is_told_its_sections_and_no_others() {
     assert!(update.entries.iter().all(|entry| matches!(entry.value, Some(Value::Agent(_)))));
     let nothing = SubscribeRequest { sections: vec![], subscriber: "test".to_owned() };
     assert_eq!(refused(world.replica.config.subscribe(nothing).await).param.as_deref(), Some("sections"));
+}
+
+#[tokio::test]
+async fn the_answer_to_a_change_names_the_version_that_holds_it() {
+    let mut world = World::new().await;
+    let admin = world.admin();
+    let tasks = Tasks::new();
+    let subscription = subscribe(&world.replica, &[Section::Keys, Section::Agents, Section::Catalog], &tasks);
+    let made = CreateKeyRequest { name: "x".to_owned(), ..CreateKeyRequest::default() };
+    let made = world.replica.keys.create_key(admin.request(made)).await.unwrap();
+    let revoke = RevokeKeyRequest { id: made.get_ref().id.clone() };
+    let revoked = world.replica.keys.revoke_key(admin.request(revoke)).await.unwrap();
+    let agent = world.replica.agents.put_agent(admin.request(limited("docs", 1))).await.unwrap();
+    let same = world.replica.agents.put_agent(admin.request(limited("docs", 1))).await.unwrap();
+    // a subscriber of other sections is not told of a pin, and must not be made to wait for its version
+    world.replica.config.pin_space(admin.request(pin_request("research", "acme/x@8"))).await.unwrap();
+    let delete = DeleteAgentRequest { agent_id: "docs".to_owned() };
+    let deleted = world.replica.agents.delete_agent(admin.request(delete)).await.unwrap();
+    let price = AddPriceRequest {
+        id: "text-embedding-3-small".to_owned(),
+        per_million_tokens_nano_usd: Some(1),
+        ..AddPriceRequest::default()
+    };
+    let priced = world.replica.catalog.add_price(admin.request(price)).await.unwrap();
+    assert!(!same.metadata().contains_key(CONFIG_VERSION), "nothing was changed");
+    let mut last = 0;
+    for metadata in
+        [made.metadata(), revoked.metadata(), agent.metadata(), deleted.metadata(), priced.metadata()]
+    {
+        let version: i64 = metadata.get(CONFIG_VERSION).unwrap().to_str().unwrap().parse().unwrap();
+        assert!(version > last, "{version} after {last}");
+        last = version;
+    }
+    until(&subscription, "the version of the last change", |s| s.version >= last).await;
+    assert_eq!(subscription.current().version, last);
 }
 
 #[tokio::test]

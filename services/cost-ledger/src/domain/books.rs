@@ -38,14 +38,21 @@ impl Books {
         Self { locked, deltas: BTreeMap::new() }
     }
 
-    /// Sets `amount` aside for `agent` now, or refuses.
+    /// Sets `amount` aside for `agent` now, or refuses. Without knowing the limits nothing that costs is let in.
     pub(crate) fn reserve(
         &mut self,
         agent: &AgentId,
         amount: NanoUsd,
-        limits: &Limits,
+        limits: Option<&Limits>,
         now: SystemTime,
     ) -> Result<(), Error> {
+        let Some(limits) = limits else {
+            if amount == NanoUsd::ZERO {
+                return Ok(());
+            }
+            let message = "the ledger does not know the budgets yet, try again once it has reached admin";
+            return Err(Error::unavailable(message));
+        };
         if let Some(limit) = limits.request.filter(|limit| amount > *limit) {
             // waiting does not help
             let error = Error::new(
@@ -137,7 +144,7 @@ mod tests {
     }
 
     fn reserve(books: &mut Books, amount: i64, limits: &Limits) -> Result<(), Error> {
-        books.reserve(&AgentId::default(), NanoUsd(amount), limits, now())
+        books.reserve(&AgentId::default(), NanoUsd(amount), Some(limits), now())
     }
 
     #[test]

@@ -26,6 +26,11 @@ impl Ledger for Handler {
         Ok(Response::new(ReserveReply {}))
     }
 
+    /// A router voids what it does not know to be reserved, too: after a `Reserve` without an answer. While the books hold no such
+    /// attempt this is `NotFound` and writes nothing; the router repeats it a few times, because its `Reserve` may still be on the
+    /// way. In one transaction reservations come before settlements, whatever the order of arrival, and a voided attempt cannot be
+    /// reserved again. A `Reserve` that arrives after the last repetition stays reserved until the sweeper presumes it at its
+    /// bound: too much is charged then, never too little.
     async fn settle(&self, request: Request<SettleRequest>) -> Result<Response<SettleReply>, Status> {
         let context = CallContext::of(&request)?;
         let settlement = Settlement::parse(request.into_inner(), &context.principal)?;

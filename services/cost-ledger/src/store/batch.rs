@@ -36,10 +36,11 @@ pub(crate) fn all(written: u64, expected: usize) -> Result<(), DbError> {
 impl Store {
     /// Commits all of `batch`, in which no attempt may be reserved or settled twice. Answers are in the order of the batch;
     /// an error of the database means that nothing was done, except [`DbError::Unavailable`], after which that is unknown.
+    /// `limits` says `None` while it does not know any.
     pub(crate) async fn commit(
         &self,
         batch: &[Work],
-        limits: impl Fn(TenantId, &AgentId) -> Limits,
+        limits: impl Fn(TenantId, &AgentId) -> Option<Limits>,
         now: SystemTime,
     ) -> Result<Vec<Outcome>, DbError> {
         let mut tenants: BTreeMap<TenantId, Vec<usize>> = BTreeMap::new();
@@ -79,7 +80,7 @@ struct TenantPart<'a> {
 impl TenantPart<'_> {
     async fn commit(
         &self,
-        limits: &impl Fn(&AgentId) -> Limits,
+        limits: &impl Fn(&AgentId) -> Option<Limits>,
         outcomes: &mut [Outcome],
     ) -> Result<(), DbError> {
         let held = self.lock_attempts().await?;
@@ -90,7 +91,9 @@ impl TenantPart<'_> {
         for (at, reserve) in self.reserves() {
             outcomes[at] = match held.get(&reserve.attempt) {
                 Some(attempt) => same_reservation(attempt, reserve),
-                None => books.reserve(&reserve.agent, reserve.amount, &limits(&reserve.agent), self.now),
+                None => {
+                    books.reserve(&reserve.agent, reserve.amount, limits(&reserve.agent).as_ref(), self.now)
+                }
             };
             if outcomes[at].is_ok() && !held.contains_key(&reserve.attempt) {
                 reserved.push(reserve);
@@ -299,6 +302,11 @@ impl TenantPart<'_> {
 }
 
 fn same_reservation(attempt: &Attempt, reserve: &Reserve) -> Outcome {
+    // the money is free again, so "ok" would let a call pass that no budget pays for
+    if attempt.state == State::Voided {
+        let message = "the attempt was voided, reserve under a new id";
+        return Err(Error::new(Code::Conflict, message).with_param("attempt_id"));
+    }
     let same = attempt.agent == reserve.agent
         && attempt.reserved == reserve.amount
         && attempt.provider == reserve.provider

@@ -95,3 +95,28 @@ async fn free_attempts_are_on_the_books_and_touch_no_balance() {
     let row = operator.system().query_one(count, &[]).await.unwrap();
     assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1), row.get::<_, i64>(2)), (1, 1, 0));
 }
+
+#[tokio::test]
+async fn before_the_budgets_are_known_nothing_that_costs_gets_in() {
+    let mut world = World::new(limits(&[("docs", Some(10), None, None)])).await;
+    let (before, repeated) = (world.attempt(), world.attempt());
+    world.reserve(before, "docs", 4).await.unwrap();
+    world.reserve(repeated, "docs", 3).await.unwrap();
+
+    let uninformed = world.uninformed_replica().await;
+    let informed = std::mem::replace(&mut world.replica, uninformed);
+    for agent in ["docs", "without-limits"] {
+        let error = world.reserve(world.attempt(), agent, 1).await.unwrap_err();
+        assert_eq!(error.code, Code::Unavailable);
+        assert!(error.message.contains("does not know the budgets"), "{error}");
+        world.reserve(world.attempt(), agent, 0).await.unwrap();
+    }
+    // what was let in under the budgets stays so, and ends
+    world.reserve(repeated, "docs", 3).await.unwrap();
+    world.settle(settlement(before, "docs", 4)).await.unwrap();
+    assert_eq!(world.today("docs").await, (4, 3));
+
+    world.replica = informed;
+    world.reserve(world.attempt(), "docs", 3).await.unwrap();
+    assert_eq!(world.reserve(world.attempt(), "docs", 1).await.unwrap_err().code, Code::BudgetExceeded);
+}

@@ -65,8 +65,8 @@ impl Model {
     }
 
     fn reserve(&mut self, attempt: usize, agent: usize, nanos: i64) -> Option<Code> {
-        if let Some((of, bound, _)) = self.attempts.get(&attempt) {
-            return ((*of, *bound) != (agent, nanos)).then_some(Code::Conflict);
+        if let Some((of, bound, end)) = self.attempts.get(&attempt) {
+            return ((*of, *bound) != (agent, nanos) || *end == End::Voided).then_some(Code::Conflict);
         }
         let (spent, reserved) = self.spent_and_reserved(agent);
         if nanos > 0 && spent + reserved + nanos > LIMIT {

@@ -1,4 +1,5 @@
 use embermesh_errors::Code;
+use embermesh_postgres::Role;
 use embermesh_proto::internal::v1::{AttemptOutcome, SettleRequest};
 
 use crate::world::{HOUR, World, charge, limits, reservation, settlement, voided};
@@ -104,8 +105,58 @@ async fn attempts_of_a_router_that_died_are_presumed_at_their_bound_once() {
     assert_eq!(world.today("docs").await, (9, 4));
     // the truth comes too late: the books have closed
     assert_eq!(world.settle(settlement(lost, "docs", 2)).await.unwrap_err().code, Code::Conflict);
-    let operator = world.connect(embermesh_postgres::Role::Operator).await;
+    let operator = world.connect(Role::Operator).await;
     let sql = "SELECT request_id, cost_usd::text FROM embedding_metrics WHERE presumed";
     let row = operator.system().query_one(sql, &[]).await.unwrap();
     assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), ("request", "0.000000006"));
+}
+
+#[tokio::test]
+async fn an_attempt_that_cannot_be_presumed_holds_up_no_other() {
+    let world = World::new(limits(&[])).await;
+    let broken = world.attempt();
+    world.reserve(broken, "broken", 5).await.unwrap();
+    // more than a page of them, and none but the oldest is broken
+    for _ in 0..520 {
+        world.reserve(world.attempt(), "docs", 1).await.unwrap();
+    }
+    let application = world.connect(Role::App).await;
+    let own = application.tenant(world.context.principal.tenant.uuid());
+    // less set aside than the attempt would take away
+    let lose = "UPDATE balances SET reserved = 0 WHERE agent_id = 'broken' RETURNING period";
+    assert_eq!(own.execute_returning(lose, &[]).await.unwrap().len(), 2);
+    world.clock.advance(HOUR);
+    assert_eq!(world.replica.service.presume_overdue().await, Ok(520));
+    assert_eq!(world.today("docs").await, (520, 0));
+    assert_eq!(world.replica.service.presume_overdue().await, Ok(0));
+    let repair = "UPDATE balances SET reserved = 5 WHERE agent_id = 'broken' RETURNING period";
+    own.execute_returning(repair, &[]).await.unwrap();
+    assert_eq!(world.replica.service.presume_overdue().await, Ok(1));
+    assert_eq!(world.today("broken").await, (5, 0));
+}
+
+#[tokio::test]
+async fn voiding_what_was_never_reserved_finds_nothing_writes_nothing_and_does_not_stop_the_reservation() {
+    let world = World::new(limits(&[("docs", Some(10), None, None)])).await;
+    let attempt = world.attempt();
+    let early = world.settle(voided(attempt)).await.unwrap_err();
+    assert_eq!((early.code, early.param.as_deref()), (Code::NotFound, Some("attempt_id")));
+    let operator = world.connect(Role::Operator).await;
+    let rows = "SELECT (SELECT count(*) FROM attempts) + (SELECT count(*) FROM charges) + (SELECT count(*) FROM balances)";
+    assert_eq!(operator.system().query_one(rows, &[]).await.unwrap().get::<_, i64>(0), 0);
+    world.reserve(attempt, "docs", 10).await.unwrap();
+    world.settle(voided(attempt)).await.unwrap();
+    assert_eq!(world.today("docs").await, (0, 0));
+}
+
+#[tokio::test]
+async fn a_voided_attempt_stays_voided_whatever_arrives_late() {
+    let world = World::new(limits(&[("docs", Some(10), None, None)])).await;
+    let attempt = world.attempt();
+    world.reserve(attempt, "docs", 10).await.unwrap();
+    world.settle(voided(attempt)).await.unwrap();
+    assert_eq!(world.reserve(attempt, "docs", 10).await.unwrap_err().code, Code::Conflict);
+    world.settle(voided(attempt)).await.unwrap();
+    assert_eq!(world.settle(settlement(attempt, "docs", 10)).await.unwrap_err().code, Code::Conflict);
+    assert_eq!(world.today("docs").await, (0, 0));
 }

@@ -66,12 +66,17 @@ impl World {
     pub(crate) async fn at(start: SystemTime, snapshot: Snapshot) -> Self {
         let database = TestDatabase::create().await;
         let clock = ManualClock::new(start);
-        let replica = Replica::start(&database, &clock, snapshot.clone()).await;
+        let replica = Replica::start(&database, &clock, Subscription::fixed(snapshot.clone())).await;
         Self { database, clock, snapshot, replica, context: context(tenant(1), None) }
     }
 
     pub(crate) async fn another_replica(&self) -> Replica {
-        Replica::start(&self.database, &self.clock, self.snapshot.clone()).await
+        Replica::start(&self.database, &self.clock, Subscription::fixed(self.snapshot.clone())).await
+    }
+
+    /// One that has reached admin as little as it has found a copy on disk.
+    pub(crate) async fn uninformed_replica(&self) -> Replica {
+        Replica::start(&self.database, &self.clock, Subscription::unknown()).await
     }
 
     /// An id made now, by the world's clock.
@@ -118,10 +123,10 @@ impl World {
 }
 
 impl Replica {
-    async fn start(database: &TestDatabase, clock: &ManualClock, snapshot: Snapshot) -> Self {
+    async fn start(database: &TestDatabase, clock: &ManualClock, subscription: Subscription) -> Self {
         let parts = Parts {
             database_url: database.url().clone(),
-            subscription: Subscription::fixed(snapshot),
+            subscription,
             tasks: Tasks::new(),
             readiness: Readiness::default(),
             metrics: Metrics::default(),

@@ -95,3 +95,10 @@ fn a_key_works_until_it_expires() {
     clock.advance(Duration::from_secs(10));
     assert!(authenticator.authenticate(&headers).is_err());
 }
+
+#[test]
+fn before_the_keys_are_known_nobody_is_told_that_a_key_is_wrong() {
+    let authenticator = Authenticator::new(Subscription::unknown(), Clock::system());
+    let error = authenticator.authenticate(&headers([("x-api-key", key().reveal())])).unwrap_err();
+    assert_eq!(error.code, Code::Unavailable);
+}

@@ -26,6 +26,14 @@ impl Caller {
         })
     }
 
+    /// The agent of a filter. One that is given as an empty text would widen the filter to every agent.
+    pub fn given_agent_filter(&self, named: Option<&str>) -> Result<Option<AgentId>, Error> {
+        match named {
+            Some("") => Err(Error::invalid("agent_id", "agent_id is empty, leave it out or name an agent")),
+            named => self.agent_filter(named.unwrap_or_default()),
+        }
+    }
+
     /// The agent that a call acts as: the one named, else the key's own, else `default`. Empty is not named.
     pub fn agent(&self, named: &str) -> Result<AgentId, Error> {
         Ok(self.agent_filter(named)?.unwrap_or_default())

@@ -144,6 +144,9 @@ impl Embeddings {
             Some(metadata) => Some(scrubber.metadata(metadata, &mut tally)?),
             None => None,
         };
+        if let Some(context_id) = &entry.context_id {
+            scrubber.name("context_id", context_id, &mut tally)?;
+        }
         let fingerprint = entry.request_id.is_some().then(|| fingerprint(&entry));
         Ok(Scrubbed { entry, pii: scrubber.report(tally), fingerprint })
     }

@@ -5,8 +5,9 @@ use std::{borrow::Cow, ops::Range};
 use embermesh_errors::Error;
 use serde_json::value::RawValue;
 
-/// Deeper objects are data, not metadata.
-const MAX_DEPTH: usize = 64;
+/// Deeper objects are data, not metadata. It is the limit of the vector store, which would refuse the row only after its vector was
+/// paid for.
+const MAX_DEPTH: usize = 32;
 /// PostgreSQL's numeric holds far more; nobody's metadata does.
 const MAX_NUMBER_BYTES: usize = 512;
 
@@ -14,10 +15,10 @@ const MAX_NUMBER_BYTES: usize = 512;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JsonObject(String);
 
-/// A string inside an object.
+/// A string or a number inside an object.
 #[derive(Debug)]
-pub(crate) struct JsonString<'a> {
-    /// What the string stands for, without escapes.
+pub(crate) struct JsonScalar<'a> {
+    /// What the string stands for, without escapes; the number as it was given.
     pub text: Cow<'a, str>,
     /// Whether it names a member, instead of being a value.
     pub is_key: bool,
@@ -89,18 +90,24 @@ impl JsonObject {
         !Tokens::of(&self.0).any(|token| matches!(token, Token::String { .. }))
     }
 
-    /// Shows every string to `replace` and puts in its place what it answers; all else stays as it was given.
-    pub fn replace_strings<E>(
+    /// Shows every string and number to `replace` and puts the string that it answers in its place; all else stays as it was given.
+    pub fn replace_scalars<E>(
         self,
-        mut replace: impl FnMut(JsonString<'_>) -> Result<Option<String>, E>,
+        mut replace: impl FnMut(JsonScalar<'_>) -> Result<Option<String>, E>,
     ) -> Result<Self, E> {
         let mut changed: Option<String> = None;
         let mut copied = 0;
         for token in Tokens::of(&self.0) {
-            let Token::String { span, is_key } = token else { continue };
-            // `parse` has decoded every literal once already
-            let Some(text) = unescape(&self.0[span.clone()]) else { continue };
-            if let Some(replacement) = replace(JsonString { text, is_key, at: span.start })? {
+            let (span, is_key, text) = match token {
+                Token::String { span, is_key } => {
+                    // `parse` has decoded every literal once already
+                    let Some(text) = unescape(&self.0[span.clone()]) else { continue };
+                    (span, is_key, text)
+                }
+                Token::Number(span) => (span.clone(), false, Cow::Borrowed(&self.0[span])),
+                Token::Open | Token::Close => continue,
+            };
+            if let Some(replacement) = replace(JsonScalar { text, is_key, at: span.start })? {
                 let out = changed.get_or_insert_default();
                 out.push_str(&self.0[copied..span.start]);
                 out.push_str(&serde_json::Value::String(replacement).to_string());
@@ -222,7 +229,9 @@ mod tests {
 
     #[test]
     fn what_the_database_would_refuse_is_refused_here() {
-        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(64), "]".repeat(64));
+        let nested = |depth| format!("{{\"a\":{}1{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+        assert!(parse(&nested(MAX_DEPTH)).is_ok());
+        let deep = nested(MAX_DEPTH + 1);
         for (bad, why) in [
             ("[1]", "must be a JSON object"),
             ("\"x\"", "must be a JSON object"),
@@ -244,16 +253,20 @@ mod tests {
     }
 
     #[test]
-    fn only_the_replaced_strings_change() {
-        let object = parse(r#"{ "k" : "a\"b", "n":[1, "keep",{"x":"a\"b"}], "é":"ü" }"#).unwrap().unwrap();
+    fn only_the_replaced_scalars_change() {
+        let object =
+            parse(r#"{ "k" : "a\"b", "n":[1, -2.50, "keep",{"x":"a\"b"}], "é":"ü" }"#).unwrap().unwrap();
         let mut seen = Vec::new();
         let replaced = object
-            .replace_strings(|string| {
-                seen.push((string.text.clone().into_owned(), string.is_key));
-                Ok::<_, ()>((string.text == "a\"b").then(|| "\"new\"".to_owned()))
+            .replace_scalars(|scalar| {
+                seen.push((scalar.text.clone().into_owned(), scalar.is_key));
+                Ok::<_, ()>(["a\"b", "-2.50"].contains(&&*scalar.text).then(|| "\"new\"".to_owned()))
             })
             .unwrap();
-        assert_eq!(replaced.as_str(), r#"{ "k" : "\"new\"", "n":[1, "keep",{"x":"\"new\""}], "é":"ü" }"#);
+        assert_eq!(
+            replaced.as_str(),
+            r#"{ "k" : "\"new\"", "n":[1, "\"new\"", "keep",{"x":"\"new\""}], "é":"ü" }"#
+        );
         let keys: Vec<_> = seen.iter().filter(|(_, is_key)| *is_key).map(|(text, _)| text.as_str()).collect();
         assert_eq!(keys, ["k", "n", "x", "é"]);
     }

@@ -43,7 +43,7 @@ impl Embeddings {
         request: v1::ListEmbeddingsRequest,
     ) -> Result<v1::ListEmbeddingsResponse, Error> {
         fields::created_between(request.created_after.as_ref(), request.created_before.as_ref())?;
-        let agent = caller.agent_filter(request.agent_id.as_deref().unwrap_or_default())?;
+        let agent = caller.given_agent_filter(request.agent_id.as_deref())?;
         let space = request.space_id.as_deref().map(fields::space).transpose()?;
         let page_token = request.page_token.unwrap_or_default();
         if page_token.len() > MAX_TOKEN_BYTES {
@@ -91,10 +91,13 @@ impl Embeddings {
         caller: &Caller,
         request: v1::DeleteEmbeddingsRequest,
     ) -> Result<v1::DeleteEmbeddingsResponse, Error> {
-        let named = request.agent_id.as_deref().unwrap_or_default();
+        let agent = caller.given_agent_filter(request.agent_id.as_deref())?;
         let context_id = fields::context_id(request.context_id)?;
         let metadata = flat_filter(&request.metadata_filter, self.0.limits.max_metadata_bytes)?;
-        if named.is_empty() && context_id.is_none() && metadata.is_none() && request.embedding_ids.is_empty()
+        if request.agent_id.is_none()
+            && context_id.is_none()
+            && metadata.is_none()
+            && request.embedding_ids.is_empty()
         {
             return Err(Error::invalid(
                 "filter",
@@ -110,7 +113,6 @@ impl Embeddings {
         let ids = request.embedding_ids.iter().enumerate();
         let ids = ids.map(|(place, id)| fields::embedding_id(&format!("embedding_ids[{place}]"), id));
         let embedding_ids = ids.map(|id| id.map(|id| id.to_string())).collect::<Result<_, _>>()?;
-        let agent = caller.agent_filter(named)?;
         if let Some(filter) = &metadata {
             let scrubber = self.0.scrubber(caller.context.principal.tenant, agent.as_ref())?;
             scrubber.filter(filter, &mut Tally::default())?;

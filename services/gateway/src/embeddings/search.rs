@@ -104,7 +104,7 @@ impl Embeddings {
         fields::created_between(request.created_after.as_ref(), request.created_before.as_ref())?;
         let context_id = fields::context_id(request.context_id.take())?;
         let metadata = flat_filter(&request.metadata_filter, limits.max_metadata_bytes)?;
-        let agent = caller.agent_filter(request.agent_id.as_deref().unwrap_or_default())?;
+        let agent = caller.given_agent_filter(request.agent_id.as_deref())?;
 
         let mut pii = None;
         let scrubbed = self.scrub_query(caller, query, agent.as_ref(), metadata.as_ref(), &mut pii)?;

@@ -166,6 +166,18 @@ async fn a_bound_key_is_its_agent_and_no_other() {
 }
 
 #[tokio::test]
+async fn what_the_store_would_refuse_is_refused_before_anything_is_paid() {
+    let (bench, service) = bench();
+    let deep = format!(r#"{{"a":{}1{}}}"#, "[".repeat(32), "]".repeat(32));
+    let error = refused(&service, v1::EmbedRequest { metadata: deep, ..text("x") }).await;
+    assert_eq!((error.code, error.param.as_deref()), (Code::Invalid, Some("metadata")));
+    let named = of_json(json!({"text": "x", "context_id": "mail of joe@example.com"}));
+    let error = refused(&service, named).await;
+    assert_eq!((error.code, error.param.as_deref()), (Code::PiiRejected, Some("context_id")));
+    assert!(bench.router.texts().is_empty());
+}
+
+#[tokio::test]
 async fn a_call_that_passed_no_authentication_is_refused() {
     let (_, service) = bench();
     assert_eq!(Error::from(service.embed(Request::new(text("x"))).await.unwrap_err()).code, Code::Internal);

@@ -10,6 +10,17 @@ const MAX_DEPTH: usize = 128;
 /// Longest part of a client's own words in an error.
 const MAX_QUOTED: usize = 64;
 
+/// What serde calls a kind of value, and what clients call it.
+const PLAIN_KINDS: [(&str, &str); 7] = [
+    ("u32", "a whole number from 0 to 4294967295"),
+    ("u64", "a whole number from 0 to 18446744073709551615"),
+    ("i64", "a whole number"),
+    ("f32", "a number"),
+    ("f64", "a number"),
+    ("a boolean", "true or false"),
+    ("a sequence", "a list"),
+];
+
 /// Reads a body as `T`.
 pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     let message = match serde_json::from_slice(body) {
@@ -40,7 +51,7 @@ fn explain<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Error
     let path = serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_slice(body))
         .err()
         .map_or_else(String::new, |error| error.path().to_string());
-    let said = without_value(said);
+    let said = in_plain_words(said);
     match param(&path, &said) {
         Some(param) => place(Error::invalid(&param, format!("{param}: {said}"))),
         None => place(Error::invalid("body", format!("the body: {said}"))),
@@ -63,8 +74,18 @@ pub(crate) fn param(path: &str, said: &str) -> Option<String> {
     (!whole.is_empty()).then(|| shorten(&whole))
 }
 
-/// serde's message without the text it met: `invalid type: string "…", expected u32` would repeat what a client sent.
-pub(crate) fn without_value(said: &str) -> String {
+/// serde's message without the text it met, and without Rust's names of types: `invalid type: string "…", expected u32` would repeat
+/// what a client sent and tell little to somebody who writes no Rust.
+pub(crate) fn in_plain_words(said: &str) -> String {
+    let said = without_value(said);
+    let plain = said.rsplit_once("expected ").and_then(|(start, expected)| {
+        let kind = PLAIN_KINDS.iter().find(|(rust, _)| *rust == expected)?.1;
+        Some(format!("{start}expected {kind}"))
+    });
+    plain.unwrap_or(said)
+}
+
+fn without_value(said: &str) -> String {
     for kind in [
         "invalid type: string ",
         "invalid value: string ",

@@ -13,7 +13,7 @@ use super::{
     input::{Input, InputField},
     scalar::Scalar,
 };
-use crate::http::without_value;
+use crate::http::in_plain_words;
 
 /// A request, borrowing from its body.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl<'a> EmbeddingsRequest<'a> {
             (Ok(members), None) => members.check(),
             (Err(error), None) => {
                 // serde repeats what it met, which may be a text
-                let said = without_value(&error.to_string());
+                let said = in_plain_words(&error.to_string());
                 Err(Error::new(Code::Invalid, format!("the body is not the JSON object expected: {said}")))
             }
         }

@@ -4,7 +4,7 @@ use embermesh_errors::Error;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
-use crate::http::{param, without_value};
+use crate::http::{in_plain_words, param};
 
 /// Reads a query string as `T`.
 pub(crate) fn decode<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
@@ -21,7 +21,7 @@ fn explain<T: DeserializeOwned>(query: &str, said: &str) -> Error {
     let path = serde_path_to_error::deserialize::<_, T>(parameters)
         .err()
         .map_or_else(String::new, |error| error.path().to_string());
-    let said = without_value(said);
+    let said = in_plain_words(said);
     match param(&path, &said) {
         Some(param) => Error::invalid(&param, format!("query parameter {param}: {said}")),
         None => Error::invalid("query", format!("the query string cannot be read: {said}")),

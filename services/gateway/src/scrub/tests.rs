@@ -71,8 +71,41 @@ fn metadata_values_are_scrubbed_and_nothing_else_changes() {
     assert_eq!(clean.as_str(), r#"{"n":1.0, "who":["[EMAIL]"], "t":"x"}"#);
     assert_eq!(tally.into_counts(), [("email".to_owned(), 1)].into());
 
+    let mut of_numbers = Tally::default();
+    let numbers = object(r#"{"card":4111111111111111,"at":[1795348800,1795348800123,-0.5],"big":1e300}"#);
+    let clean = scrubber.metadata(numbers.clone(), &mut of_numbers).unwrap();
+    assert_eq!(
+        clean.as_str(),
+        r#"{"card":"[CREDIT_CARD]","at":[1795348800,1795348800123,-0.5],"big":1e300}"#
+    );
+    assert_eq!(of_numbers.into_counts(), [("credit_card".to_owned(), 1)].into());
+    let detect = agent(Some("detect"), &[]);
+    let mut detected = Tally::default();
+    let kept = scrubbing.of(Some(&detect)).unwrap().metadata(numbers.clone(), &mut detected).unwrap();
+    assert_eq!((kept, detected.into_counts()), (numbers.clone(), [("credit_card".to_owned(), 1)].into()));
+    let reject = agent(Some("reject"), &[]);
+    let error = scrubbing.of(Some(&reject)).unwrap().metadata(numbers, &mut Tally::default()).unwrap_err();
+    assert_eq!((error.code, error.param.as_deref()), (Code::PiiRejected, Some("metadata")));
+
     let error = scrubber.metadata(object(r#"{"joe@example.com":1}"#), &mut Tally::default()).unwrap_err();
     assert_eq!((error.code, error.param.as_deref()), (Code::PiiRejected, Some("metadata")));
+}
+
+#[test]
+fn a_name_that_holds_personal_data_is_refused_and_never_redacted() {
+    let scrubbing = scrubbing(Action::Redact);
+    let name = |action: &str, text: &str| {
+        let agent = agent(Some(action), &[]);
+        let mut tally = Tally::default();
+        let outcome = scrubbing.of(Some(&agent)).unwrap().name("context_id", text, &mut tally);
+        (outcome.map_err(|error| (error.code, error.param)), tally.into_counts().len())
+    };
+    let refused = Err((Code::PiiRejected, Some("context_id".to_owned())));
+    assert_eq!(name("redact", "joe@example.com"), (refused.clone(), 1));
+    assert_eq!(name("reject", "joe@example.com"), (refused, 1));
+    assert_eq!(name("detect", "joe@example.com"), (Ok(()), 1));
+    assert_eq!(name("off", "joe@example.com"), (Ok(()), 0));
+    assert_eq!(name("redact", "chat-0192d5a0-0000-7000-8000-000000000001"), (Ok(()), 0));
 }
 
 #[test]

@@ -11,7 +11,7 @@ pub(crate) fn price_at(model: &CatalogModel, now: SystemTime) -> Option<Price> {
     let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
     let from = |price: &&embermesh_proto::v1::Price| price.effective_from.map_or(i64::MIN, |t| t.seconds);
     let current = model.prices.iter().filter(|price| from(price) <= seconds).max_by_key(from)?;
-    Some(Price(NanoUsd(current.per_million_tokens_nano_usd)))
+    current.per_million_tokens_nano_usd.map(|nanos| Price(NanoUsd(nanos)))
 }
 
 /// Splits the tokens that a provider reports for a call over its texts by their lengths, exactly: what rounding leaves goes to
@@ -32,7 +32,7 @@ mod tests {
     #[test]
     fn the_latest_price_that_has_begun_is_in_force() {
         let version = |seconds, nanos| Version {
-            per_million_tokens_nano_usd: nanos,
+            per_million_tokens_nano_usd: Some(nanos),
             effective_from: Some(prost_types::Timestamp { seconds, nanos: 0 }),
             source: String::new(),
         };

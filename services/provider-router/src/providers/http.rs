@@ -75,20 +75,31 @@ impl HttpClient {
 
 /// What a status means. The provider's own text is not repeated: it may quote the input.
 fn refusal(status: StatusCode, headers: &HeaderMap) -> ProviderError {
-    let (remedy, unhealthy) = match status.as_u16() {
-        429 => (Remedy::Retry, false),
-        401..=403 => (Remedy::Elsewhere, false),
-        408 | 409 | 425 => (Remedy::Retry, true),
-        400..=499 => (Remedy::GiveUp, false),
-        _ => (Remedy::Retry, true),
-    };
+    let (remedy, billing, unhealthy) = verdict(status.as_u16());
     let seconds = headers.get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
     ProviderError {
         message: format!("the provider answered {status}"),
         remedy,
-        billing: Billing::NotBilled,
+        billing,
         unhealthy,
         retry_after: seconds.map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER)),
+    }
+}
+
+/// What to do about a status, whether it may have been billed, and whether the deployment is at fault.
+const fn verdict(status: u16) -> (Remedy, Billing, bool) {
+    use Billing::{NotBilled, Unknown};
+    match status {
+        429 => (Remedy::Retry, NotBilled, false),
+        // the credential or the account; another deployment has its own
+        401..=403 => (Remedy::Elsewhere, NotBilled, true),
+        // no such model or path here
+        404 | 405 => (Remedy::Elsewhere, NotBilled, false),
+        // a proxy gave up; what stands behind it may have answered
+        408 | 502 | 504 | 524 => (Remedy::Retry, Unknown, true),
+        409 | 425 => (Remedy::Retry, NotBilled, false),
+        400..=499 => (Remedy::GiveUp, NotBilled, false),
+        _ => (Remedy::Retry, NotBilled, true),
     }
 }
 
@@ -97,21 +108,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_says_what_to_do() {
-        for (status, remedy, unhealthy) in [
-            (429, Remedy::Retry, false),
-            (401, Remedy::Elsewhere, false),
-            (403, Remedy::Elsewhere, false),
-            (400, Remedy::GiveUp, false),
-            (404, Remedy::GiveUp, false),
-            (422, Remedy::GiveUp, false),
-            (500, Remedy::Retry, true),
-            (503, Remedy::Retry, true),
-            (529, Remedy::Retry, true),
-            (302, Remedy::Retry, true),
+    fn a_status_says_what_to_do_what_was_billed_and_who_is_at_fault() {
+        use Billing::{NotBilled, Unknown};
+        for (status, expected) in [
+            (302, (Remedy::Retry, NotBilled, true)),
+            (400, (Remedy::GiveUp, NotBilled, false)),
+            (401, (Remedy::Elsewhere, NotBilled, true)),
+            (402, (Remedy::Elsewhere, NotBilled, true)),
+            (403, (Remedy::Elsewhere, NotBilled, true)),
+            (404, (Remedy::Elsewhere, NotBilled, false)),
+            (408, (Remedy::Retry, Unknown, true)),
+            (413, (Remedy::GiveUp, NotBilled, false)),
+            (422, (Remedy::GiveUp, NotBilled, false)),
+            (429, (Remedy::Retry, NotBilled, false)),
+            (500, (Remedy::Retry, NotBilled, true)),
+            (502, (Remedy::Retry, Unknown, true)),
+            (503, (Remedy::Retry, NotBilled, true)),
+            (504, (Remedy::Retry, Unknown, true)),
+            (529, (Remedy::Retry, NotBilled, true)),
         ] {
             let error = refusal(StatusCode::from_u16(status).unwrap(), &HeaderMap::new());
-            assert_eq!((error.remedy, error.unhealthy), (remedy, unhealthy), "{status}");
+            assert_eq!((error.remedy, error.billing, error.unhealthy), expected, "{status}");
         }
     }
 

@@ -38,7 +38,7 @@ async fn a_batch_is_a_bare_array() {
     let got = edge.post("/api/v1/embeddings/batch", r#"[{"text": "a"}, {"text": "b"}]"#).await;
     assert_eq!(got.json()["count"], 2, "{got:?}");
     let got = edge.post("/api/v1/embeddings/batch", r#"{"requests": []}"#).await;
-    let said = json!("the body: invalid type: map, expected a sequence");
+    let said = json!("the body: invalid type: map, expected a list");
     assert_eq!((got.status.as_u16(), &got.error()["message"]), (400, &said));
     let got = edge.post("/api/v1/embeddings/batch", r#"[{"text": "a"}, {"txet": "b"}]"#).await;
     assert_eq!(got.error()["param"], "[1].txet");

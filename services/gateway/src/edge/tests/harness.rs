@@ -23,6 +23,7 @@ use crate::{
     backends::Upstreams,
     edge::{EdgeParts, router},
     embeddings::IdempotencyKey,
+    read_your_writes::ReadYourWrites,
 };
 
 pub const TENANT: &str = "0192d5a0-0000-7000-8000-000000000001";
@@ -236,13 +237,15 @@ impl TestEdge {
         let openai = post(|Extension(context): Extension<CallContext>| async move {
             Json(json!({"key": context.principal.key.as_str()}))
         });
+        let subscription = Subscription::fixed(snapshot);
+        let admin = ReadYourWrites::new(remote.clone(), subscription.clone());
         let parts = EdgeParts {
             embeddings: Arc::new(Echo),
             openai: Router::new()
                 .route("/v1/embeddings", openai)
                 .route("/v1/models", axum::routing::get(|| async {})),
-            upstreams: Upstreams { admin: remote.clone(), ledger: remote.clone(), router: remote },
-            subscription: Subscription::fixed(snapshot),
+            upstreams: Upstreams { admin, ledger: remote.clone(), router: remote },
+            subscription,
             tasks: tasks.clone(),
             ops: Ops { readiness: Readiness::default(), metrics: metrics.clone() },
             grpc_metrics,

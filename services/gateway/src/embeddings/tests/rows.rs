@@ -52,13 +52,7 @@ async fn an_empty_filter_deletes_nothing() {
     let (bench, service) = bench();
     let id = stored(&service, "a").await;
     let delete = |request: Value, bound| service.delete_embeddings(call(of_json(request), bound));
-    for empty in [
-        json!({}),
-        json!({"agent_id": ""}),
-        json!({"metadata_filter": {}}),
-        json!({"dry_run": true}),
-        json!({"embedding_ids": []}),
-    ] {
+    for empty in [json!({}), json!({"metadata_filter": {}}), json!({"dry_run": true})] {
         for bound in [None, Some("a")] {
             let error = Error::from(delete(empty.clone(), bound).await.unwrap_err());
             assert_eq!((error.code, error.param.as_deref()), (Code::Invalid, Some("filter")), "{empty}");
@@ -67,6 +61,8 @@ async fn an_empty_filter_deletes_nothing() {
     for (bad, param) in [
         (json!({"embedding_ids": [id, "x"]}), "embedding_ids[1]"),
         (json!({"agent_id": "a b"}), "agent_id"),
+        (json!({"agent_id": "", "embedding_ids": [id]}), "agent_id"),
+        (json!({"context_id": "", "agent_id": "a"}), "context_id"),
         (json!({"metadata_filter": {"a": [1]}}), "metadata_filter"),
         (json!({"metadata_filter": {"a": "joe@example.com"}}), "metadata_filter"),
     ] {
@@ -84,6 +80,7 @@ async fn bad_pages_are_named() {
     let (_, service) = bench();
     for (bad, param) in [
         (json!({"page_size": 0}), "page_size"),
+        (json!({"agent_id": ""}), "agent_id"),
         (json!({"page_size": 1001}), "page_size"),
         (json!({"page_token": "x".repeat(1025)}), "page_token"),
         (json!({"space_id": "x"}), "space_id"),

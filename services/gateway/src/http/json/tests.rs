@@ -1,4 +1,6 @@
-use embermesh_proto::v1::{AgentInput, EmbedRequest};
+use embermesh_proto::v1::{
+    AgentInput, CreateKeyRequest, DeleteEmbeddingsRequest, EmbedRequest, SearchRequest,
+};
 
 use super::*;
 
@@ -24,6 +26,34 @@ fn an_error_names_the_field_by_its_path() {
     assert_eq!(nested.param.as_deref(), Some("constraints.rate_limits.requests_per_minute"));
     let unknown = refused::<AgentInput>(r#"{"model_preferences": [{"task_type": "a"}, {"task": "b"}]}"#);
     assert_eq!(unknown.param.as_deref(), Some("model_preferences[1].task"));
+}
+
+#[test]
+fn an_error_speaks_no_rust() {
+    for (body, expected) in [
+        (r#"{"dimensions": "x"}"#, "expected a whole number from 0 to 4294967295"),
+        (r#"{"dimensions": -1}"#, "expected a whole number from 0 to 4294967295"),
+        (r#"{"store": 1}"#, "expected true or false"),
+        (r#"{"text": 1}"#, "expected a string"),
+    ] {
+        let message = refused::<EmbedRequest>(body).message;
+        assert!(message.ends_with(expected), "{body}: {message}");
+    }
+    let message = refused::<AgentInput>(r#"{"constraints": {"max_tokens_per_request": true}}"#).message;
+    assert!(message.ends_with("expected a whole number from 0 to 18446744073709551615"), "{message}");
+    let message = refused::<SearchRequest>(r#"{"min_similarity": "x"}"#).message;
+    assert!(message.ends_with("expected a number"), "{message}");
+    let message = refused::<SearchRequest>(r#"{"query_embedding": 1}"#).message;
+    assert!(message.ends_with("expected a list"), "{message}");
+}
+
+#[test]
+fn an_empty_list_never_stands_for_no_list() {
+    let filter = refused::<DeleteEmbeddingsRequest>(r#"{"agent_id": "a", "embedding_ids": []}"#);
+    assert_eq!(filter.param.as_deref(), Some("embedding_ids"));
+    assert!(filter.message.contains("leave it out or name at least one"), "{filter}");
+    let key = refused::<CreateKeyRequest>(r#"{"name": "ci", "scopes": []}"#);
+    assert_eq!(key.param.as_deref(), Some("scopes"));
 }
 
 #[test]
