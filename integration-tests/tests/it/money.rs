@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::{providers::two_deployments, running::Running};
+use crate::{
+    providers::two_deployments,
+    running::{Running, wait_until},
+};
 
 const MODEL: &str = "text-embedding-3-small";
 
@@ -52,7 +55,7 @@ async fn a_spent_day_budget_refuses_before_the_provider_is_called() {
     // one call of this text reserves its bytes + 16 tokens at 20 nano-USD each
     let budget = json!({"constraints": {"max_cost_per_day": 0.000001}});
     running.admin().put("/api/v1/embeddings/agents/poor", budget).await.ok();
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    budget_in_force(&running, "poor").await;
     let mut admitted = 0;
     let mut refused = 0;
     for n in 0..20 {
@@ -79,7 +82,7 @@ async fn a_budget_for_exactly_one_call_admits_exactly_one() {
     // "one two three" is three tokens at 20 nano-USD
     let budget = json!({"constraints": {"max_cost_per_day": 0.00000006}});
     running.admin().put("/api/v1/embeddings/agents/exact", budget).await.ok();
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    budget_in_force(&running, "exact").await;
     let body = json!({"agent_id": "exact", "text": "one two three", "model": MODEL});
     running.agent().post("/api/v1/embeddings", body).await.ok();
     let body = json!({"agent_id": "exact", "text": "four", "model": MODEL});
@@ -94,14 +97,17 @@ async fn what_is_in_memory_costs_nothing_and_is_booked_as_saved() {
     running.agent().post("/api/v1/embeddings", body()).await.ok();
     let again = running.agent().post("/api/v1/embeddings", body()).await;
     assert_eq!((again.header("x-embermesh-cached"), again.header("x-embermesh-cost-usd")), ("1/1", "0"));
-    for _ in 0..100 {
-        let report = running.admin().get("/api/v1/reports/costs").await.ok();
-        if nanos(&report["saved_usd"].to_string()) > 0 {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    panic!("the hit was never booked");
+    let admin = running.admin();
+    wait_until(|| async {
+        nanos(&admin.get("/api/v1/reports/costs").await.ok()["saved_usd"].to_string()) > 0
+    })
+    .await;
+}
+
+/// The ledger, which decides, knows the agent's budget.
+async fn budget_in_force(running: &Running, agent: &str) {
+    let (admin, path) = (running.admin(), format!("/api/v1/embeddings/agents/{agent}/costs"));
+    wait_until(|| async { admin.get(&path).await.ok()["budget"]["limit"].is_number() }).await;
 }
 
 /// A decimal number of USD as nano-USD. `serde_json::Value` has made a float of it, which small amounts survive.

@@ -64,7 +64,9 @@ impl Tenant {
     }
 
     async fn embed(&self, text: &str) -> Value {
-        self.agent.post(EMBED, json!({"agent_id": AGENT, "text": text, "request_id": text})).await.ok()
+        // the same in both tenants too
+        let request_id = text.replace(' ', "-");
+        self.agent.post(EMBED, json!({"agent_id": AGENT, "text": text, "request_id": request_id})).await.ok()
     }
 }
 

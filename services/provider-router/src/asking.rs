@@ -6,12 +6,12 @@ use embermesh_lifecycle::Tasks;
 use tokio::sync::oneshot;
 
 use crate::{
-    attempts::{Asker, Embedded},
+    batch::Embedded,
     cache::{Cache, Cached, Key},
     domain::price::tokens_per_text,
 };
 
-/// The request behind a provider call.
+/// What a call knows of its request.
 pub(crate) struct Asking {
     /// Closed when the caller has gone away.
     pub gone: oneshot::Sender<()>,
@@ -22,12 +22,14 @@ pub(crate) struct Asking {
     pub texts: Vec<Arc<str>>,
 }
 
-impl Asker for Asking {
-    fn is_waiting(&self) -> bool {
+impl Asking {
+    /// Whether another call is still worth its money.
+    pub fn is_waiting(&self) -> bool {
         !self.tasks.is_stopping() && !self.gone.is_closed()
     }
 
-    fn take(&self, embedded: &Embedded) {
+    /// Keeps vectors that are there and checked, before anything else can go wrong.
+    pub fn keep(&self, embedded: &Embedded) {
         let keys = self.keys.iter().flatten();
         for (key, cached) in keys.zip(results(&self.texts, embedded)) {
             self.cache.insert(*key, cached);

@@ -7,12 +7,14 @@ use std::{
 };
 
 use embermesh_errors::{Code, Error};
-use embermesh_proto::{internal::v1::ReserveRequest, v1::CatalogModel};
+use embermesh_proto::internal::v1::ReserveRequest;
 use embermesh_transport::CallContext;
-use embermesh_types::{AgentId, AttemptId, Clock, NanoUsd, Price, SpaceId, TokenCount};
+use embermesh_types::{AttemptId, Clock, NanoUsd, TokenCount};
 use rand::RngExt;
 
 use crate::{
+    asking::Asking,
+    batch::{Batch, Embedded},
     books::{Books, End},
     deployment::Deployment,
     domain::verify,
@@ -26,26 +28,6 @@ use crate::{
 const MAX_ATTEMPTS: usize = 3;
 /// Longest wait for a deployment that asked for one.
 const MAX_WAIT: Duration = Duration::from_secs(2);
-
-/// Texts of one space that go to a provider together.
-#[derive(Debug, Clone)]
-pub(crate) struct Batch {
-    pub ctx: CallContext,
-    pub agent: AgentId,
-    pub model: Arc<CatalogModel>,
-    pub space: SpaceId,
-    pub price: Price,
-    pub texts: Vec<Arc<str>>,
-}
-
-/// What came back, checked.
-#[derive(Debug, Clone)]
-pub(crate) struct Embedded {
-    pub answer: ProviderAnswer,
-    pub tokens: TokenCount,
-    pub cost: NanoUsd,
-    pub provider: Arc<str>,
-}
 
 /// What an attempt needs beside its batch.
 #[derive(Debug)]
@@ -71,29 +53,20 @@ enum Failed {
     Deployment(ProviderError),
 }
 
-/// How the one who asked takes part while a batch is under way.
-pub(crate) trait Asker: Send + Sync {
-    /// Whether another call is still worth its money.
-    fn is_waiting(&self) -> bool;
-
-    /// The vectors are there and checked; said before anything else can go wrong.
-    fn take(&self, embedded: &Embedded);
-}
-
 impl Attempts {
     /// Embeds a batch on the first of `candidates` that can.
     pub async fn embed(
         &self,
         batch: &Batch,
         candidates: &[Arc<Deployment>],
-        asker: &dyn Asker,
+        asking: &Asking,
     ) -> Result<Embedded, Error> {
         let mut tried: Vec<Tried> = candidates.iter().map(|_| Tried::default()).collect();
         let mut last: Option<(usize, ProviderError)> = None;
         let mut made = 0;
         // round after round over the deployments, so that a lone one is tried again too
         for (at, deployment) in (0..MAX_ATTEMPTS).flat_map(|_| candidates.iter().enumerate()) {
-            if made == MAX_ATTEMPTS || tried[at].out || (made > 0 && !asker.is_waiting()) {
+            if made == MAX_ATTEMPTS || tried[at].out || (made > 0 && !asking.is_waiting()) {
                 continue;
             }
             let again = last.as_ref().is_some_and(|(from, _)| *from == at);
@@ -105,7 +78,7 @@ impl Attempts {
                 self.metrics.failovers.with_label_values(&[&candidates[*from].name, &deployment.name]).inc();
             }
             made += 1;
-            match self.attempt(batch, deployment, permit, asker).await {
+            match self.attempt(batch, deployment, permit, asking).await {
                 Ok(embedded) => return Ok(embedded),
                 Err(Failed::Final(error)) => return Err(error),
                 Err(Failed::Deployment(error)) => {
@@ -124,7 +97,7 @@ impl Attempts {
         batch: &Batch,
         deployment: &Deployment,
         permit: Permit<'_>,
-        asker: &dyn Asker,
+        asking: &Asking,
     ) -> Result<Embedded, Failed> {
         let Reserved { attempt, tokens: bound, amount } =
             self.reserve(batch, deployment).await.map_err(Failed::Final)?;
@@ -159,7 +132,7 @@ impl Attempts {
                 let cost = batch.price.cost(tokens);
                 self.metrics.tokens.with_label_values(&[&*deployment.name, &batch.model.id]).inc_by(tokens.0);
                 let embedded = Embedded { answer, tokens, cost, provider: Arc::clone(&deployment.name) };
-                asker.take(&embedded);
+                asking.keep(&embedded);
                 settle(End::Settled { tokens, amount: cost, inputs }).await;
                 Ok(embedded)
             }

@@ -21,7 +21,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     asking::{Asking, results},
-    attempts::{Attempts, Batch},
+    attempts::Attempts,
+    batch::Batch,
     cache::{Cache, Cached, Key, KeyMaker},
     deployment::{Deployment, Deployments},
     domain::{
@@ -310,9 +311,9 @@ impl Embedder {
             // dropped with this future, which tells the task that nobody waits any more
             let (gone, _caller) = oneshot::channel();
             let texts = batch.texts.clone();
-            let asker = Asking { gone, tasks: tasks.clone(), cache, keys, texts };
+            let asking = Asking { gone, tasks: tasks.clone(), cache, keys, texts };
             let task = tasks.spawn("provider call", async move {
-                let embedded = attempts.embed(&batch, &candidates, &asker).await?;
+                let embedded = attempts.embed(&batch, &candidates, &asking).await?;
                 Ok((embedded.cost, results(&batch.texts, &embedded)))
             });
             match task.await {

@@ -5,6 +5,7 @@
 
 mod asking;
 mod attempts;
+mod batch;
 mod books;
 mod cache;
 mod deployment;
