@@ -3,12 +3,13 @@ PROFILE ?= release
 CARGO_FLAGS := $(if $(filter release,$(PROFILE)),--release,)
 BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
 
-.PHONY: help run test lint services bench setup setup-tests build fmt
+.PHONY: help run test lint services bench setup setup-tests fmt
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-run: setup build ## Fetch what is needed, build, and serve on http://127.0.0.1:8081
+run: setup ## Fetch what is needed, build, and serve on http://127.0.0.1:8081
+	cargo build $(CARGO_FLAGS) -p embermesh-standalone
 	$(BIN)/embermesh up $(ARGS)
 
 test: setup-tests ## Every test, on real servers
@@ -19,16 +20,13 @@ lint: ## Formatting and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-services: setup build ## The five services as five processes on loopback ports 8081 to 8085
+services: setup ## The five services as five processes on loopback ports 8081 to 8085
+	cargo build $(CARGO_FLAGS) --bins
 	scripts/services.sh $(BIN)
 
 bench: setup ## Load bench against a byte-forwarding proxy; writes docs/bench.md
-	cargo build --release --bin embermesh -p embermesh-standalone
-	cargo build --release -p embermesh-bench
+	cargo build --release -p embermesh-standalone -p embermesh-bench
 	scripts/bench.sh
-
-build:
-	cargo build $(CARGO_FLAGS) --workspace --exclude embermesh-bench --bins
 
 setup: ## PostgreSQL with pgvector and the model weights, into .tools
 	scripts/setup.sh

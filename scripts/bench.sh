@@ -25,3 +25,20 @@ export EMBERMESH_TOOLS_DIR="${EMBERMESH_TOOLS_DIR:-$root/.tools}"
     --spawn "$bin/embermesh up --config $work/embermesh.yaml --data-dir $work/data --listen 127.0.0.1:9902" \
     --api-key-file "$work/data/keys.json" \
     --markdown "$work/table.md" "$@"
+
+cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
+commit=$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)
+cat >"$root/docs/bench.md" <<TEXT
+# Load bench
+
+\`make bench\`: an instant OpenAI-compatible upstream; a proxy that forwards bytes and nothing else, as the floor; Embermesh pinned to one
+core with everything on: authentication, limits, scrubbing, cache, reserved and settled money in a durable PostgreSQL on the same core.
+\`children\` is that PostgreSQL. The ratio is server CPU per request, Embermesh to proxy, each pair of rounds measured one after the other.
+
+A *miss* is a text that was never seen: one provider call, one reservation, one settlement. A *hit* comes from memory.
+
+$(date -u +%Y-%m-%d), commit $commit, $(nproc) cores, $cpu.
+
+$(cat "$work/table.md")
+TEXT
+echo "written: docs/bench.md"
