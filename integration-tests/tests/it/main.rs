@@ -14,5 +14,6 @@ mod privacy;
 mod providers;
 mod python;
 mod readme;
+mod row_security;
 mod running;
 mod tenants;

@@ -104,8 +104,8 @@ async fn what_is_in_memory_costs_nothing_and_is_booked_as_saved() {
     .await;
 }
 
-/// The ledger, which decides, knows the agent's budget.
-async fn budget_in_force(running: &Running, agent: &str) {
+/// Waits until the ledger, which decides, knows the agent's budget.
+pub async fn budget_in_force(running: &Running, agent: &str) {
     let (admin, path) = (running.admin(), format!("/api/v1/embeddings/agents/{agent}/costs"));
     wait_until(|| async { admin.get(&path).await.ok()["budget"]["limit"].is_number() }).await;
 }

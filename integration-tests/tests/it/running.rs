@@ -153,11 +153,7 @@ impl Running {
         let mut admin_data = PathBuf::new();
         for (name, port) in SERVICES.iter().zip(&ports) {
             let data = folder.path().join(name);
-            std::fs::create_dir(&data).unwrap();
-            let mut command = Command::new(bin(&format!("embermesh-{name}")));
-            command.arg("--config").arg(&config).arg("--listen").arg(format!("127.0.0.1:{port}"));
-            command.env("EMBERMESH__DATA_DIR", &data).env("DATABASE_URL", database.url().expose_secret());
-            processes.push(Process::spawn(command, folder.path().join(format!("{name}.log"))));
+            processes.push(service(name, &data, *port, database.url().expose_secret()));
             admin_data = data;
         }
         let mut running = Self::ready(processes, admin_data, &ports).await;
@@ -192,16 +188,30 @@ impl Running {
 
     /// Starts one of [`SERVICES`] again, on the same port and folder, and waits until it is ready.
     pub async fn start_again(&mut self, service: &str) {
-        self.process(service).spawn_again();
         let at = SERVICES.iter().position(|name| *name == service).unwrap();
+        self.processes[at].spawn_again();
+        self.until_ready(at).await;
+    }
+
+    async fn until_ready(&mut self, at: usize) {
         let until = Instant::now() + PATIENCE;
         while !all_ready(&self.ports[at..=at]).await {
             let process = &mut self.processes[at];
             let ended = process.child.try_wait().unwrap();
-            assert!(ended.is_none(), "{service} ended early: {ended:?}\n{}", process.log());
-            assert!(Instant::now() < until, "{service} is not ready in time\n{}", process.log());
+            assert!(ended.is_none(), "a process ended early: {ended:?}\n{}", process.log());
+            assert!(Instant::now() < until, "not ready in time\n{}", process.log());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// A second replica of the gateway of [`Running::five`]; its URL.
+    pub async fn another_gateway(&mut self) -> String {
+        let (port, data) = (free_port(), self.dir.with_file_name("gateway-2"));
+        let database = self.database.as_ref().unwrap().url().expose_secret();
+        self.processes.push(service("gateway", &data, port, database));
+        self.ports.push(port);
+        self.until_ready(self.ports.len() - 1).await;
+        format!("http://127.0.0.1:{port}")
     }
 
     pub fn agent(&self) -> Client {
@@ -227,6 +237,16 @@ pub async fn connect(url: &str) -> tokio_postgres::Client {
     #[expect(clippy::disallowed_methods, reason = "lives as long as the test's client")]
     tokio::spawn(connection);
     client
+}
+
+/// One service as a process, with the configuration beside its folder.
+fn service(name: &str, data: &Path, port: u16, database: &str) -> Process {
+    std::fs::create_dir(data).unwrap();
+    let mut command = Command::new(bin(&format!("embermesh-{name}")));
+    command.arg("--config").arg(data.with_file_name("embermesh.yaml"));
+    command.arg("--listen").arg(format!("127.0.0.1:{port}"));
+    command.env("EMBERMESH__DATA_DIR", data).env("DATABASE_URL", database);
+    Process::spawn(command, data.with_extension("log"))
 }
 
 async fn all_ready(ports: &[u16]) -> bool {

@@ -1,0 +1,91 @@
+//! The last line between tenants: what the database itself shows when every line of the services is wrong.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use tokio_postgres::error::SqlState;
+
+use crate::{
+    providers::two_deployments,
+    tenants::{AGENT, AGENTS, Tenant},
+};
+
+#[tokio::test]
+async fn the_database_itself_shows_rows_to_their_tenant_alone() {
+    let (_simulator, running) = two_deployments("").await;
+    let (one, two) = (Tenant::first(&running), Tenant::second(&running).await);
+    for tenant in [&one, &two] {
+        tenant.embed("the same words in both").await;
+        tenant.admin.put(&format!("{AGENTS}/{AGENT}"), json!({"embedding_strategy": "cost"})).await.ok();
+    }
+    let sql = running.sql().await;
+    // partitions have no policies of their own: nobody but the owner may reach them directly
+    let tables = "SELECT format('%I.%I', n.nspname, c.relname), c.relispartition, c.relrowsecurity, c.relforcerowsecurity,
+                         EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid),
+                         has_table_privilege('embermesh_app', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
+                           OR has_any_column_privilege('embermesh_app', c.oid, 'SELECT, INSERT, UPDATE')
+                  FROM information_schema.columns i
+                  JOIN pg_namespace n ON n.nspname = i.table_schema
+                  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = i.table_name AND c.relkind IN ('r', 'p')
+                  WHERE i.table_schema IN ('store', 'ledger', 'admin') AND i.column_name = 'tenant_id'";
+    let mut guarded = BTreeSet::new();
+    for row in sql.query(tables, &[]).await.unwrap() {
+        let (name, reachable): (String, bool) = (row.get(0), row.get(5));
+        if row.get(1) {
+            assert!(
+                !reachable,
+                "the application reaches the partition {name} past the policies of its table"
+            );
+            continue;
+        }
+        let [enabled, forced, policy] = [2, 3, 4].map(|column| row.get::<_, bool>(column));
+        assert!(enabled && forced && policy, "{name}: enabled {enabled}, forced {forced}, policy {policy}");
+        assert!(reachable, "{name} is of no use to the application");
+        guarded.insert(name);
+    }
+    let expected = [
+        "admin.agent_versions",
+        "admin.agents",
+        "admin.api_keys",
+        "admin.changes",
+        "admin.pins",
+        "admin.tenants",
+        "ledger.attempts",
+        "ledger.balances",
+        "ledger.charges",
+        "store.embedding_keys",
+        "store.requests",
+        "store.space_1",
+    ];
+    assert!(expected.iter().all(|name| guarded.contains(*name)), "{guarded:?}");
+
+    let counts = async |table: &str| -> (i64, i64) {
+        let count = format!(
+            "SELECT count(*), count(*) FILTER (WHERE tenant_id IS DISTINCT FROM
+                 nullif(current_setting('app.tenant', true), '')::uuid) FROM {table}"
+        );
+        let row = sql.query_one(&count, &[]).await.unwrap();
+        (row.get(0), row.get(1))
+    };
+    for table in &guarded {
+        let (all, _) = counts(table).await;
+        assert!(all >= 2, "{table} holds nothing that could be hidden");
+    }
+    sql.batch_execute("SET ROLE embermesh_app").await.unwrap();
+    for table in &guarded {
+        assert_eq!(counts(table).await.0, 0, "{table} without a tenant");
+    }
+    for tenant in [&one, &two] {
+        sql.execute("SELECT set_config('app.tenant', $1, false)", &[&tenant.id]).await.unwrap();
+        for table in &guarded {
+            let (own, foreign) = counts(table).await;
+            assert!(own > 0 && foreign == 0, "{table}: {own} rows, {foreign} of others");
+        }
+    }
+    // nor may one write in the other's name
+    sql.execute("SELECT set_config('app.tenant', $1, false)", &[&one.id]).await.unwrap();
+    let insert = "INSERT INTO ledger.balances VALUES ($1::text::uuid, 'thief', 'day', '2026-01-01', 0, 0)";
+    let error = sql.execute(insert, &[&two.id]).await.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
+    sql.execute(insert, &[&one.id]).await.unwrap();
+}
