@@ -115,7 +115,9 @@ impl Embedder {
         let (tenant, task_type) = (ctx.principal.tenant, task_or_default(task_type));
         let dimensions = (dimensions > 0).then_some(dimensions);
         let model = (!model.is_empty()).then_some(model);
-        let snapshot = self.subscription.current();
+        // before that every model would be unknown, which a client would take for an answer
+        let unknown = || Error::unavailable("the router does not know its configuration yet, try again");
+        let snapshot = self.subscription.known().ok_or_else(unknown)?;
         if model.is_none()
             && snapshot.pin(tenant, agent, task_type).is_none()
             && let Some(pin) = self.pins.fresh(tenant, agent, task_type)

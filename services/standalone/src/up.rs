@@ -10,7 +10,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use clap::Args;
@@ -18,6 +18,7 @@ use embermesh_config::Config;
 use embermesh_lifecycle::{Lifecycle, Outcome};
 use embermesh_process::{Arguments, BoxError, Process, load};
 use embermesh_telemetry::start_logs;
+use tokio::time::{sleep, timeout};
 
 pub use compose::{Composed, compose};
 use database::Database;
@@ -89,11 +90,24 @@ async fn serve(process: &Process, lifecycle: Lifecycle, started: Instant) -> Res
     let url = process.config.public_url();
     let composed = compose(process, &keys).await?;
     process.serve(listener, composed.app)?;
+    ready(process).await;
     let mut out = std::io::stdout().lock();
     // a closed stdout is no reason not to serve
     let _unwritable = banner::write(&mut out, &url, &keys, &composed.first, started.elapsed());
     drop(out);
     Ok(lifecycle.run().await?)
+}
+
+/// Waits until what is printed next is true; a part that is slow to be ready does not keep the others from serving.
+async fn ready(process: &Process) {
+    let every_condition = async {
+        while !process.readiness.is_ready() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if timeout(Duration::from_secs(10), every_condition).await.is_err() {
+        tracing::warn!(conditions = ?process.readiness.report(), "not ready yet");
+    }
 }
 
 fn configure(arguments: &UpArguments) -> Result<Config, BoxError> {
