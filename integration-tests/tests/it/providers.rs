@@ -270,3 +270,17 @@ async fn a_batch_is_split_by_the_tokens_that_one_call_takes() {
     assert!(simulator.calls().iter().all(|call| call.status == Some(200)), "a call was over the limit");
     assert!(simulator.calls().len() > 1);
 }
+
+#[tokio::test]
+async fn an_agent_decides_how_often_a_failed_call_is_followed_by_another() {
+    let (simulator, running) = two_deployments("").await;
+    let fallback = json!({"fallback_behavior": {"max_retries": 0}});
+    running.admin().put("/api/v1/embeddings/agents/once", fallback).await.ok();
+    // in force at the router within a second
+    tokio::time::sleep(std::time::Duration::from_millis(1000)).await;
+    simulator.deployments()[0].inject([Fault::status(500).times(1)]);
+    let body = json!({"agent_id": "once", "text": "called once", "model": MODEL});
+    running.agent().post("/api/v1/embeddings", body.clone()).await.refused(503, "unavailable");
+    assert_eq!(simulator.calls().len(), 1);
+    running.agent().post("/api/v1/embeddings", body).await.ok();
+}

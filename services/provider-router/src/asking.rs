@@ -1,6 +1,6 @@
 //! The request behind a provider call, as the call sees it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use embermesh_lifecycle::Tasks;
 use tokio::sync::oneshot;
@@ -42,6 +42,7 @@ pub(crate) fn results(texts: &[Arc<str>], embedded: &Embedded) -> Vec<Cached> {
     let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
     let tokens = tokens_per_text(embedded.tokens, &texts);
     let vectors = embedded.answer.vectors.iter().cloned();
-    let cached = |(vector, tokens)| Cached { vector, tokens, provider: Arc::clone(&embedded.provider) };
+    let made = Instant::now();
+    let cached = |(vector, tokens)| Cached { vector, tokens, provider: Arc::clone(&embedded.provider), made };
     vectors.zip(tokens).map(cached).collect()
 }

@@ -64,9 +64,11 @@ impl Attempts {
         let mut tried: Vec<Tried> = candidates.iter().map(|_| Tried::default()).collect();
         let mut last: Option<(usize, ProviderError)> = None;
         let mut made = 0;
+        let retries = batch.max_retries.and_then(|retries| usize::try_from(retries).ok());
+        let most = retries.map_or(MAX_ATTEMPTS, |retries| retries.saturating_add(1).min(MAX_ATTEMPTS));
         // round after round over the deployments, so that a lone one is tried again too
         for (at, deployment) in (0..MAX_ATTEMPTS).flat_map(|_| candidates.iter().enumerate()) {
-            if made == MAX_ATTEMPTS || tried[at].out || (made > 0 && !asking.is_waiting()) {
+            if made == most || tried[at].out || (made > 0 && !asking.is_waiting()) {
                 continue;
             }
             let again = last.as_ref().is_some_and(|(from, _)| *from == at);

@@ -17,6 +17,8 @@ pub(crate) struct Batch {
     pub space: SpaceId,
     pub price: Price,
     pub texts: Vec<Arc<str>>,
+    /// Calls that may follow a failed one, whatever the deployment; absent: as many as the router makes at all.
+    pub max_retries: Option<u32>,
 }
 
 /// What came back, checked.

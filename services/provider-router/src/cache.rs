@@ -1,6 +1,9 @@
 //! Vectors kept in memory, per input. The key holds everything that makes a vector what it is: tenant, space, input type, text.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use embermesh_types::{SpaceId, TenantId, TokenCount};
@@ -13,6 +16,8 @@ pub(crate) struct Cached {
     pub vector: Bytes,
     pub tokens: TokenCount,
     pub provider: Arc<str>,
+    /// When the provider answered.
+    pub made: Instant,
 }
 
 /// A cache key; keyed by tenant, so that no tenant can probe for another's texts.
@@ -50,8 +55,9 @@ impl Cache {
         Self(Moka::builder().max_capacity(bytes).weigher(weigh).time_to_live(ttl).build())
     }
 
-    pub fn get(&self, key: &Key) -> Option<Cached> {
-        self.0.get(key)
+    /// What is kept, unless it is older than `max_age`.
+    pub fn get(&self, key: &Key, max_age: Duration) -> Option<Cached> {
+        self.0.get(key).filter(|cached| cached.made.elapsed() <= max_age)
     }
 
     pub fn insert(&self, key: Key, cached: Cached) {
@@ -62,6 +68,17 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_older_than_an_agent_wants_is_not_served() {
+        let cache = Cache::new(1 << 20, Duration::from_secs(3600));
+        let made = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        let cached =
+            Cached { vector: Bytes::from_static(b"1234"), tokens: TokenCount(1), provider: "p".into(), made };
+        cache.insert([0; 32], cached);
+        assert!(cache.get(&[0; 32], Duration::from_secs(90)).is_some());
+        assert!(cache.get(&[0; 32], Duration::from_secs(30)).is_none());
+    }
 
     #[test]
     fn tenant_space_input_type_and_text_all_make_the_key() {

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     future::Future,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use embermesh_errors::Error;
@@ -67,11 +67,11 @@ impl Embedder {
         let mut items = vec![RouteItem::default(); request.texts.len()];
         let input_type = if model.distinguishes_input_type { request.input_type.as_str() } else { "" };
         let keys = KeyMaker::new(ctx.principal.tenant, &choice.space, input_type);
-        let use_cache = self.caches(&ctx, &agent);
-        let missing = self.look_up(&keys, request.texts, use_cache, &mut items);
+        let max_age = self.max_age(&ctx, &agent);
+        let missing = self.look_up(&keys, request.texts, max_age, &mut items);
         self.check_request_limits(&ctx, &agent, model, &items, &missing).await?;
         let sendable = self.refuse_too_long(model, missing, &mut items).await;
-        self.send(&ctx, &agent, &choice, sendable, use_cache, &mut items).await;
+        self.send(&ctx, &agent, &choice, sendable, max_age.is_some(), &mut items).await;
         self.book_hits(&ctx, &agent, model, &items);
 
         let failed = items.iter().filter(|item| item.failure.is_some()).count();
@@ -131,10 +131,14 @@ impl Embedder {
         choose(&wanted, &snapshot, &self.default_models, &serves)
     }
 
-    fn caches(&self, ctx: &CallContext, agent: &AgentId) -> bool {
+    /// How old a vector from memory may be for an agent; `None`: it wants none, and nothing of its own is kept.
+    fn max_age(&self, ctx: &CallContext, agent: &AgentId) -> Option<Duration> {
         let snapshot = self.subscription.current();
-        let settings = snapshot.agent(ctx.principal.tenant, agent).and_then(|agent| agent.cache.clone());
-        settings.and_then(|cache| cache.enabled).unwrap_or(true)
+        let configured = snapshot.agent(ctx.principal.tenant, agent).and_then(|agent| agent.cache.as_ref());
+        let Some(cache) = configured else { return Some(Duration::MAX) };
+        // admin has checked the text
+        let ttl = cache.ttl.as_deref().and_then(|ttl| humantime::parse_duration(ttl).ok());
+        cache.enabled.unwrap_or(true).then(|| ttl.unwrap_or(Duration::MAX))
     }
 
     /// Fills in what the cache holds; returns the rest, each distinct text once.
@@ -142,7 +146,7 @@ impl Embedder {
         &self,
         keys: &KeyMaker,
         texts: Vec<String>,
-        use_cache: bool,
+        max_age: Option<Duration>,
         items: &mut [RouteItem],
     ) -> Vec<Missing> {
         let mut missing: Vec<Missing> = Vec::new();
@@ -151,7 +155,7 @@ impl Embedder {
             let key = keys.key(&text);
             if let Some(first) = known.get(&key) {
                 missing[*first].at.push(at);
-            } else if let Some(cached) = use_cache.then(|| self.cache.get(&key)).flatten() {
+            } else if let Some(cached) = max_age.and_then(|age| self.cache.get(&key, age)) {
                 items[at] = hit(&cached);
             } else {
                 known.insert(key, missing.len());
@@ -263,6 +267,9 @@ impl Embedder {
             Err(error) => return missing.iter().for_each(|one| fail(items, one, &error)),
         };
         let parts = in_batches(&missing, &choice.model, &candidates);
+        let snapshot = self.subscription.current();
+        let configured = snapshot.agent(ctx.principal.tenant, agent);
+        let max_retries = configured.and_then(|agent| agent.fallback_behavior.as_ref()?.max_retries);
         let calls: Vec<_> = parts
             .iter()
             .map(|part| {
@@ -273,6 +280,7 @@ impl Embedder {
                     space: choice.space.clone(),
                     price,
                     texts: part.iter().map(|one| Arc::clone(&one.text)).collect(),
+                    max_retries,
                 };
                 let keys = use_cache.then(|| part.iter().map(|one| one.key).collect());
                 self.call(batch, keys, candidates.clone())
