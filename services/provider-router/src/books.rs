@@ -16,6 +16,8 @@ use crate::hits::Hits;
 
 /// Tries to settle; after them the ledger's own sweep books the attempt at its bound.
 const SETTLE_TRIES: u32 = 8;
+/// After so many rounds a reservation that is not there was never made.
+const ABSENT_ROUNDS: u32 = 2;
 /// How long one try may take.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer waits for its settlement.
@@ -86,6 +88,9 @@ async fn settle(
         let Err(status) = ledger.clone().settle(ctx.request(message.clone())).await else { return };
         let error = Error::from(status);
         let absent = may_be_absent && error.code == Code::NotFound;
+        if absent && round >= ABSENT_ROUNDS {
+            return;
+        }
         if !absent && !error.code.is_retryable() {
             tracing::error!(attempt, code = error.code.as_str(), %error, "the ledger refuses a settlement");
             return;
