@@ -2,18 +2,21 @@
 PROFILE ?= release
 CARGO_FLAGS := $(if $(filter release,$(PROFILE)),--release,)
 BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
+# what cargo selects decides the features of every dependency: one selection, one build of each
+ALL := --workspace --bins
+RUN_SELECTS ?= -p embermesh-standalone
 
-.PHONY: help run test lint services bench setup setup-tests fmt
+.PHONY: help run test lint services bench rounds faults setup setup-tests fmt
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 run: setup ## Fetch what is needed, build, and serve on http://127.0.0.1:8081
-	cargo build $(CARGO_FLAGS) -p embermesh-standalone
+	cargo build $(CARGO_FLAGS) $(RUN_SELECTS)
 	$(BIN)/embermesh up $(ARGS)
 
 test: setup-tests ## Every test, on real servers
-	cargo build --workspace --bins
+	cargo build $(ALL) --tests
 	cargo test --workspace --no-fail-fast
 
 lint: ## Formatting and lints
@@ -21,12 +24,20 @@ lint: ## Formatting and lints
 	cargo clippy --workspace --all-targets -- -D warnings
 
 services: setup ## The five services as five processes on loopback ports 8081 to 8085
-	cargo build $(CARGO_FLAGS) --bins
+	cargo build $(CARGO_FLAGS) $(ALL)
 	scripts/services.sh $(BIN)
 
 bench: setup ## Load bench against a byte-forwarding proxy; writes docs/bench.md
-	cargo build --release -p embermesh-standalone -p embermesh-bench
+	cargo build --profile dist --workspace --bin embermesh --bin bench-load --bin bench-proxy --bin bench-upstream
 	scripts/bench.sh
+
+rounds: setup-tests ## Outages, background errors and rate limits at full length; writes docs/rounds.md
+	cargo build --release $(ALL)
+	scripts/rounds.sh
+
+faults: setup-tests ## 1,000 rounds of kill -9 under load; writes docs/faults.md
+	cargo build --release $(ALL)
+	scripts/faults.sh $(ARGS)
 
 setup: ## PostgreSQL with pgvector and the model weights, into .tools
 	scripts/setup.sh

@@ -1,10 +1,12 @@
-//! The closed loop: each connection sends its next request when it has its answer.
+//! The loops of the connections: closed, where each sends its next request when it has its answer, or paced, where it also waits for
+//! its turn.
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 use crate::client::{ClientError, Connection};
 use crate::cpu::CpuTimes;
@@ -49,12 +51,25 @@ pub enum LoadError {
 /// How long and how hard.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Connections that are always busy.
+    /// Connections that are always busy, unless they are paced.
     pub connections: usize,
+    /// Requests per second of all connections together; as many as they can without it.
+    pub rate: Option<u32>,
     /// Before anything is counted.
     pub warm_up: Duration,
     /// Counted.
     pub measured: Duration,
+}
+
+impl Pace {
+    /// When the connection of this index sends, if it is paced: the connections take turns.
+    fn turns(&self, index: usize) -> Option<Interval> {
+        let each = Duration::from_secs_f64(self.connections as f64 / f64::from(self.rate?.max(1)));
+        let first = Instant::now() + each.mul_f64(index as f64 / self.connections.max(1) as f64);
+        let mut turns = interval_at(first.into(), each);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        Some(turns)
+    }
 }
 
 /// What one round measured.
@@ -119,7 +134,8 @@ impl Plan {
                 vec![Request::new(&self.endpoint, self.case, &self.ids)]
             };
             let connection = Connection::open(&self.endpoint.authority).await?;
-            loops.spawn(closed_loop(connection, self.case, requests, Arc::clone(&self.ids), begin, end));
+            let turns = pace.turns(index);
+            loops.spawn(load(connection, self.case, requests, Arc::clone(&self.ids), begin, end, turns));
         }
         tokio::time::sleep_until(begin.into()).await;
         let (started, cpu_started) = (Instant::now(), CpuTimes::of(pid).map_err(LoadError::Cpu)?);
@@ -151,17 +167,21 @@ async fn exchange(connection: &mut Connection, case: Case, request: &Request) ->
 }
 
 /// Latencies of the answers that came between `begin` and `end`; the one after `end` is checked in full.
-async fn closed_loop(
+async fn load(
     mut connection: Connection,
     case: Case,
     mut requests: Vec<Request>,
     ids: Arc<Ids>,
     begin: Instant,
     end: Instant,
+    mut turns: Option<Interval>,
 ) -> Result<Vec<Duration>, LoadError> {
     let mut latencies = Vec::with_capacity(1 << 14);
     loop {
         for request in &mut requests {
+            if let Some(turns) = &mut turns {
+                turns.tick().await;
+            }
             if !case.hit {
                 request.renew(&ids);
             }

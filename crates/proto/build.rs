@@ -17,6 +17,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut builder = tonic_prost_build::configure()
         .bytes(".embermesh.internal")
         .btree_map(".embermesh")
+        // several times the size of what it stands beside
+        .boxed(".embermesh.internal.v1.KeptAnswer.kept.one")
         .type_attribute(public, "#[derive(serde::Serialize, serde::Deserialize)]")
         // `remote` derives functions instead of the traits, which `src/json/message.rs` implements over them
         .type_attribute(

@@ -58,6 +58,9 @@ struct Arguments {
     /// Connections that are always busy
     #[arg(long, default_value_t = 16)]
     connections: usize,
+    /// Requests per second, the same for proxy and target; without it as many as the connections can
+    #[arg(long)]
+    rate: Option<u32>,
     /// Rounds per case and target; proxy and target take turns
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -176,6 +179,7 @@ fn endpoint(authority: String, path: &str, api_key: Option<String>, model: &str)
 async fn measure(arguments: &Arguments, targets: &[Target]) -> Result<Vec<Measured>, Box<dyn Error>> {
     let pace = Pace {
         connections: arguments.connections,
+        rate: arguments.rate,
         warm_up: Duration::try_from_secs_f64(arguments.warm_up)?,
         measured: Duration::try_from_secs_f64(arguments.seconds)?,
     };
@@ -204,8 +208,9 @@ async fn measure(arguments: &Arguments, targets: &[Target]) -> Result<Vec<Measur
 
 fn report(arguments: &Arguments, measured: &[Measured], pinned: bool) -> Result<(), Box<dyn Error>> {
     let rows = rows(measured);
+    let pace = arguments.rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("{rate} requests/s"));
     let conditions = format!(
-        "{} connections, closed loop over loopback, 1536 dimensions, about 75 tokens per text; median of {} rounds of \
+        "{} connections, {pace}, over loopback, 1536 dimensions, about 75 tokens per text; median of {} rounds of \
          {} s, proxy and target in turn; {}. The proxy has no cache, so its hits are forwarded like its misses.",
         arguments.connections,
         arguments.rounds,

@@ -3,8 +3,9 @@
 //! The id finds the record, the secret (190 bits) proves the key, and the checksum lets a mistyped key be refused, and a
 //! leaked one be recognised by scanners, without a lookup. At this entropy a plain hash is as good as a slow one.
 
-use std::fmt;
+use std::{fmt, sync::LazyLock};
 
+use blake3::Hasher;
 use embermesh_types::KeyId;
 use rand::{Rng, RngExt};
 use secrecy::{ExposeSecret, SecretString};
@@ -34,13 +35,45 @@ impl ApiKey {
         };
         let id = pick(ID);
         let body = format!("emb_{environment}_{id}_{}", pick(SECRET));
-        let text = format!("{body}_{}", checksum(&body));
+        let sum: String = checksum(&body).map(char::from).iter().collect();
+        let text = format!("{body}_{sum}");
         let id = id.parse().unwrap_or_else(|_| unreachable!("base62 is a key id"));
         Self { id, text: text.into() }
     }
 
-    /// Checks the form and the checksum of what a client sent.
+    /// Checks the form and the checksum of a key that is to be kept.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
+        let id = ShownKey::parse(text)?.id()?;
+        Ok(Self { id, text: text.to_owned().into() })
+    }
+
+    /// The public part.
+    pub fn id(&self) -> &KeyId {
+        &self.id
+    }
+
+    /// What is stored instead of the key.
+    pub fn hash(&self) -> KeyHash {
+        KeyHash::of(self.reveal())
+    }
+
+    /// The key itself, to be shown once.
+    pub fn reveal(&self) -> &str {
+        self.text.expose_secret()
+    }
+}
+
+/// What a client sent, of the form of a key and with its checksum. Borrows the text: nothing of a secret is copied on the way of a
+/// request, and nothing has to be wiped after it.
+#[derive(Clone, Copy)]
+pub struct ShownKey<'a> {
+    id: &'a str,
+    text: &'a str,
+}
+
+impl<'a> ShownKey<'a> {
+    /// Checks form and checksum; whoever knows the form can make these up, so they prove nothing.
+    pub fn parse(text: &'a str) -> Result<Self, KeyError> {
         let (body, sum) = text.rsplit_once('_').ok_or(KeyError)?;
         let mut parts = body.split('_');
         let mut part = || parts.next().ok_or(KeyError);
@@ -51,29 +84,26 @@ impl ApiKey {
             |text: &str, len: usize| text.len() == len && text.bytes().all(|b| b.is_ascii_alphanumeric());
         let formed =
             prefix == "emb" && named && base62(id, ID) && base62(secret, SECRET) && parts.next().is_none();
-        if !formed || checksum(body) != sum {
+        if !formed || checksum(body) != sum.as_bytes() {
             return Err(KeyError);
         }
-        Ok(Self { id: id.parse().map_err(|_| KeyError)?, text: text.to_owned().into() })
+        Ok(Self { id, text })
     }
 
-    /// The public part.
-    pub fn id(&self) -> &KeyId {
-        &self.id
+    /// The public part, which finds the record.
+    pub fn id(&self) -> Result<KeyId, KeyError> {
+        self.id.parse().map_err(|_| KeyError)
     }
 
-    /// What is stored instead of the key.
+    /// What the stored hash is compared with.
     pub fn hash(&self) -> KeyHash {
-        KeyHash(
-            blake3::Hasher::new_derive_key("embermesh 2026 api key")
-                .update(self.reveal().as_bytes())
-                .finalize(),
-        )
+        KeyHash::of(self.text)
     }
+}
 
-    /// The key itself, to be shown once.
-    pub fn reveal(&self) -> &str {
-        self.text.expose_secret()
+impl fmt::Debug for ShownKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShownKey").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -82,6 +112,15 @@ impl ApiKey {
 pub struct KeyHash(blake3::Hash);
 
 impl KeyHash {
+    /// Of no key: what to compare with where there is no record, so that the comparison takes place all the same.
+    pub const NOBODY: Self = Self(blake3::Hash::from_bytes([0; 32]));
+
+    fn of(text: &str) -> Self {
+        // the first half of every hash is the same
+        static CONTEXT: LazyLock<Hasher> = LazyLock::new(|| Hasher::new_derive_key("embermesh 2026 api key"));
+        Self(CONTEXT.clone().update(text.as_bytes()).finalize())
+    }
+
     /// For storing.
     pub fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
@@ -99,14 +138,14 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-fn checksum(body: &str) -> String {
+fn checksum(body: &str) -> [u8; CHECKSUM] {
     let mut rest = usize::try_from(crc32fast::hash(body.as_bytes())).unwrap_or_default();
     let mut digits = [0_u8; CHECKSUM];
     for digit in digits.iter_mut().rev() {
         *digit = ALPHABET[rest % ALPHABET.len()];
         rest /= ALPHABET.len();
     }
-    digits.into_iter().map(char::from).collect()
+    digits
 }
 
 #[cfg(test)]
@@ -126,13 +165,16 @@ mod tests {
         assert_eq!(read.id(), key.id());
         assert_eq!(read.hash(), key.hash());
         assert_eq!(KeyHash::from_slice(key.hash().as_bytes()), Ok(key.hash()));
+        let shown = ShownKey::parse(key.reveal()).unwrap();
+        assert_eq!((shown.id(), shown.hash()), (Ok(key.id().clone()), key.hash()));
         assert_ne!(key.hash(), self::key().hash());
     }
 
     #[test]
     fn printing_a_key_shows_no_secret() {
         let key = key();
-        let printed = format!("{key:?} {:?}", key.hash());
+        let shown = ShownKey::parse(key.reveal()).unwrap();
+        let printed = format!("{key:?} {shown:?} {:?}", key.hash());
         assert!(!printed.contains(&key.reveal()[20..40]), "{printed}");
     }
 

@@ -4,6 +4,6 @@ mod key;
 mod principal;
 mod scope;
 
-pub use key::{ApiKey, KeyError, KeyHash};
+pub use key::{ApiKey, KeyError, KeyHash, ShownKey};
 pub use principal::Principal;
 pub use scope::{Scope, Scopes, UnknownScope};

@@ -30,6 +30,8 @@ impl Tasks {
         F::Output: Send + 'static,
     {
         let hard = self.hard.clone();
+        // in a box at once: each wrapper here and in tokio moves what it wraps several times, and some futures have 40 KB
+        let future = Box::pin(future);
         let task = async move { hard.run_until_cancelled_owned(future).await };
         tokio::spawn(self.tracker.track_future(task.instrument(tracing::debug_span!("task", name))))
     }

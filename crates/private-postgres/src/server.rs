@@ -1,7 +1,6 @@
 //! The private server as its owner sees it.
 
 use std::fmt;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -250,8 +249,7 @@ async fn wait_until_ready(
 }
 
 fn free_port() -> Result<u16, StartError> {
-    let probe = || TcpListener::bind(("127.0.0.1", 0))?.local_addr();
-    Ok(probe().map_err(file("find a free port for", Path::new("127.0.0.1")))?.port())
+    embermesh_loopback::free_port().map_err(file("find a free port for", Path::new("127.0.0.1")))
 }
 
 fn url(host: &str, port: u16, password: &SecretString, database: &str) -> SecretString {

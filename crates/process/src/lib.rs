@@ -92,7 +92,15 @@ pub fn run<B>(port: u16, build: B) -> ExitCode
 where
     B: AsyncFnOnce(&Process) -> Result<Router, BoxError>,
 {
-    let outcome = start(port, build);
+    run_with(&Arguments::parse(), port, build)
+}
+
+/// As [`run`], for a binary that has read its arguments itself.
+pub fn run_with<B>(arguments: &Arguments, port: u16, build: B) -> ExitCode
+where
+    B: AsyncFnOnce(&Process) -> Result<Router, BoxError>,
+{
+    let outcome = start(arguments, port, build);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -103,12 +111,11 @@ where
     }
 }
 
-fn start<B>(port: u16, build: B) -> Result<(), BoxError>
+fn start<B>(arguments: &Arguments, port: u16, build: B) -> Result<(), BoxError>
 where
     B: AsyncFnOnce(&Process) -> Result<Router, BoxError>,
 {
-    let arguments = Arguments::parse();
-    let config = load(&arguments)?;
+    let config = load(arguments)?;
     if arguments.dump_config {
         std::io::stdout().write_all(config.dump().as_bytes())?;
         return Ok(());

@@ -13,7 +13,7 @@ use prost::Message;
 use crate::{Snapshot, entry};
 
 // the last digit is the version of the form
-const MAGIC: &[u8; 8] = b"EMBCONF1";
+const MAGIC: &[u8; 8] = b"EMBCONF2";
 
 /// Why a copy cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -7,17 +7,17 @@ use std::{
 
 use embermesh_auth::{KeyHash, Principal, Scopes};
 use embermesh_proto::{
-    internal::v1::{AgentEntry, ConfigEntry, ConfigUpdate, KeyEntry, Pin, config_entry::Value},
+    internal::v1::{AgentEntry, BudgetEntry, ConfigEntry, ConfigUpdate, KeyEntry, Pin, config_entry::Value},
     v1,
 };
 use embermesh_types::{AgentId, KeyId, SpaceId, TenantId};
 
-use crate::{KeyRecord, Pinned, Snapshot};
+use crate::{BreakerOrder, KeyRecord, Pinned, Snapshot, SpaceReference};
 
 /// Why an entry cannot be used. Names the part, never its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct BadEntry(&'static str);
+pub(crate) struct BadEntry(pub(crate) &'static str);
 
 /// The identity of an entry.
 enum Identity<'a> {
@@ -25,6 +25,9 @@ enum Identity<'a> {
     Agent(TenantId, AgentId),
     Model(&'a str),
     Pin(TenantId, AgentId, &'a str),
+    Reference(SpaceId),
+    Breaker(&'a str),
+    Budget(TenantId, &'a str),
 }
 
 /// The state after `update`, or `None` when it is older than what is held. A bad entry changes nothing: what was known of it
@@ -69,6 +72,20 @@ fn identity_of(value: &Value) -> Result<Identity<'_>, BadEntry> {
         Value::Model(model) if model.id.is_empty() => return Err(BadEntry("a model without an id")),
         Value::Model(model) => Identity::Model(&model.id),
         Value::Pin(pin) => Identity::Pin(tenant(&pin.tenant_id)?, agent(&pin.agent_id)?, &pin.task_type),
+        Value::Reference(reference) => Identity::Reference(
+            reference.space_id.parse().map_err(|_| BadEntry("a reference of a malformed space"))?,
+        ),
+        Value::Breaker(order) if order.deployment.is_empty() => {
+            return Err(BadEntry("a breaker order without a deployment"));
+        }
+        Value::Breaker(order) => Identity::Breaker(&order.deployment),
+        Value::Budget(entry) => {
+            let id = entry.budget.as_ref().map_or("", |budget| budget.id.as_str());
+            if id.is_empty() {
+                return Err(BadEntry("a budget without an id"));
+            }
+            Identity::Budget(tenant(&entry.tenant_id)?, id)
+        }
     })
 }
 
@@ -78,6 +95,9 @@ fn remove(next: &mut Snapshot, key: &Identity<'_>) {
         Identity::Agent(tenant, agent) => next.remove_agent(*tenant, agent),
         Identity::Model(id) => next.remove_model(id),
         Identity::Pin(tenant, agent, task_type) => next.remove_pin(*tenant, agent, task_type),
+        Identity::Reference(space) => next.remove_reference(space),
+        Identity::Breaker(deployment) => next.remove_breaker_order(deployment),
+        Identity::Budget(tenant, id) => next.remove_budget(*tenant, id),
     }
 }
 
@@ -98,7 +118,36 @@ fn put(next: &mut Snapshot, value: &Value) -> Result<(), BadEntry> {
             let space = pin.space_id.parse().map_err(|_| BadEntry("a pin to a malformed space"))?;
             next.put_pin(tenant, agent, task_type.to_owned(), Pinned { space, model: pin.model.clone() });
         }
+        (Value::Reference(reference), Identity::Reference(space)) => {
+            let read = SpaceReference::read(&space, reference)?;
+            next.put_reference(space, Arc::new(read));
+        }
+        (Value::Breaker(order), Identity::Breaker(deployment)) => {
+            next.put_breaker_order(deployment, BreakerOrder::read(order)?);
+        }
+        (Value::Budget(entry), Identity::Budget(tenant, _)) => {
+            let budget = entry.budget.clone().ok_or(BadEntry("a budget without its limit"))?;
+            check_budget(&budget)?;
+            next.put_budget(tenant, Arc::new(budget));
+        }
         _ => return Err(BadEntry("an entry that is not what its key says")),
+    }
+    Ok(())
+}
+
+/// A budget that cannot be obeyed must not pass for one: nobody would be limited by it.
+fn check_budget(budget: &v1::BudgetRule) -> Result<(), BadEntry> {
+    if budget.limit_nano_usd < 0 {
+        return Err(BadEntry("a budget with a limit below 0"));
+    }
+    if !matches!(budget.scope.as_str(), "tenant" | "agent" | "key" | "provider") {
+        return Err(BadEntry("a budget of an unknown scope"));
+    }
+    if (budget.scope == "tenant") != budget.subject.is_empty() {
+        return Err(BadEntry("a budget of nobody"));
+    }
+    if !matches!(budget.period.as_str(), "day" | "month" | "request") {
+        return Err(BadEntry("a budget of an unknown period"));
     }
     Ok(())
 }
@@ -111,7 +160,7 @@ fn keep(next: &mut Snapshot, held: &Snapshot, key: &Identity<'_>) {
             }
         }
         Identity::Agent(tenant, id) => {
-            if let Some(agent) = held.agent(*tenant, id) {
+            if let Some(agent) = held.registered_agent(*tenant, id) {
                 next.put_agent(*tenant, id.clone(), Arc::clone(agent));
             }
         }
@@ -123,6 +172,21 @@ fn keep(next: &mut Snapshot, held: &Snapshot, key: &Identity<'_>) {
         Identity::Pin(tenant, agent, task_type) => {
             if let Some(pin) = held.pin(*tenant, agent, task_type) {
                 next.put_pin(*tenant, agent.clone(), (*task_type).to_owned(), pin.clone());
+            }
+        }
+        Identity::Reference(space) => {
+            if let Some(reference) = held.reference(space) {
+                next.put_reference(space.clone(), Arc::clone(reference));
+            }
+        }
+        Identity::Breaker(deployment) => {
+            if let Some(order) = held.breaker_order(deployment) {
+                next.put_breaker_order(deployment, order);
+            }
+        }
+        Identity::Budget(tenant, id) => {
+            if let Some(budget) = held.budgets(*tenant).find(|budget| budget.id == *id) {
+                next.put_budget(*tenant, Arc::clone(budget));
             }
         }
     }
@@ -170,7 +234,13 @@ pub(crate) fn to_update(snapshot: &Snapshot) -> ConfigUpdate {
             model: pin.model.clone(),
         })
     });
-    let values = keys.chain(agents).chain(models).chain(pins);
+    let references = snapshot.references().map(|(space, reference)| Value::Reference(reference.write(space)));
+    let orders = snapshot.breaker_orders().map(|(deployment, order)| Value::Breaker(order.write(deployment)));
+    let budgets = snapshot.all_budgets().map(|(tenant, budget)| {
+        let budget = Some(v1::BudgetRule::clone(budget));
+        Value::Budget(BudgetEntry { tenant_id: tenant.to_string(), budget })
+    });
+    let values = keys.chain(agents).chain(models).chain(pins).chain(references).chain(orders).chain(budgets);
     ConfigUpdate {
         version: snapshot.version,
         snapshot: true,

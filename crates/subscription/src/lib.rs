@@ -3,12 +3,16 @@
 //!
 //! Not here: what the configuration means, and how admin stores it.
 
+mod breaker_order;
 mod disk;
 mod entry;
 mod snapshot;
+mod space_reference;
 mod stream;
 mod subscription;
 
+pub use breaker_order::{BreakerAction, BreakerOrder};
 pub use embermesh_proto::internal::v1::Section;
 pub use snapshot::{KeyRecord, Pinned, Snapshot};
+pub use space_reference::SpaceReference;
 pub use subscription::{Options, Subscription};

@@ -2,13 +2,15 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::SystemTime,
 };
 
 use embermesh_auth::{KeyHash, Principal};
 use embermesh_proto::v1;
 use embermesh_types::{AgentId, KeyId, SpaceId, TenantId};
+
+use crate::{BreakerOrder, SpaceReference};
 
 /// What is known of an API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,9 @@ pub struct Pinned {
 
 type OfTenant<K, V> = HashMap<TenantId, Arc<HashMap<K, V>>>;
 
+/// Made once, because every request of an agent without a configuration asks for it.
+static DEFAULT_AGENT: LazyLock<AgentId> = LazyLock::new(AgentId::default);
+
 /// The configuration at one version. Cloning shares everything; a change copies only the map that it touches.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
@@ -43,6 +48,9 @@ pub struct Snapshot {
     agents: OfTenant<AgentId, Arc<v1::Agent>>,
     models: Arc<BTreeMap<String, Arc<v1::CatalogModel>>>,
     pins: OfTenant<AgentId, Arc<BTreeMap<String, Pinned>>>,
+    references: Arc<HashMap<SpaceId, Arc<SpaceReference>>>,
+    breaker_orders: Arc<BTreeMap<String, BreakerOrder>>,
+    budgets: HashMap<TenantId, Arc<BTreeMap<String, Arc<v1::BudgetRule>>>>,
 }
 
 impl Snapshot {
@@ -51,9 +59,26 @@ impl Snapshot {
         self.keys.get(id).map(AsRef::as_ref)
     }
 
-    /// The agent's configuration; most agents have none.
+    /// The configuration that an agent runs on: its own, else that of the tenant's agent [`AgentId::DEFAULT`]. One is taken as a
+    /// whole, nothing is merged; the `agent_id` in it says whose it is. Rates and budgets in it are of each agent by itself.
     pub fn agent(&self, tenant: TenantId, agent: &AgentId) -> Option<&Arc<v1::Agent>> {
+        let agents = self.agents.get(&tenant)?;
+        agents.get(agent).or_else(|| agents.get(&*DEFAULT_AGENT))
+    }
+
+    /// The agent's own configuration; most agents have none.
+    pub fn registered_agent(&self, tenant: TenantId, agent: &AgentId) -> Option<&Arc<v1::Agent>> {
         self.agents.get(&tenant)?.get(agent)
+    }
+
+    /// The agents of a tenant that have a configuration.
+    pub fn agents_of(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<v1::Agent>> {
+        self.agents.get(&tenant).into_iter().flat_map(|agents| agents.values())
+    }
+
+    /// Every agent that has a configuration.
+    pub fn agents(&self) -> impl Iterator<Item = (TenantId, &Arc<v1::Agent>)> {
+        self.agents.iter().flat_map(|(tenant, agents)| agents.values().map(|agent| (*tenant, agent)))
     }
 
     /// A model of the catalog.
@@ -69,6 +94,26 @@ impl Snapshot {
     /// The space of the agent's task type, once something was embedded.
     pub fn pin(&self, tenant: TenantId, agent: &AgentId, task_type: &str) -> Option<&Pinned> {
         self.pins.get(&tenant)?.get(agent)?.get(task_type)
+    }
+
+    /// What the deployments of a space are held to, once it was recorded. Spaces of a model's native length have one.
+    pub fn reference(&self, space: &SpaceId) -> Option<&Arc<SpaceReference>> {
+        self.references.get(space)
+    }
+
+    /// The last order about each deployment's breaker that there ever was one about, in the order of their names.
+    pub fn breaker_orders(&self) -> impl Iterator<Item = (&str, &BreakerOrder)> {
+        self.breaker_orders.iter().map(|(deployment, order)| (deployment.as_str(), order))
+    }
+
+    /// The budgets of a tenant, beside the limits in its agents' configurations.
+    pub fn budgets(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<v1::BudgetRule>> {
+        self.budgets.get(&tenant).into_iter().flat_map(|budgets| budgets.values())
+    }
+
+    /// Every budget there is.
+    pub fn all_budgets(&self) -> impl Iterator<Item = (TenantId, &Arc<v1::BudgetRule>)> {
+        self.budgets.iter().flat_map(|(tenant, budgets)| budgets.values().map(|budget| (*tenant, budget)))
     }
 
     /// With this version.
@@ -108,12 +153,29 @@ impl Snapshot {
         self
     }
 
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &KeyRecord> {
-        self.keys.values().map(AsRef::as_ref)
+    /// With the recorded vectors of a space.
+    #[must_use]
+    pub fn with_reference(mut self, space: SpaceId, reference: SpaceReference) -> Self {
+        self.put_reference(space, Arc::new(reference));
+        self
     }
 
-    pub(crate) fn agents(&self) -> impl Iterator<Item = (TenantId, &Arc<v1::Agent>)> {
-        self.agents.iter().flat_map(|(tenant, agents)| agents.values().map(|agent| (*tenant, agent)))
+    /// With an order about a deployment's breaker.
+    #[must_use]
+    pub fn with_breaker_order(mut self, deployment: &str, order: BreakerOrder) -> Self {
+        self.put_breaker_order(deployment, order);
+        self
+    }
+
+    /// With a budget.
+    #[must_use]
+    pub fn with_budget(mut self, tenant: TenantId, budget: v1::BudgetRule) -> Self {
+        self.put_budget(tenant, Arc::new(budget));
+        self
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &KeyRecord> {
+        self.keys.values().map(AsRef::as_ref)
     }
 
     pub(crate) fn pins(&self) -> impl Iterator<Item = (TenantId, &AgentId, &str, &Pinned)> {
@@ -122,6 +184,14 @@ impl Snapshot {
                 pins.iter().map(move |(task_type, pin)| (*tenant, agent, task_type.as_str(), pin))
             })
         })
+    }
+
+    pub(crate) fn references(&self) -> impl Iterator<Item = (&SpaceId, &Arc<SpaceReference>)> {
+        self.references.iter()
+    }
+
+    pub(crate) fn breaker_order(&self, deployment: &str) -> Option<BreakerOrder> {
+        self.breaker_orders.get(deployment).copied()
     }
 
     pub(crate) fn put_key(&mut self, record: KeyRecord) {
@@ -161,4 +231,33 @@ impl Snapshot {
             Arc::make_mut(pins).remove(task_type);
         }
     }
+
+    pub(crate) fn put_reference(&mut self, space: SpaceId, reference: Arc<SpaceReference>) {
+        Arc::make_mut(&mut self.references).insert(space, reference);
+    }
+
+    pub(crate) fn remove_reference(&mut self, space: &SpaceId) {
+        Arc::make_mut(&mut self.references).remove(space);
+    }
+
+    pub(crate) fn put_breaker_order(&mut self, deployment: &str, order: BreakerOrder) {
+        Arc::make_mut(&mut self.breaker_orders).insert(deployment.to_owned(), order);
+    }
+
+    pub(crate) fn remove_breaker_order(&mut self, deployment: &str) {
+        Arc::make_mut(&mut self.breaker_orders).remove(deployment);
+    }
+
+    pub(crate) fn put_budget(&mut self, tenant: TenantId, budget: Arc<v1::BudgetRule>) {
+        Arc::make_mut(self.budgets.entry(tenant).or_default()).insert(budget.id.clone(), budget);
+    }
+
+    pub(crate) fn remove_budget(&mut self, tenant: TenantId, id: &str) {
+        if let Some(budgets) = self.budgets.get_mut(&tenant) {
+            Arc::make_mut(budgets).remove(id);
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

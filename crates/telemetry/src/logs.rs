@@ -55,17 +55,27 @@ pub enum LogError {
 }
 
 /// The guide's component names and the modules behind them.
-const COMPONENTS: [(&str, &str); 10] = [
-    ("embedding.gateway", "embermesh_gateway"),
-    ("embedding.router", "embermesh_provider_router"),
-    ("embedding.provider", "embermesh_provider_router::providers"),
-    ("embedding.provider.openai", "embermesh_provider_router::providers::openai"),
-    ("embedding.provider.local", "embermesh_provider_router::providers::local"),
-    ("embedding.circuit_breaker", "embermesh_provider_router::health"),
-    ("embedding.ledger", "embermesh_cost_ledger"),
-    ("embedding.store", "embermesh_vector_store"),
-    ("embedding.admin", "embermesh_admin"),
-    ("embedding.transport", "embermesh_transport"),
+const COMPONENTS: [(&str, &[&str]); 17] = [
+    ("embedding.gateway", &["embermesh_gateway"]),
+    ("embedding.router", &["embermesh_provider_router"]),
+    ("embedding.provider", &["embermesh_providers"]),
+    ("embedding.provider.openai", &["embermesh_providers::openai"]),
+    ("embedding.provider.azure_openai", &["embermesh_providers::azure"]),
+    ("embedding.provider.bedrock", &["embermesh_providers::bedrock"]),
+    ("embedding.provider.vertex", &["embermesh_providers::vertex", "embermesh_providers::google_token"]),
+    ("embedding.provider.gemini", &["embermesh_providers::gemini"]),
+    ("embedding.provider.voyage", &["embermesh_providers::voyage"]),
+    ("embedding.provider.cohere", &["embermesh_providers::cohere"]),
+    ("embedding.provider.local", &["embermesh_providers::local"]),
+    (
+        "embedding.circuit_breaker",
+        &["embermesh_provider_router::verdict", "embermesh_provider_router::orders"],
+    ),
+    ("embedding.ledger", &["embermesh_cost_ledger"]),
+    ("embedding.store", &["embermesh_vector_store"]),
+    ("embedding.cache", &["embermesh_cache"]),
+    ("embedding.admin", &["embermesh_admin"]),
+    ("embedding.transport", &["embermesh_transport"]),
 ];
 
 /// Sends this process's logs to standard error.
@@ -85,11 +95,12 @@ fn filter(settings: &LogSettings) -> Result<EnvFilter, LogError> {
     let mut directives = vec![level(&settings.level)?.to_owned()];
     for (name, wanted) in &settings.components {
         let known = COMPONENTS.iter().find(|(component, _)| component == name);
-        let (_, module) = known.ok_or_else(|| {
+        let (_, modules) = known.ok_or_else(|| {
             let all: Vec<&str> = COMPONENTS.iter().map(|(component, _)| *component).collect();
             LogError::Component(name.clone(), all.join(", "))
         })?;
-        directives.push(format!("{module}={}", level(wanted)?));
+        let wanted = level(wanted)?;
+        directives.extend(modules.iter().map(|module| format!("{module}={wanted}")));
     }
     EnvFilter::try_new(directives.join(",")).map_err(|_| LogError::Level(settings.level.clone()))
 }
@@ -108,7 +119,7 @@ mod tests {
         let names = ["embedding.router", "embedding.provider.openai", "embedding.circuit_breaker"];
         let components = names.iter().map(|name| ((*name).to_owned(), "debug".to_owned())).collect();
         let filter = filter(&LogSettings { components, ..LogSettings::default() }).unwrap().to_string();
-        assert!(filter.contains("embermesh_provider_router::providers::openai=debug"), "{filter}");
+        assert!(filter.contains("embermesh_providers::openai=debug"), "{filter}");
     }
 
     #[test]

@@ -3,39 +3,62 @@
 //! One [`Simulator`] runs any number of deployments, each on a port of its own. Tests drive it in process; other
 //! processes drive it over HTTP below `/_sim/` on any of its ports (`GET` and `DELETE /_sim/calls`, `GET` and `PUT /_sim/faults`).
 //!
-//! One file per wire format ([`openai`] for now) turns bytes into an [`embedding::EmbedRequest`] and vectors into bytes;
+//! [`Fault`]s strike single requests; [`Conditions`] (latency, rate limits, drift, a content filter, being down) hold until changed.
+//!
+//! One file per wire format, below `wire/`, turns bytes into an [`embedding::EmbedRequest`] and vectors into bytes;
 //! everything else (vectors, faults, log, sockets) knows no format.
 //!
 //! It is stricter than the real providers: an unknown field or a `null` where the API wants a value is refused, so that
 //! a client that sends such a thing is found here and not in production.
 
+mod api;
 mod calls;
+mod conditions;
+mod config;
 mod control;
 mod deployment;
+mod dice;
 pub mod embedding;
 mod exchange;
 mod faults;
+mod google;
+mod latency;
+mod limits;
 mod listener;
-pub mod openai;
+mod model;
+mod payload;
+mod sigv4;
+mod switch;
 #[cfg(test)]
 mod tests;
 mod tokens;
 mod vectors;
+mod wall;
+mod wire;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+pub use api::{Api, AwsKeys, UnknownApi};
 pub use calls::Call;
 use calls::CallLog;
-pub use deployment::{Deployment, DeploymentSpec, ModelSpec};
-pub use faults::{Fault, Injection};
+pub use conditions::Conditions;
+pub use config::{Config, ConfigError, DeploymentConfig};
+pub use deployment::{Deployment, DeploymentSpec};
+pub use faults::{Fault, Injection, RetryAfter};
+pub use google::{GoogleSpec, Tokens as GoogleTokens};
+pub use latency::Latency;
+pub use limits::Limits;
 pub use listener::reset;
+pub use model::ModelSpec;
 pub use tokens::count as count_tokens;
-pub use vectors::{vector, vector_seeded};
+pub use vectors::{vector, vector_for, vector_seeded};
+pub use wire::openai;
 
 /// Why a simulator could not be started or addressed.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +69,7 @@ pub enum SimError {
         /// The deployment.
         name: String,
         /// The address asked for.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// What the system said.
         source: io::Error,
     },
@@ -56,6 +79,9 @@ pub enum SimError {
     /// No deployment of that name was started.
     #[error("no deployment is named {0}; use one of the names given at the start")]
     UnknownDeployment(String),
+    /// A request over a port that belongs to no deployment names none.
+    #[error("name the deployment")]
+    UnnamedDeployment,
 }
 
 /// What all listeners of one simulator see.
@@ -104,7 +130,22 @@ impl Simulator {
         for (index, socket) in sockets.into_iter().enumerate() {
             listeners.spawn(listener::serve(socket, Arc::clone(&world), index));
         }
+        for deployment in &world.deployments {
+            deployment.settled().await;
+        }
         Ok(Self { world, listeners })
+    }
+
+    /// Serves `/_sim/` on an address of its own too, which stays when every deployment is down.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn serve_control(&mut self, listen: SocketAddr) -> Result<SocketAddr, SimError> {
+        let refused = |source| SimError::Listen { name: "(control)".to_owned(), address: listen, source };
+        let socket = TcpListener::bind(listen).await.map_err(refused)?;
+        let address = socket.local_addr().map_err(refused)?;
+        self.listeners.spawn(listener::serve_control(socket, Arc::clone(&self.world)));
+        Ok(address)
     }
 
     /// The deployments, in the order of their specs.

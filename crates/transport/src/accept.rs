@@ -30,13 +30,21 @@ pub struct HttpLimits {
     pub connections: usize,
     /// HTTP/2 streams of one connection at a time.
     pub streams_per_connection: u32,
-    /// Seconds that the TLS handshake, the first bytes of a connection, and the head of a request may each take.
+    /// Seconds that the TLS handshake and the first bytes of a connection may each take.
     pub header_timeout_seconds: u64,
+    /// Seconds that a connection may lie idle between two requests; the next head counts towards them. Longer than clients keep idle
+    /// connections, or they would send into one that is just being closed.
+    pub idle_timeout_seconds: u64,
 }
 
 impl Default for HttpLimits {
     fn default() -> Self {
-        Self { connections: 10_000, streams_per_connection: 200, header_timeout_seconds: 10 }
+        Self {
+            connections: 10_000,
+            streams_per_connection: 200,
+            header_timeout_seconds: 10,
+            idle_timeout_seconds: 120,
+        }
     }
 }
 
@@ -104,7 +112,8 @@ fn builder(limits: &HttpLimits) -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(limits.header_timeout_seconds))
+        // hyper starts it when the connection falls idle, not at the first byte of a head
+        .header_read_timeout(Duration::from_secs(limits.idle_timeout_seconds))
         .max_buf_size(64 * 1024);
     builder
         .http2()

@@ -24,7 +24,11 @@ pub struct CallContext {
 impl CallContext {
     /// Reads the context of a call that another service made.
     pub fn of<T>(request: &Request<T>) -> Result<Self, Error> {
-        Self::from_metadata(request.metadata())
+        match request.extensions().get() {
+            // of a direct call; nothing that comes over a socket has extensions of this kind
+            Some(context) => Ok(Self::clone(context)),
+            None => Self::from_metadata(request.metadata()),
+        }
     }
 
     fn from_metadata(metadata: &MetadataMap) -> Result<Self, Error> {

@@ -46,7 +46,7 @@ pub(crate) fn write(headers: &mut HeaderMap, left: Duration) {
 
 /// What a call may take until its answer begins when it carries no deadline: longer than any call should take, and shorter than for
 /// ever. A stream may then go on for as long as it likes.
-const LONGEST: Duration = Duration::from_secs(120);
+pub(crate) const LONGEST: Duration = Duration::from_secs(120);
 
 /// Ends calls that are out of time, answer bodies included, and drops whatever still worked on them.
 #[derive(Clone, Debug)]
@@ -114,7 +114,8 @@ where
     }
 }
 
-fn passed() -> Status {
+/// What a call that was too slow is answered.
+pub(crate) fn passed() -> Status {
     Error::new(Code::DeadlineExceeded, "the deadline of the call has passed").into()
 }
 

@@ -6,6 +6,7 @@ mod call;
 mod channel;
 mod connection;
 mod deadline;
+mod direct;
 mod greeting;
 mod identity;
 mod metrics;
@@ -20,9 +21,11 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
+use direct::AnyDirect;
 use tonic::{Status, body::Body};
 use tower::{Service, util::BoxCloneSyncService};
 
@@ -30,6 +33,7 @@ pub use accept::{HttpLimits, Peer, serve};
 pub use call::CallContext;
 pub use channel::{ChannelError, Endpoint};
 pub use deadline::read as read_timeout;
+pub use direct::Direct;
 pub use metrics::GrpcMetrics;
 pub use server::{InProcess, Ops, ServerBuilder, in_process};
 pub use tls::{TlsError, TlsSettings};
@@ -44,7 +48,10 @@ type Response = http::Response<Body>;
 ///
 /// The error is a concrete [`Status`]: with a boxed one, clients cannot be used inside spawned tasks.
 #[derive(Clone)]
-pub struct Transport(BoxCloneSyncService<Request, Response, Status>);
+pub struct Transport {
+    wire: BoxCloneSyncService<Request, Response, Status>,
+    direct: Arc<[AnyDirect]>,
+}
 
 impl Transport {
     /// Wraps a service of HTTP requests, such as a generated server or a pool of connections.
@@ -53,7 +60,12 @@ impl Transport {
         S: Service<Request, Response = Response, Error = Status> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
     {
-        Self(BoxCloneSyncService::new(service))
+        Self { wire: BoxCloneSyncService::new(service), direct: Arc::default() }
+    }
+
+    /// The short way to the service of the generated trait `T`, such as `dyn Router`, if it is in this process and offers one.
+    pub fn direct<T: ?Sized + 'static>(&self) -> Option<&Direct<T>> {
+        self.direct.iter().find_map(|any| any.downcast_ref())
     }
 }
 
@@ -63,11 +75,11 @@ impl Service<Request> for Transport {
     type Future = Pin<Box<dyn Future<Output = Result<Response, Status>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        self.0.poll_ready(cx)
+        self.wire.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        self.0.call(request)
+        self.wire.call(request)
     }
 }
 

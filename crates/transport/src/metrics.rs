@@ -1,6 +1,9 @@
 //! Counts every call by its outcome, at the side that serves it.
 
-use std::task::{Context, Poll};
+use std::{
+    borrow::Cow,
+    task::{Context, Poll},
+};
 
 use embermesh_telemetry::Metrics;
 use futures::future::BoxFuture;
@@ -23,6 +26,16 @@ impl GrpcMetrics {
             Opts::new("grpc_server_handled_total", "Calls served, by service, method and gRPC status.");
         let handled = IntCounterVec::new(opts, &["grpc_service", "grpc_method", "grpc_code"])?;
         Ok(Self { handled: metrics.register(handled) })
+    }
+
+    fn count(&self, service: &str, method: &str, code: Code) {
+        // a path that no service has is not given a label of its own
+        if code == Code::Unimplemented {
+            return;
+        }
+        // formatting the usual code would be most of the work
+        let code = if code == Code::Ok { Cow::Borrowed("Ok") } else { Cow::Owned(format!("{code:?}")) };
+        self.handled.with_label_values(&[service, method, &*code]).inc();
     }
 }
 
@@ -63,7 +76,7 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let mut count =
-            Count { uri: request.uri().clone(), metrics: self.metrics.clone(), code: Code::Cancelled };
+            CountByUri { uri: request.uri().clone(), metrics: self.metrics.clone(), code: Code::Cancelled };
         let call = self.inner.call(request);
         Box::pin(async move {
             let answer = call.await?;
@@ -76,21 +89,36 @@ where
 }
 
 /// One call, counted when this is dropped: a caller that goes away drops the call before there is an answer.
-struct Count {
+struct CountByUri {
     uri: http::Uri,
     metrics: GrpcMetrics,
     code: Code,
 }
 
-impl Drop for Count {
+impl Drop for CountByUri {
     fn drop(&mut self) {
-        // a path that no service has is not given a label of its own
-        if self.code == Code::Unimplemented {
-            return;
-        }
         if let Some((service, method)) = self.uri.path().trim_start_matches('/').split_once('/') {
-            let code = format!("{:?}", self.code);
-            self.metrics.handled.with_label_values(&[service, method, &code]).inc();
+            self.metrics.count(service, method, self.code);
         }
+    }
+}
+
+/// The same of a call that has no path.
+pub(crate) struct Count<'a> {
+    metrics: &'a GrpcMetrics,
+    service: &'static str,
+    method: &'static str,
+    pub(crate) code: Code,
+}
+
+impl<'a> Count<'a> {
+    pub(crate) const fn new(metrics: &'a GrpcMetrics, service: &'static str, method: &'static str) -> Self {
+        Self { metrics, service, method, code: Code::Cancelled }
+    }
+}
+
+impl Drop for Count<'_> {
+    fn drop(&mut self) {
+        self.metrics.count(self.service, self.method, self.code);
     }
 }

@@ -48,13 +48,14 @@ where
         // the call may panic before it is a future
         let started = catch_unwind(AssertUnwindSafe(|| self.0.call(request)));
         Box::pin(async move {
-            let Ok(call) = started else { return Ok(defect()) };
-            AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| Ok(defect()))
+            let Ok(call) = started else { return Ok(defect().into_http()) };
+            AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| Ok(defect().into_http()))
         })
     }
 }
 
-fn defect() -> Response {
+/// What a call that panicked is answered.
+pub(crate) fn defect() -> Status {
     tracing::error!("a handler panicked; the backtrace is above");
-    Status::from(Error::internal("the request met a defect, report its request id")).into_http()
+    Error::internal("the request met a defect, report its request id").into()
 }

@@ -17,7 +17,10 @@ use tonic::{Status, body::Body, server::NamedService, service::Routes};
 use tower::{Service, ServiceBuilder, ServiceExt};
 
 use crate::{
-    GrpcMetrics, Request, Transport, deadline::DeadlineLayer, metrics::CountCallsLayer,
+    GrpcMetrics, Request, Transport,
+    deadline::DeadlineLayer,
+    direct::{AnyDirect, Direct},
+    metrics::CountCallsLayer,
     panics::CatchPanicLayer,
 };
 
@@ -36,13 +39,14 @@ where
 #[derive(Debug)]
 pub struct InProcess {
     services: Vec<(&'static str, Transport)>,
+    direct: Vec<AnyDirect>,
     metrics: GrpcMetrics,
 }
 
 impl InProcess {
     /// No servers yet.
     pub const fn new(metrics: GrpcMetrics) -> Self {
-        Self { services: Vec::new(), metrics }
+        Self { services: Vec::new(), direct: Vec::new(), metrics }
     }
 
     /// Adds a generated server.
@@ -57,10 +61,21 @@ impl InProcess {
         self
     }
 
+    /// Offers [`Direct`] calls of the implementation of the generated trait `T` beside those of its server `S`.
+    #[must_use]
+    pub fn direct<S: NamedService, T>(mut self, service: Arc<T>) -> Self
+    where
+        T: Send + Sync + ?Sized + 'static,
+    {
+        self.direct.push(Arc::new(Direct::new(service, S::NAME, self.metrics.clone())));
+        self
+    }
+
     /// The transport to all of them.
     pub fn transport(self) -> Transport {
         let services: Arc<[_]> = self.services.into();
-        Transport::new(tower::service_fn(move |request: Request| {
+        let direct = self.direct.into();
+        let wire = Transport::new(tower::service_fn(move |request: Request| {
             let name = request.uri().path().trim_start_matches('/').split('/').next().unwrap_or_default();
             let found = services.iter().find(|(known, _)| *known == name).map(|(_, to)| to.clone());
             async move {
@@ -73,7 +88,8 @@ impl InProcess {
                     }
                 }
             }
-        }))
+        }));
+        Transport { direct, ..wire }
     }
 }
 

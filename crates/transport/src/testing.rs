@@ -16,8 +16,9 @@ use embermesh_auth::{Principal, Scopes};
 use embermesh_errors::{Code, Error};
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::internal::v1::{
-    ConfigUpdate, HealthReply, HealthRequest, Pin as SpacePin, PinSpaceRequest, ResolveReply, ResolveRequest,
-    RouteItem, RouteReply, RouteRequest, SubscribeRequest,
+    ConfigUpdate, HealthReply, HealthRequest, OrderBreakersReply, OrderBreakersRequest, Pin as SpacePin,
+    PinSpaceRequest, Reference, ResolveReply, ResolveRequest, RouteItem, RouteReply, RouteRequest,
+    SubscribeRequest,
     config_server::{Config, ConfigServer},
     router_client::RouterClient,
     router_server::{Router, RouterServer},
@@ -121,6 +122,17 @@ impl Config for Handler {
 
     async fn pin_space(&self, _: Request<PinSpaceRequest>) -> Result<Response<SpacePin>, Status> {
         Err(Error::not_found("no such agent").into())
+    }
+
+    async fn record_reference(&self, _: Request<Reference>) -> Result<Response<Reference>, Status> {
+        Err(Error::not_found("no such space").into())
+    }
+
+    async fn order_breakers(
+        &self,
+        _: Request<OrderBreakersRequest>,
+    ) -> Result<Response<OrderBreakersReply>, Status> {
+        Err(Error::not_found("no such deployment").into())
     }
 }
 

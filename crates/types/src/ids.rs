@@ -86,6 +86,16 @@ uuid_id!(
     "attempt_id"
 );
 
+impl AgentId {
+    /// The agent of calls that Embermesh makes for itself.
+    pub const SYSTEM: &str = "embermesh-system";
+}
+
+impl TenantId {
+    /// Nobody's customer: probes and canaries of the routers are booked here, on the agent [`AgentId::SYSTEM`].
+    pub const SYSTEM: Self = Self(uuid::Uuid::from_u128(0x656d_6265_726d_7000_8000_0000_0000_0001));
+}
+
 fn check(what: &'static str, text: &str) -> Result<(), IdError> {
     if text.is_empty() || text.len() > 255 {
         return Err(IdError::Length { what, max: 255, len: text.len() });

@@ -6,18 +6,20 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Crates by height; each may depend on lower ones only.
 const LAYERS: [&[&str]; 8] = [
-    &["types", "descriptors", "lifecycle", "pii", "tokens", "telemetry", "private-postgres"],
-    &["errors", "auth", "minilm", "postgres"],
+    &["types", "descriptors", "lifecycle", "pii", "tokens", "telemetry", "loopback"],
+    &["errors", "auth", "minilm", "postgres", "resilience", "cache", "private-postgres"],
     &["proto", "transport"],
-    &["config", "subscription"],
-    &["process"],
+    &["config", "subscription", "escrow"],
+    &["process", "providers"],
     &["gateway", "provider-router", "cost-ledger", "vector-store", "admin"],
     &["standalone", "testing"],
     &["integration-tests", "bench"],
 ];
 
 /// What only some crates may touch directly.
-const RESERVED: [(&str, &[&str]); 5] = [
+const RESERVED: [(&str, &[&str]); 7] = [
+    ("fred", &["cache"]),
+    ("aws-sdk-bedrockruntime", &["providers"]),
     ("tokio-postgres", &["postgres", "private-postgres"]),
     ("deadpool-postgres", &["postgres"]),
     ("pgvector", &["vector-store"]),

@@ -37,9 +37,9 @@ async fn bad_input_gets_its_precise_error() {
         (EMBED, json!({"agent_id": "a", "text": long}), 422, "input_too_long", "256"),
         (
             EMBED,
-            json!({"agent_id": "a", "text": "x", "on_too_long": "chunk"}),
-            501,
-            "not_implemented",
+            json!({"agent_id": "a", "text": "x", "on_too_long": "shorten"}),
+            400,
+            "invalid_request",
             "chunk",
         ),
         ("/api/v1/embeddings/batch", json!([]), 400, "invalid_request", "1"),

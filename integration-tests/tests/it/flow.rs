@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::{client::floats, running::Running};
+use crate::{
+    client::floats,
+    running::{Running, wait_until},
+};
 
 const TEXTS: [&str; 4] = [
     "The ferry to the island leaves at noon.",
@@ -88,9 +91,10 @@ async fn main_job(running: &Running) {
 
     let health = running.admin().get("/api/v1/embeddings/providers/health").await.ok();
     assert_eq!(health["providers"]["local"]["status"], "healthy", "{health}");
-    let costs = running.admin().get("/api/v1/embeddings/agents/demo/costs").await.ok();
-    assert_eq!(costs["total_cost_usd"].as_f64(), Some(0.0), "{costs}");
-    assert!(costs["request_count"].as_u64().unwrap() > 0, "{costs}");
+    let admin = running.admin();
+    let costs = || async { admin.get("/api/v1/embeddings/agents/demo/costs").await.ok() };
+    wait_until(|| async { costs().await["request_count"].as_u64().unwrap() > 0 }).await;
+    assert_eq!(costs().await["total_cost_usd"].as_f64(), Some(0.0));
 }
 
 async fn search(running: &Running, request: Value) -> Value {

@@ -1,10 +1,24 @@
 //! Costs and budgets, to the nano-dollar, through the whole system.
 
+mod away;
+pub mod balances;
+pub mod budgets;
+mod calls_and_rows;
+mod cheaper;
+mod each_budget;
+pub mod fleet;
+mod limits_changed;
+mod overspend;
+mod phantoms;
+mod recomputed;
+mod refused_too_early;
+
 use std::collections::BTreeSet;
 
 use serde_json::json;
 
 use crate::{
+    books,
     providers::two_deployments,
     running::{Running, wait_until},
 };
@@ -29,6 +43,7 @@ async fn every_provider_call_is_one_row_and_the_reports_add_up() {
         );
     }
     let sql = running.sql().await;
+    books::ended(&sql, simulator.calls().len()).await;
     let rows = sql.query("SELECT attempt_id::text, state FROM ledger.attempts", &[]).await.unwrap();
     let booked: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
     let called: BTreeSet<String> =
@@ -111,8 +126,13 @@ pub async fn budget_in_force(running: &Running, agent: &str) {
 }
 
 /// A decimal number of USD as nano-USD. `serde_json::Value` has made a float of it, which small amounts survive.
-fn nanos(text: &str) -> i64 {
+pub fn nanos(text: &str) -> i64 {
     (text.parse::<f64>().unwrap() * 1e9).round() as i64
+}
+
+/// Nano-USD as the API takes money; every amount of these tests survives the float.
+pub fn usd(nanos: i64) -> f64 {
+    nanos as f64 / 1e9
 }
 
 /// The system runs without a provider that costs money.
@@ -121,7 +141,9 @@ async fn the_local_model_is_free_and_still_booked() {
     let running = Running::one("").await;
     running.agent().post("/api/v1/embeddings", json!({"agent_id": "f", "text": "free"})).await.ok();
     let select = "SELECT state, amount_nano_usd, tokens FROM ledger.attempts";
-    let row = running.sql().await.query_one(select, &[]).await.unwrap();
+    let sql = running.sql().await;
+    books::ended(&sql, 1).await;
+    let row = sql.query_one(select, &[]).await.unwrap();
     assert_eq!((row.get(0), row.get(1)), ("settled", Some(0_i64)));
     assert!(row.get::<_, i64>(2) > 0);
 }

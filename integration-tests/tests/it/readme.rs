@@ -37,20 +37,24 @@ fn blocks(markdown: &str) -> Vec<Block> {
 async fn every_block_of_readme_and_docs_runs_as_printed() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let blocks = blocks(&readme);
-    let docs: Vec<Block> = ["keys-and-agents", "configuration", "operations"]
-        .iter()
-        .flat_map(|name| self::blocks(&fs::read_to_string(root().join(format!("docs/{name}.md"))).unwrap()))
-        .collect();
+    let docs: Vec<Block> =
+        ["keys-and-agents", "configuration", "providers", "operations", "money", "idempotency", "audit"]
+            .iter()
+            .flat_map(|name| {
+                self::blocks(&fs::read_to_string(root().join(format!("docs/{name}.md"))).unwrap())
+            })
+            .collect();
     let shell: Vec<&Block> = blocks.iter().chain(&docs).filter(|block| block.language == "sh").collect();
     assert!(shell.len() > 3, "the README has lost its examples");
     let (start, rest) = shell.split_first().unwrap();
     assert_eq!(start.text.trim(), "make run");
 
     let folder = tempfile::TempDir::new().unwrap();
-    // the same profile as these tests, so that nothing is built twice
+    // the same profile and selection as these tests, so that nothing is built twice
     let environment = [
         ("XDG_DATA_HOME", folder.path().to_owned()),
         ("PROFILE", "dev".into()),
+        ("RUN_SELECTS", "--workspace --bins --tests".into()),
         ("EMBERMESH_TOOLS_DIR", tools()),
         ("CARGO_TARGET_DIR", root().join("target")),
         ("TIKTOKEN_CACHE_DIR", folder.path().to_owned()),

@@ -6,9 +6,30 @@ use serde_json::json;
 use tokio_postgres::error::SqlState;
 
 use crate::{
+    books,
     providers::two_deployments,
     tenants::{AGENT, AGENTS, Tenant},
 };
+
+/// What only some requests leave behind, for every tenant: a call that several shared, a lease, a budget that is nearly used up, an answer
+/// under a key, an anchor of the audit chain.
+const RARE_ROWS: [&str; 5] = [
+    "INSERT INTO ledger.attempt_parts
+         (tenant_id, attempt_id, created_at, part, request_id, agent_id, key_id, asked_nano_usd, tokens_bound, inputs)
+     SELECT tenant_id, attempt_id, created_at, 0, 'r', 'a', 'k', 0, 0, 1 FROM ledger.attempts",
+    "INSERT INTO ledger.leases
+         (tenant_id, lease_id, session_id, agent_id, key_id, provider, day, granted, returned, state, granted_at)
+     SELECT tenant_id, gen_random_uuid(), gen_random_uuid(), 'a', 'k', 'p', now()::date, 1, 1, 'closed', now()
+     FROM admin.tenants",
+    "INSERT INTO ledger.budget_alerts
+         (tenant_id, scope, subject, period, period_start, percent, limit_nano_usd, used_nano_usd, reached_at)
+     SELECT tenant_id, 'tenant', '', 'month', now()::date, 80, 10, 9, now() FROM admin.tenants",
+    "INSERT INTO store.answers
+         (tenant_id, shard_key, agent_id, key, body_hash, holder, created_at, locked_until, embedding_ids)
+     SELECT tenant_id, 0, '', 'k', sha256('b'), gen_random_uuid(), now(), now(), '{}' FROM admin.tenants",
+    "INSERT INTO admin.audit_anchors (tenant_id, number, hash, anchored_at, public_key, signature)
+     SELECT tenant_id, 1, sha256(''), now(), sha256('k'), sha256('') || sha256('') FROM admin.tenants",
+];
 
 #[tokio::test]
 async fn the_database_itself_shows_rows_to_their_tenant_alone() {
@@ -17,8 +38,14 @@ async fn the_database_itself_shows_rows_to_their_tenant_alone() {
     for tenant in [&one, &two] {
         tenant.embed("the same words in both").await;
         tenant.admin.put(&format!("{AGENTS}/{AGENT}"), json!({"embedding_strategy": "cost"})).await.ok();
+        let budget = json!({"scope": "tenant", "period": "month", "limit_usd": 1000});
+        tenant.admin.post("/api/v1/admin/budgets", budget).await.ok();
     }
     let sql = running.sql().await;
+    books::ended(&sql, 2).await;
+    for rows in RARE_ROWS {
+        sql.execute(rows, &[]).await.unwrap();
+    }
     // partitions have no policies of their own: nobody but the owner may reach them directly
     let tables = "SELECT format('%I.%I', n.nspname, c.relname), c.relispartition, c.relrowsecurity, c.relforcerowsecurity,
                          EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid),
@@ -47,14 +74,20 @@ async fn the_database_itself_shows_rows_to_their_tenant_alone() {
         "admin.agent_versions",
         "admin.agents",
         "admin.api_keys",
+        "admin.audit_anchors",
+        "admin.audit_records",
+        "admin.budgets",
         "admin.changes",
         "admin.pins",
         "admin.tenants",
+        "ledger.attempt_parts",
         "ledger.attempts",
         "ledger.balances",
+        "ledger.budget_alerts",
         "ledger.charges",
+        "ledger.leases",
+        "store.answers",
         "store.embedding_keys",
-        "store.requests",
         "store.space_1",
     ];
     assert!(expected.iter().all(|name| guarded.contains(*name)), "{guarded:?}");
@@ -84,7 +117,9 @@ async fn the_database_itself_shows_rows_to_their_tenant_alone() {
     }
     // nor may one write in the other's name
     sql.execute("SELECT set_config('app.tenant', $1, false)", &[&one.id]).await.unwrap();
-    let insert = "INSERT INTO ledger.balances VALUES ($1::text::uuid, 'thief', 'day', '2026-01-01', 0, 0)";
+    let insert = "INSERT INTO ledger.balances
+                      (tenant_id, scope, subject, period, period_start, spent, reserved, leased, presumed)
+                  VALUES ($1::text::uuid, 'agent', 'thief', 'day', '2026-01-01', 0, 0, 0, 0)";
     let error = sql.execute(insert, &[&two.id]).await.unwrap_err();
     assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
     sql.execute(insert, &[&one.id]).await.unwrap();

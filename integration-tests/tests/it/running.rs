@@ -2,7 +2,6 @@
 
 use std::{
     fs::File,
-    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -39,7 +38,7 @@ pub fn tools() -> PathBuf {
 }
 
 pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    embermesh_loopback::free_port().unwrap()
 }
 
 /// A process that dies with the test; its output is kept for the message of a failure.
@@ -79,8 +78,14 @@ impl Process {
     }
 
     pub fn terminate(&mut self) -> std::process::ExitStatus {
-        Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        self.signal("TERM");
         self.child.wait().unwrap()
+    }
+
+    /// Sends a signal; a process that gets `STOP` hangs until it gets `CONT`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 }
 
@@ -153,7 +158,7 @@ impl Running {
         let mut admin_data = PathBuf::new();
         for (name, port) in SERVICES.iter().zip(&ports) {
             let data = folder.path().join(name);
-            processes.push(service(name, &data, *port, database.url().expose_secret()));
+            processes.push(service(name, &data, *port, database.url().expose_secret(), &[]));
             admin_data = data;
         }
         let mut running = Self::ready(processes, admin_data, &ports).await;
@@ -188,7 +193,11 @@ impl Running {
 
     /// Starts one of [`SERVICES`] again, on the same port and folder, and waits until it is ready.
     pub async fn start_again(&mut self, service: &str) {
-        let at = SERVICES.iter().position(|name| *name == service).unwrap();
+        self.start_again_at(SERVICES.iter().position(|name| *name == service).unwrap()).await;
+    }
+
+    /// The same, of any of the processes.
+    pub async fn start_again_at(&mut self, at: usize) {
         self.processes[at].spawn_again();
         self.until_ready(at).await;
     }
@@ -206,11 +215,36 @@ impl Running {
 
     /// A second replica of the gateway of [`Running::five`]; its URL.
     pub async fn another_gateway(&mut self) -> String {
-        let (port, data) = (free_port(), self.dir.with_file_name("gateway-2"));
-        let database = self.database.as_ref().unwrap().url().expose_secret();
-        self.processes.push(service("gateway", &data, port, database));
-        self.ports.push(port);
+        let url = self.spawn("gateway", &[]);
         self.until_ready(self.ports.len() - 1).await;
+        url
+    }
+
+    /// A second router beside that of [`Running::five`], and a gateway that knows this one only; the gateway's URL.
+    pub async fn another_pair(&mut self) -> String {
+        self.more_pairs(1).await.remove(0)
+    }
+
+    /// So many of [`Running::another_pair`], started together; their gateways' URLs.
+    pub async fn more_pairs(&mut self, count: usize) -> Vec<String> {
+        let first = self.ports.len();
+        let mut urls = Vec::new();
+        for _ in 0..count {
+            let router = self.spawn("provider-router", &[]);
+            urls.push(self.spawn("gateway", &[("EMBERMESH__SERVICES__ROUTER", &router)]));
+        }
+        for at in first..self.ports.len() {
+            self.until_ready(at).await;
+        }
+        urls
+    }
+
+    /// One more process of a service; the URL that it will listen on.
+    fn spawn(&mut self, name: &str, environment: &[(&str, &str)]) -> String {
+        let (port, data) = (free_port(), self.dir.with_file_name(format!("{name}-{}", self.ports.len())));
+        let database = self.database.as_ref().unwrap().url().expose_secret();
+        self.processes.push(service(name, &data, port, database, environment));
+        self.ports.push(port);
         format!("http://127.0.0.1:{port}")
     }
 
@@ -240,12 +274,13 @@ pub async fn connect(url: &str) -> tokio_postgres::Client {
 }
 
 /// One service as a process, with the configuration beside its folder.
-fn service(name: &str, data: &Path, port: u16, database: &str) -> Process {
+fn service(name: &str, data: &Path, port: u16, database: &str, environment: &[(&str, &str)]) -> Process {
     std::fs::create_dir(data).unwrap();
     let mut command = Command::new(bin(&format!("embermesh-{name}")));
     command.arg("--config").arg(data.with_file_name("embermesh.yaml"));
     command.arg("--listen").arg(format!("127.0.0.1:{port}"));
     command.env("EMBERMESH__DATA_DIR", data).env("DATABASE_URL", database);
+    command.envs(environment.iter().copied());
     Process::spawn(command, data.with_extension("log"))
 }
 

@@ -4,6 +4,7 @@ use embermesh_auth::ApiKey;
 use serde_json::{Value, json};
 
 use crate::{
+    books,
     client::Client,
     money::budget_in_force,
     providers::two_deployments,
@@ -198,6 +199,8 @@ async fn costs_and_budgets_are_each_tenants_own() {
         let (admin, path) = (tenant.admin.clone(), format!("{AGENTS}/{AGENT}/costs"));
         async move { admin.get(&path).await.ok() }
     };
+    let sql = running.sql().await;
+    books::ended(&sql, 2).await;
     let none = costs(&two).await;
     assert_eq!((none["total_cost_usd"].as_f64(), none["request_count"].as_u64()), (Some(0.0), Some(0)));
     let reports = [
@@ -222,6 +225,7 @@ async fn costs_and_budgets_are_each_tenants_own() {
     one.agent.post(EMBED, more).await.refused(402, "budget_exceeded");
     two.admin.put(&path, json!({"constraints": {"max_cost_per_day": 1.0}})).await.ok();
     let own = two.embed("paid by the second").await["cost_usd"].as_f64();
+    books::ended(&sql, 3).await;
     let theirs = costs(&two).await;
     assert_eq!((theirs["total_cost_usd"].as_f64(), &theirs["request_count"]), (own, &json!(1)), "{theirs}");
     let report = two.admin.get("/api/v1/reports/costs").await.ok();

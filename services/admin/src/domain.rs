@@ -1,9 +1,19 @@
 //! The rules of the control plane, without I/O.
 
 pub(crate) mod agent;
+pub(crate) mod agent_clear;
 pub(crate) mod agent_rules;
+pub(crate) mod anchor;
+pub(crate) mod audit_record;
+pub(crate) mod breakers;
+pub(crate) mod budget;
+pub(crate) mod chain;
 pub(crate) mod key;
 pub(crate) mod model;
 pub(crate) mod names;
 pub(crate) mod page;
+pub(crate) mod price;
+pub(crate) mod reference;
 pub(crate) mod resolve;
+pub(crate) mod rotation;
+pub(crate) mod shipped;

@@ -1,20 +1,26 @@
 //! The thin edge between the contracts and the control plane.
 
 mod agents;
+mod audit;
+mod budgets;
 mod catalog;
 mod config;
+mod key_use;
 mod keys;
 
 use std::sync::Arc;
 
-use embermesh_auth::Scope;
+use embermesh_auth::{Principal, Scope};
 use embermesh_errors::{Code, Error};
 use embermesh_proto::CONFIG_VERSION;
 use embermesh_transport::CallContext;
 use embermesh_types::AgentId;
 use tonic::{Request, Response, metadata::MetadataValue};
 
-use crate::{service::Shared, store::change::Changed};
+use crate::{
+    service::Shared,
+    store::change::{Author, Changed},
+};
 
 /// Serves every contract of the control plane.
 #[derive(Debug, Clone)]
@@ -31,6 +37,11 @@ impl Handler {
         let mut response = Response::new(made);
         response.metadata_mut().insert(CONFIG_VERSION, MetadataValue::from(version));
         response
+    }
+
+    /// Whose change it is that begins now.
+    fn author<'a>(&self, principal: &'a Principal) -> Author<'a> {
+        Author { tenant: principal.tenant, by: &principal.key, at: self.0.clock.now() }
     }
 }
 

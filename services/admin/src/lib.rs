@@ -3,6 +3,7 @@
 //!
 //! Not here: authentication of calls (the gateway), and what the configuration does (everybody else).
 
+mod anchoring;
 mod domain;
 mod feed;
 mod first_start;
@@ -12,7 +13,9 @@ mod run;
 mod service;
 mod settings;
 mod store;
+mod verification;
 
+pub use anchoring::AnchoringError;
 pub use first_start::{FirstKeys, FirstStart, FirstStartError};
 pub use grpc::Handler;
 pub use run::{DEFAULT_PORT, parts, run, settings};

@@ -16,6 +16,7 @@ pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
     if !config.admin.contains_key("pool") {
         settings.pool = config.database.pool.clone();
     }
+    settings.data_dir.clone_from(&config.data_dir);
     Ok(settings)
 }
 
@@ -44,6 +45,9 @@ pub async fn run(process: &Process) -> Result<Router, BoxError> {
         .service(admin.agents_server())
         .service(admin.keys_server())
         .service(admin.catalog_server())
+        .service(admin.budgets_server())
+        .service(admin.audit_server())
+        .service(admin.key_use_server())
         .service(admin.config_server());
     let ops = Ops { readiness: process.readiness.clone(), metrics: process.metrics.clone() };
     Ok(services.router(embermesh_proto::DESCRIPTORS).await?.merge(ops.router()))

@@ -2,19 +2,25 @@
 
 use std::sync::Arc;
 
+use embermesh_errors::Error;
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_postgres::{Database, DbError, Role, Schema, migrate};
 use embermesh_proto::{
-    internal::v1::config_server::ConfigServer,
-    v1::{agents_server::AgentsServer, catalog_server::CatalogServer, keys_server::KeysServer},
+    internal::v1::{config_server::ConfigServer, key_use_server::KeyUseServer},
+    v1::{
+        agents_server::AgentsServer, audit_server::AuditServer, budgets_server::BudgetsServer,
+        catalog_server::CatalogServer, keys_server::KeysServer,
+    },
 };
 use embermesh_telemetry::Metrics;
 use embermesh_transport::MAX_MESSAGE_BYTES;
-use embermesh_types::Clock;
+use embermesh_types::{Clock, SpaceId};
 use secrecy::SecretString;
 
 use crate::{
     Handler, Settings,
+    anchoring::{Anchoring, AnchoringError},
+    domain::shipped::Release,
     feed::Feed,
     metrics::AdminMetrics,
     store::{self, Store},
@@ -47,6 +53,9 @@ pub enum StartError {
     /// A metric is named badly.
     #[error("admin: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// The audit chains cannot be anchored as configured.
+    #[error("admin: {0}")]
+    Anchoring(#[from] AnchoringError),
     /// A setting cannot be used.
     #[error("admin: key_environment must have 1 to 16 lowercase letters")]
     KeyEnvironment,
@@ -62,6 +71,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) store: Store,
     pub(crate) feed: Arc<Feed>,
+    pub(crate) anchoring: Arc<Anchoring>,
     pub(crate) metrics: AdminMetrics,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
@@ -78,16 +88,20 @@ impl AdminService {
         if !(1..=16).contains(&environment.len()) || !environment.bytes().all(|b| b.is_ascii_lowercase()) {
             return Err(StartError::KeyEnvironment);
         }
+        let anchoring = Arc::new(Anchoring::open(&settings, &metrics)?);
         let ready = readiness.condition("admin database");
         migrate(&database_url, Schema::Admin, &store::MIGRATIONS).await?;
         let database = Database::connect(&database_url, Schema::Admin, Role::App, &settings.pool).await?;
         let store = Store::new(database.clone());
-        store.add_missing(&store::catalog::seed()?, clock.now()).await?;
+        store.ship(&store::shipped::seed()?, Release::current(), clock.now()).await?;
         let metrics = AdminMetrics::new(&metrics)?;
         let feed = Arc::new(Feed::new());
         let run =
             Arc::clone(&feed).run(store.version().await?, store.clone(), metrics.clone(), tasks.clone());
         tasks.spawn("config feed", run);
+        let (settled, followed) = (settings.clone(), Arc::clone(&feed));
+        let run = Arc::clone(&anchoring).run(settled, store.clone(), followed, clock.clone(), tasks.clone());
+        tasks.spawn("audit anchors", run);
         let stopping = tasks.clone();
         tasks.spawn("admin pool", async move {
             tokio::select! {
@@ -96,7 +110,7 @@ impl AdminService {
             }
         });
         ready.set(true);
-        Ok(Self(Arc::new(Shared { settings, store, feed, metrics, clock, tasks })))
+        Ok(Self(Arc::new(Shared { settings, store, feed, anchoring, metrics, clock, tasks })))
     }
 
     /// Agents and their configuration.
@@ -117,10 +131,42 @@ impl AdminService {
         server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
+    /// Budgets.
+    pub fn budgets_server(&self) -> BudgetsServer<Handler> {
+        let server = BudgetsServer::new(self.handler());
+        server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Who changed what.
+    pub fn audit_server(&self) -> AuditServer<Handler> {
+        let server = AuditServer::new(self.handler());
+        server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// When keys were last used, from the gateways.
+    pub fn key_use_server(&self) -> KeyUseServer<Handler> {
+        KeyUseServer::new(self.handler()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
     /// The configuration stream, for the other services.
     pub fn config_server(&self) -> ConfigServer<Handler> {
         let server = ConfigServer::new(self.handler());
         server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Forgets the vectors that the space's deployments are held to; whether there were any. For an operator whose provider has
+    /// changed a model for good: the next router records what the deployment answers now. Until then nothing tells whether
+    /// deployments of the space agree, and vectors that are stored already may not be comparable with new ones.
+    ///
+    /// # Errors
+    /// When the database is not available.
+    pub async fn drop_reference(&self, space: &SpaceId) -> Result<bool, Error> {
+        let dropped = self.0.store.drop_reference(space, self.0.clock.now()).await.map_err(store::failed)?;
+        if dropped.is_some() {
+            tracing::warn!(%space, "dropped the reference of a space");
+            self.0.feed.wake();
+        }
+        Ok(dropped.is_some())
     }
 
     pub(crate) fn shared(&self) -> &Shared {

@@ -1,5 +1,8 @@
 //! What an operator may set.
 
+use std::path::PathBuf;
+
+use embermesh_config::Span;
 use embermesh_postgres::PoolConfig;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +18,18 @@ pub struct Settings {
     pub default_models: Vec<String>,
     /// Names of entities found by patterns of the operator's own, which agents may then list under `pii.entities`.
     pub pii_entities: Vec<String>,
+    /// The key that anchors of the audit chains are signed with: Ed25519, PKCS#8 in PEM. Default: one that is made once in the data
+    /// folder, if there is one.
+    pub audit_key_file: Option<PathBuf>,
+    /// Public keys of other replicas, and of former times, whose anchors count too; each in hexadecimal digits.
+    pub audit_trusted_keys: Vec<String>,
+    /// Chains that have grown are anchored so often,
+    pub audit_anchor_interval: Span,
+    /// and after so many changes.
+    pub audit_anchor_changes: u32,
+    /// Folder of this process; for the key and the file of anchors.
+    #[serde(skip)]
+    pub data_dir: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -24,6 +39,11 @@ impl Default for Settings {
             key_environment: "live".to_owned(),
             default_models: Vec::new(),
             pii_entities: Vec::new(),
+            audit_key_file: None,
+            audit_trusted_keys: Vec::new(),
+            audit_anchor_interval: Span::seconds(60),
+            audit_anchor_changes: 1_000,
+            data_dir: None,
         }
     }
 }

@@ -1,12 +1,20 @@
 //! The only SQL of the control plane.
 
 pub(crate) mod agents;
+pub(crate) mod anchors;
+pub(crate) mod audit;
+pub(crate) mod breakers;
+pub(crate) mod budgets;
 pub(crate) mod catalog;
 pub(crate) mod change;
 pub(crate) mod config;
 pub(crate) mod first_keys;
+pub(crate) mod key_use;
 pub(crate) mod keys;
+pub(crate) mod model_row;
 pub(crate) mod pins;
+pub(crate) mod references;
+pub(crate) mod shipped;
 
 use std::time::SystemTime;
 
@@ -15,10 +23,22 @@ use embermesh_postgres::{Database, DbError, Migration, Session};
 use embermesh_types::TenantId;
 
 /// Every migration of the schema, in order.
-pub(crate) const MIGRATIONS: [Migration; 1] = [Migration {
-    name: "V001__control_plane",
-    sql: include_str!("../../../migrations/admin/V001__control_plane.sql"),
-}];
+pub(crate) const MIGRATIONS: [Migration; 5] = [
+    Migration {
+        name: "V001__control_plane",
+        sql: include_str!("../../../migrations/admin/V001__control_plane.sql"),
+    },
+    Migration {
+        name: "V002__catalog_facts_and_deployments",
+        sql: include_str!("../../../migrations/admin/V002__catalog_facts_and_deployments.sql"),
+    },
+    Migration { name: "V003__budgets", sql: include_str!("../../../migrations/admin/V003__budgets.sql") },
+    Migration { name: "V004__audit", sql: include_str!("../../../migrations/admin/V004__audit.sql") },
+    Migration {
+        name: "V005__key_rotation",
+        sql: include_str!("../../../migrations/admin/V005__key_rotation.sql"),
+    },
+];
 
 /// Access to the schema `admin`. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -2,6 +2,7 @@
 
 mod ledger;
 mod reports;
+mod standing;
 
 use std::sync::Arc;
 

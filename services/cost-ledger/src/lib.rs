@@ -3,17 +3,24 @@
 //!
 //! Not here: what a call will cost (the router knows prices and tokens), and which limits an agent has (admin says).
 
+mod alerts;
+mod call_back;
+mod command_line;
 mod domain;
 mod grpc;
 mod metrics;
 mod partitions;
 mod run;
 mod service;
+mod sessions;
 mod settings;
 mod store;
 mod sweeper;
+mod verify;
+mod waiting;
 mod writer;
 
+pub use command_line::command_line;
 pub use grpc::Handler;
 pub use run::{DEFAULT_PORT, parts, run, settings};
 pub use service::{CostLedger, Parts, StartError};

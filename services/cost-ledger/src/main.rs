@@ -6,5 +6,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    embermesh_process::run(embermesh_cost_ledger::DEFAULT_PORT, embermesh_cost_ledger::run)
+    embermesh_cost_ledger::command_line()
 }

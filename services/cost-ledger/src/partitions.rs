@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use embermesh_lifecycle::Tasks;
 use tokio::time::sleep;
 
-use crate::{domain::period::day_of, service::Shared};
+use embermesh_escrow::day_of;
+
+use crate::service::Shared;
 
 const EVERY: Duration = Duration::from_secs(3600);
 

@@ -21,11 +21,11 @@ pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
     Ok(settings)
 }
 
-/// The ledger's parts from its process and admin, which tells the limits of agents.
+/// The ledger's parts from its process and admin, which tells the limits.
 pub fn parts(process: &Process, admin: Transport) -> Result<Parts, ConfigError> {
     let options = Options {
         subscriber: "cost-ledger",
-        sections: vec![Section::Agents],
+        sections: vec![Section::Agents, Section::Budgets],
         disk_copy: process.config.data_dir.as_ref().map(|dir| dir.join("cost-ledger.snapshot")),
     };
     let ready = process.readiness.condition("ledger configuration");

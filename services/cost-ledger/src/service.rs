@@ -1,8 +1,9 @@
 //! Building the ledger from its parts.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use embermesh_errors::Error;
+use embermesh_escrow::day_of;
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_postgres::{Database, DbError, Role, Schema, migrate};
 use embermesh_proto::{internal::v1::ledger_server::LedgerServer, v1::reports_server::ReportsServer};
@@ -11,14 +12,18 @@ use embermesh_telemetry::Metrics;
 use embermesh_transport::MAX_MESSAGE_BYTES;
 use embermesh_types::Clock;
 use secrecy::SecretString;
+use tokio::sync::Mutex;
 
 use crate::{
     Handler, Settings,
-    domain::period::day_of,
+    alerts::{self, Alerts},
+    call_back::CallBack,
     metrics::LedgerMetrics,
     partitions,
+    sessions::{self, Sessions},
     store::{MIGRATIONS, Store},
     sweeper,
+    waiting::Waiting,
     writer::{Desk, Writer},
 };
 
@@ -60,8 +65,14 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) store: Store,
     pub(crate) writer: Writer,
+    pub(crate) waiting: Waiting,
+    pub(crate) call_back: CallBack,
+    pub(crate) sessions: Sessions,
     pub(crate) subscription: Subscription,
     pub(crate) clock: Clock,
+    pub(crate) alerts: Alerts,
+    /// Held while a tenant's books are recomputed.
+    pub(crate) verifying: Mutex<()>,
 }
 
 impl CostLedger {
@@ -76,12 +87,36 @@ impl CostLedger {
         let database = Database::connect(&database_url, Schema::Ledger, Role::App, &settings.pool).await?;
         let store = Store::new(database.clone());
         store.make_partitions(day_of(clock.now())).await?;
+        let alerts = Alerts::new(&metrics)?;
         let metrics = LedgerMetrics::new(&metrics)?;
-        let desk = Desk::new(store.clone(), subscription.clone(), clock.clone(), metrics, settings.batch);
+        let waiting = Waiting::default();
+        let desk = Desk::new(
+            store.clone(),
+            subscription.clone(),
+            clock.clone(),
+            waiting.clone(),
+            metrics,
+            settings.batch,
+        );
         let writer = Writer::new(desk, settings.queue, tasks.clone());
-        let shared = Arc::new(Shared { settings, store, writer, subscription, clock });
+        let patience = Duration::from_millis(settings.call_back_ms);
+        let call_back = CallBack::new(store.clone(), writer.clone(), waiting.clone(), patience);
+        let sessions = Sessions::new(store.clone(), writer.clone(), clock.clone());
+        let shared = Arc::new(Shared {
+            settings,
+            store,
+            writer,
+            waiting,
+            call_back,
+            sessions,
+            subscription,
+            clock,
+            alerts,
+            verifying: Mutex::default(),
+        });
         tasks.spawn("ledger sweeper", sweeper::run(Arc::clone(&shared), tasks.clone()));
         tasks.spawn("ledger partitions", partitions::run(Arc::clone(&shared), tasks.clone()));
+        tasks.spawn("ledger alerts", alerts::run(Arc::clone(&shared), tasks.clone()));
         let stopping = tasks.clone();
         tasks.spawn("ledger pool", async move {
             tokio::select! {
@@ -105,11 +140,21 @@ impl CostLedger {
         server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// Charges every attempt that has been open for too long at its bound; returns how many. A task does this all the time.
+    /// Gives up every router that has been silent for too long, and charges every attempt that has been open for too long at its bound;
+    /// returns how many attempts. A task does this all the time.
     ///
     /// # Errors
     /// When the database is not available.
     pub async fn presume_overdue(&self) -> Result<usize, Error> {
-        sweeper::sweep(&self.0).await
+        let lost = self.0.clock.now().checked_sub(sessions::LOST_AFTER);
+        sweeper::sweep(&self.0, lost).await
+    }
+
+    /// Looks at every limit and tells of the shares that were passed; returns how many were told. A task does this all the time.
+    ///
+    /// # Errors
+    /// When the database is not available.
+    pub async fn look_at_budgets(&self) -> Result<usize, Error> {
+        alerts::look(&self.0).await
     }
 }

@@ -15,10 +15,18 @@ pub struct Settings {
     pub queue: usize,
     /// Seconds after which an attempt that nobody settled counts as answered, and is charged at its bound.
     pub presume_after_seconds: u64,
+    /// Milliseconds that a call waits for routers to give back what lies unused in their leases, before it is refused for want of it.
+    pub call_back_ms: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { pool: PoolConfig::default(), batch: 256, queue: 1024, presume_after_seconds: 600 }
+        Self {
+            pool: PoolConfig::default(),
+            batch: 256,
+            queue: 1024,
+            presume_after_seconds: 600,
+            call_back_ms: 1_000,
+        }
     }
 }

@@ -1,46 +1,78 @@
 //! The only SQL of the ledger.
 
+mod alerts;
+mod attempts;
 mod balances;
 mod batch;
 mod charges;
+mod leases;
+mod parts;
 mod reports;
 mod rows;
+mod sessions;
+mod standings;
+mod verify;
 
 use std::time::SystemTime;
 
 use embermesh_errors::Error;
 use embermesh_postgres::{Database, DbError, Migration};
-use embermesh_types::TenantId;
+use embermesh_types::{AttemptId, NanoUsd, TenantId};
 use jiff::civil::Date;
 use uuid::Uuid;
 
-use crate::domain::{attempt::Attempt, work};
+use crate::domain::post::Attempted;
 
-pub(crate) use batch::Outcome;
+pub(crate) use alerts::Passed;
+pub(crate) use batch::{Circumstances, Trust};
+pub(crate) use leases::CalledBack;
+pub(crate) use sessions::Unsettled;
+pub(crate) use verify::{Difference, MOST_DIFFERENCES, Verified};
 
 /// Every migration of the schema, in order.
-pub(crate) const MIGRATIONS: [Migration; 1] =
-    [Migration { name: "V001__books", sql: include_str!("../../../migrations/ledger/V001__books.sql") }];
+pub(crate) const MIGRATIONS: [Migration; 4] = [
+    Migration { name: "V001__books", sql: include_str!("../../../migrations/ledger/V001__books.sql") },
+    Migration {
+        name: "V002__shared_attempts",
+        sql: include_str!("../../../migrations/ledger/V002__shared_attempts.sql"),
+    },
+    Migration {
+        name: "V003__leases_and_accounts",
+        sql: include_str!("../../../migrations/ledger/V003__leases_and_accounts.sql"),
+    },
+    Migration {
+        name: "V004__budget_alerts",
+        sql: include_str!("../../../migrations/ledger/V004__budget_alerts.sql"),
+    },
+];
 
 /// Months that partitions are made ahead of.
 const MONTHS_AHEAD: i32 = 3;
 
 /// An attempt that nobody settled in time.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Overdue {
     pub(crate) tenant: TenantId,
-    pub(crate) attempt: Attempt,
-    pub(crate) created_at: SystemTime,
-    /// All of it, to the request that it was made for.
-    pub(crate) charge: work::Charge,
+    pub(crate) attempt: Attempted,
+    pub(crate) reserved: NanoUsd,
+    reserved_at: SystemTime,
 }
 
 /// Where an overdue attempt stands in the order of age.
 pub(crate) type Place = (SystemTime, Uuid, Uuid);
 
+/// How long attempts may be open: those reserved before a time are overdue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Where nobody answers for them.
+    pub(crate) alone: SystemTime,
+    /// Where their router is alive.
+    pub(crate) attended: SystemTime,
+}
+
 impl Overdue {
     pub(crate) fn place(&self) -> Place {
-        (self.attempt.reserved_at, self.tenant.uuid(), self.attempt.id.uuid())
+        (self.reserved_at, self.tenant.uuid(), self.attempt.attempt.uuid())
     }
 }
 
@@ -63,33 +95,35 @@ impl Store {
         rows.first().map_or(Err(DbError::RowCount(0)), |row| Ok(row.try_get(0)?))
     }
 
-    /// The oldest attempts of any tenant that were reserved before `before` and never settled, from the place after `last` on.
+    /// The oldest attempts of any tenant that have no end and are overdue, or whose router is gone, from the place after `last` on.
     pub(crate) async fn overdue(
         &self,
-        before: SystemTime,
+        patience: Patience,
         last: Option<Place>,
     ) -> Result<Vec<Overdue>, DbError> {
-        let sql = "SELECT tenant_id, created_at, request_id, key_id, tokens_bound, attempt_id, state, agent_id, provider,
-                          model, reserved_nano_usd, amount_nano_usd, tokens, day, reserved_at
-                   FROM attempts
-                   WHERE state = 'reserved' AND reserved_at < $1 AND (reserved_at, tenant_id, attempt_id) > ($2, $3, $4)
-                   ORDER BY reserved_at, tenant_id, attempt_id LIMIT 500";
+        let sql = "SELECT a.tenant_id, a.attempt_id, a.created_at, a.reserved_at, a.reserved_nano_usd FROM attempts a
+            WHERE a.state = 'reserved' AND a.reserved_at < $1 AND (a.reserved_at, a.tenant_id, a.attempt_id) > ($3, $4, $5)
+              AND NOT (a.reserved_at >= $2 AND EXISTS (
+                  SELECT FROM sessions s WHERE s.session_id = a.session_id AND s.state = 'live'))
+            UNION
+            SELECT a.tenant_id, a.attempt_id, a.created_at, a.reserved_at, a.reserved_nano_usd
+            FROM sessions s JOIN attempts a USING (session_id)
+            WHERE s.state <> 'live' AND a.state = 'reserved' AND (a.reserved_at, a.tenant_id, a.attempt_id) > ($3, $4, $5)
+            ORDER BY reserved_at, tenant_id, attempt_id LIMIT 500";
         let (time, tenant, id) = last.unwrap_or((SystemTime::UNIX_EPOCH, Uuid::nil(), Uuid::nil()));
         let session = self.database.system().with("app.all_tenants", "on");
-        let rows = session.query(sql, &[&before, &time, &tenant, &id]).await?;
+        let rows = session.query(sql, &[&patience.alone, &patience.attended, &time, &tenant, &id]).await?;
         rows.iter()
             .map(|row| {
-                let attempt = rows::attempt(row)?;
-                let charge = work::Charge {
-                    request: rows::parsed(row, "request_id")?,
-                    agent: attempt.agent.clone(),
-                    key: rows::parsed(row, "key_id")?,
-                    tokens: row.try_get("tokens_bound")?,
-                    amount: attempt.reserved,
-                    inputs: 0,
-                };
-                let tenant = TenantId::new(row.try_get("tenant_id")?);
-                Ok(Overdue { tenant, attempt, created_at: row.try_get("created_at")?, charge })
+                Ok(Overdue {
+                    tenant: TenantId::new(row.try_get("tenant_id")?),
+                    attempt: Attempted {
+                        attempt: AttemptId::new(row.try_get("attempt_id")?),
+                        created_at: row.try_get("created_at")?,
+                    },
+                    reserved: NanoUsd(row.try_get("reserved_nano_usd")?),
+                    reserved_at: row.try_get("reserved_at")?,
+                })
             })
             .collect()
     }
@@ -104,3 +138,6 @@ pub(crate) fn failed(error: &DbError) -> Error {
     tracing::error!(%error, "database operation failed");
     Error::internal("the ledger's database refused an operation, see the log of the ledger")
 }
+
+#[cfg(test)]
+mod tests;

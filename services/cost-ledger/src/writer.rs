@@ -5,25 +5,24 @@
 //! never holds the process up.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use embermesh_errors::Error;
+use embermesh_escrow::{Account, Limits, Path};
 use embermesh_lifecycle::Tasks;
 use embermesh_postgres::DbError;
-use embermesh_subscription::Subscription;
-use embermesh_types::{AttemptId, Clock};
+use embermesh_subscription::{Snapshot, Subscription};
+use embermesh_types::{Clock, NanoUsd, TenantId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
-    domain::{
-        limits::Limits,
-        work::{Operation, Work},
-    },
+    domain::work::{Answer, Fate, Operation, Outcome, Work},
     metrics::LedgerMetrics,
-    store::{Outcome, Store, failed},
+    store::{Circumstances, Store, Trust, failed},
+    waiting::Waiting,
 };
 
 /// Conflicts with other replicas are repeated so often.
@@ -43,6 +42,7 @@ pub(crate) struct Desk {
     store: Store,
     subscription: Subscription,
     clock: Clock,
+    waiting: Waiting,
     metrics: LedgerMetrics,
     batch: usize,
     queue: Mutex<Queue>,
@@ -132,10 +132,11 @@ impl Desk {
         store: Store,
         subscription: Subscription,
         clock: Clock,
+        waiting: Waiting,
         metrics: LedgerMetrics,
         batch: usize,
     ) -> Self {
-        Self { store, subscription, clock, metrics, batch: batch.max(1), queue: Mutex::default() }
+        Self { store, subscription, clock, waiting, metrics, batch: batch.max(1), queue: Mutex::default() }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -170,9 +171,10 @@ impl Desk {
                 let mut outcomes = Vec::with_capacity(works.len());
                 for work in &works {
                     let alone = self.commit(std::slice::from_ref(work)).await;
-                    outcomes.push(
-                        alone.map_or_else(|error| Err(failed(&error)), |mut one| one.pop().unwrap_or(Ok(()))),
-                    );
+                    outcomes.push(alone.map_or_else(
+                        |error| Err(failed(&error)),
+                        |mut one| one.pop().unwrap_or(Ok(Answer::Done)),
+                    ));
                 }
                 outcomes
             }
@@ -186,13 +188,12 @@ impl Desk {
 
     async fn commit(&self, works: &[Work]) -> Result<Vec<Outcome>, DbError> {
         // the same configuration for the whole transaction
-        let known = self.subscription.known();
-        let limits = |tenant, agent: &_| {
-            known.as_ref().map(|snapshot| Limits::of(snapshot.agent(tenant, agent).map(AsRef::as_ref)))
-        };
-        let mut attempt = 1;
+        let known = Configuration { known: self.subscription.known(), waiting: &self.waiting };
+        let (mut attempt, mut trust) = (1, Trust::New);
         loop {
-            match self.store.commit(works, limits, self.clock.now()).await {
+            match self.store.commit(works, &known, trust, self.clock.now()).await {
+                // some attempt is there already; nothing was written
+                Err(DbError::UniqueViolation { .. }) if trust == Trust::New => trust = Trust::Look,
                 // another replica was at the same rows or the same attempt; nothing was written
                 Err(DbError::Conflict(_) | DbError::StalePlan | DbError::UniqueViolation { .. })
                     if attempt < ATTEMPTS =>
@@ -208,32 +209,70 @@ impl Desk {
     fn count(&self, work: &Work, outcome: &Outcome) {
         let operation = match &work.operation {
             Operation::Reserve(_) => "reserve",
+            Operation::Lease(_) => "lease",
             Operation::Settle(settlement) => settlement.outcome.as_str(),
-            Operation::Hits(_) => "hits",
+            Operation::Presume(_) => "presumed",
+            Operation::Post(_) => "post",
+            Operation::Session(_, Fate::Lost) => "session_lost",
+            Operation::Session(_, Fate::Found) => "session_found",
+            Operation::Session(_, Fate::Closed) => "session_closed",
         };
-        let outcome = outcome.as_ref().map_or_else(|error| error.code.as_str(), |()| "ok");
+        let outcome = match (outcome, &work.operation) {
+            (Err(error), _) => error.code.as_str(),
+            // a shared reservation of which nothing was let in
+            (Ok(Answer::Reserved(refused)), Operation::Reserve(reserve))
+                if refused.len() == reserve.parts.len() =>
+            {
+                refused.first().map_or("ok", |refused| refused.why.code.as_str())
+            }
+            (Ok(Answer::Waits(_)), _) => "waits",
+            (Ok(Answer::Leased(grant)), _) if grant.amount == NanoUsd::ZERO => "none",
+            (Ok(Answer::Posted(rejected)), _) if !rejected.is_empty() => "rejected",
+            _ => "ok",
+        };
         self.metrics.operations.with_label_values(&[operation, outcome]).inc();
     }
 }
 
-/// Takes from the front what can be decided together: an attempt is reserved or settled once in a transaction, what comes again
-/// waits for the next. Nobody waits for the answer of a reservation whose caller has gone, so it is dropped.
+/// The state of the configuration that a transaction goes by.
+struct Configuration<'a> {
+    known: Option<Arc<Snapshot>>,
+    waiting: &'a Waiting,
+}
+
+impl Circumstances for Configuration<'_> {
+    fn limits(&self, tenant: TenantId, path: &Path) -> Option<Limits> {
+        // no configuration limits Embermesh's own calls, so there is none to wait for
+        if tenant == TenantId::SYSTEM {
+            return Some(Limits::default());
+        }
+        let known = self.known.as_ref()?;
+        let agent = known.agent(tenant, &path.agent).map(AsRef::as_ref);
+        Some(Limits::of(path, agent, known.budgets(tenant).map(AsRef::as_ref)))
+    }
+
+    fn waited_for(&self, tenant: TenantId) -> Vec<Account> {
+        self.waiting.accounts(tenant)
+    }
+}
+
+/// Takes operations from the front. Nobody waits for the answer of a reservation whose caller has gone, so it is dropped.
 fn next_batch(waiting: &mut VecDeque<Queued>, size: usize) -> Vec<Queued> {
-    let mut named: HashSet<(bool, AttemptId)> = HashSet::new();
-    let (mut batch, mut later) = (Vec::new(), VecDeque::new());
-    while batch.len() < size
+    let (mut batch, mut weight) = (Vec::new(), 0);
+    while weight < size
         && let Some(queued) = waiting.pop_front()
     {
-        let again = match &queued.work.operation {
-            Operation::Reserve(_) if queued.answer.is_closed() => continue,
-            Operation::Reserve(reserve) => !named.insert((true, reserve.attempt)),
-            Operation::Settle(settlement) => !named.insert((false, settlement.attempt)),
-            Operation::Hits(_) => false,
+        if matches!(queued.work.operation, Operation::Reserve(_) | Operation::Lease(_))
+            && queued.answer.is_closed()
+        {
+            continue;
+        }
+        weight += match &queued.work.operation {
+            Operation::Post(post) => post.entries.len().max(1),
+            _ => 1,
         };
-        if again { later.push_back(queued) } else { batch.push(queued) }
+        batch.push(queued);
     }
-    later.append(waiting);
-    *waiting = later;
     batch
 }
 

@@ -5,7 +5,7 @@ use std::{error::Error, fs, path::Path};
 use embermesh_descriptors::{Body, Contracts, JsonField, Method};
 use serde_json::{Map, Value, json};
 
-use crate::{PUBLIC, schema::Schemas, snake_case};
+use crate::{PUBLIC, routes::FORM, schema::Schemas, snake_case};
 
 /// What is written by hand: the frame with health and metrics, and the OpenAI-compatible edge.
 const WRITTEN: [&str; 2] = ["src/http/openapi.json", "src/openai/openapi.json"];
@@ -35,7 +35,10 @@ pub fn generate(
 
 fn operation(method: &Method, schemas: &mut Schemas) -> Value {
     let status = if method.created { "201" } else { "200" };
-    let content = json!({"application/json": {"schema": schemas.reference(&method.output)}});
+    let mut content = json!({"application/json": {"schema": schemas.reference(&method.output)}});
+    if method.input.get_field_by_name(FORM).is_some() {
+        content["text/csv"] = json!({"schema": {"type": "string"}});
+    }
     let mut operation = json!({
         "operationId": format!("{}_{}", snake_case(&method.service), snake_case(&method.name)),
         "tags": [method.service],

@@ -10,6 +10,9 @@ use crate::{constant, snake_case};
 /// Served by this process itself; every other service is a client.
 const OWN: &str = "Embeddings";
 
+/// The field by which a client chooses the form of an answer, which the edge alone knows.
+pub const FORM: &str = "format";
+
 pub fn generate(methods: &[Method]) -> Result<String, String> {
     let mut table = String::new();
     let mut handlers = String::new();
@@ -34,7 +37,12 @@ fn handler(method: &Method, name: &str) -> Result<String, String> {
         }
     };
     let binds = method.path_fields.iter().map(|field| bind(method, field)).collect::<Result<String, _>>()?;
-    let fields = body + &binds;
+    // `answer` is what every answer becomes, unless its form can be chosen
+    let (form, answer) = match method.input.get_field_by_name(FORM) {
+        Some(_) => (format!("    let form = ReportForm::take(&mut message.{FORM})?;\n"), "form.answer"),
+        None => (String::new(), "answer"),
+    };
+    let fields = body + &binds + &form;
     let mutable = if fields.is_empty() { "" } else { "mut " };
     let (service, call) = (snake_case(&method.service), snake_case(&method.name));
     let call = if method.service == OWN {
@@ -48,7 +56,7 @@ fn handler(method: &Method, name: &str) -> Result<String, String> {
 async fn {name}(State(app): State<AppState>, request: Request) -> Result<Response, Failure> {{
     let mut incoming = Incoming::admit(&app, request, {constant}.scopes)?;
     let {mutable}message: {input} = {decode};
-{fields}    answer(StatusCode::{status}, {call}.await)
+{fields}    {answer}(StatusCode::{status}, {call}.await)
 }}
 ",
         constant = constant(method),

@@ -1,10 +1,12 @@
 //! Who is calling: from the key that a request shows to the principal behind it, out of memory.
 
-use embermesh_auth::{ApiKey, Principal};
+use embermesh_auth::{KeyHash, Principal, ShownKey};
 use embermesh_errors::{Code, Error};
 use embermesh_subscription::{Snapshot, Subscription};
 use embermesh_types::Clock;
 use http::{HeaderMap, header::AUTHORIZATION};
+
+use crate::key_use::KeyUse;
 
 /// The header of its own; `Authorization: Bearer` is the other way.
 pub(crate) const API_KEY: &str = "x-api-key";
@@ -14,12 +16,13 @@ pub(crate) const API_KEY: &str = "x-api-key";
 pub(crate) struct Authenticator {
     subscription: Subscription,
     clock: Clock,
+    uses: KeyUse,
 }
 
 impl Authenticator {
-    /// Keys are those of `subscription`; `clock` ends them.
-    pub fn new(subscription: Subscription, clock: Clock) -> Self {
-        Self { subscription, clock }
+    /// Keys are those of `subscription`; `clock` ends them, and `uses` notes which are used.
+    pub fn new(subscription: Subscription, clock: Clock, uses: KeyUse) -> Self {
+        Self { subscription, clock, uses }
     }
 
     /// The principal of the key in the headers. Why a key is refused is not told: that would help to guess one.
@@ -34,12 +37,24 @@ impl Authenticator {
     }
 
     fn principal(&self, text: &str, snapshot: &Snapshot) -> Option<Principal> {
-        let key = ApiKey::parse(text).ok()?;
-        let record = snapshot.key(key.id())?;
-        // hashes compare in constant time
-        let proved = record.hash == key.hash();
+        let shown = ShownKey::parse(text).ok()?;
+        let (id, hash) = (shown.id().ok()?, shown.hash());
+        let record = snapshot.key(&id);
+        // with a record or without one a hash is made and compared, in constant time, and nothing else of the record is looked at
+        // before the key is proved: how long a refusal takes does not tell whether there is such a key, or had been
+        let expected = match record {
+            Some(record) => &record.hash,
+            None => &KeyHash::NOBODY,
+        };
+        if *expected != hash {
+            return None;
+        }
+        let record = record?;
         let alive = !record.revoked && record.expires_at.is_none_or(|end| self.clock.now() < end);
-        (proved && alive).then(|| record.principal.clone())
+        alive.then(|| {
+            self.uses.note(&record.principal);
+            record.principal.clone()
+        })
     }
 }
 
@@ -59,3 +74,5 @@ fn shown(headers: &HeaderMap) -> Option<&str> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timing;

@@ -3,8 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use embermesh_proto::v1::{
-    agents_client::AgentsClient, catalog_client::CatalogClient, embeddings_server::Embeddings,
-    keys_client::KeysClient, operations_client::OperationsClient, reports_client::ReportsClient,
+    agents_client::AgentsClient, audit_client::AuditClient, budgets_client::BudgetsClient,
+    catalog_client::CatalogClient, embeddings_server::Embeddings, keys_client::KeysClient,
+    operations_client::OperationsClient, reports_client::ReportsClient,
 };
 use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 
@@ -21,6 +22,10 @@ pub(crate) struct Backends {
     pub keys: KeysClient<ReadYourWrites>,
     /// Served by admin.
     pub catalog: CatalogClient<ReadYourWrites>,
+    /// Served by admin.
+    pub budgets: BudgetsClient<ReadYourWrites>,
+    /// Served by admin.
+    pub audit: AuditClient<ReadYourWrites>,
     /// Served by the ledger.
     pub reports: ReportsClient<Transport>,
     /// Served by the router.
@@ -30,7 +35,7 @@ pub(crate) struct Backends {
 /// The ways to the services that calls are forwarded to.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstreams {
-    /// Agents, keys and catalog.
+    /// Agents, keys, catalog, budgets and audit.
     pub admin: ReadYourWrites,
     /// Reports.
     pub ledger: Transport,
@@ -54,6 +59,8 @@ impl Backends {
             agents: client!(AgentsClient, upstreams.admin),
             keys: client!(KeysClient, upstreams.admin),
             catalog: client!(CatalogClient, upstreams.admin),
+            budgets: client!(BudgetsClient, upstreams.admin),
+            audit: client!(AuditClient, upstreams.admin),
             reports: client!(ReportsClient, upstreams.ledger),
             operations: client!(OperationsClient, upstreams.router),
         }

@@ -15,6 +15,7 @@ use crate::{
     authenticate::Authenticator,
     backends::{Backends, Upstreams},
     http::{HttpMetrics, admit_openai, no_such_method, no_such_route, observe, operations},
+    key_use::KeyUse,
     public_grpc, rest,
 };
 
@@ -52,6 +53,8 @@ pub(crate) struct EdgeParts<E> {
     pub upstreams: Upstreams,
     /// Keys.
     pub subscription: Subscription,
+    /// Which keys are used.
+    pub key_uses: KeyUse,
     /// For what outlives a request.
     pub tasks: Tasks,
     /// Health and metrics.
@@ -69,7 +72,7 @@ pub(crate) async fn router<E: Embeddings>(
 ) -> Result<Router, StartError> {
     let app = Arc::new(App {
         backends: Backends::new(parts.embeddings.clone(), &parts.upstreams),
-        authenticator: Authenticator::new(parts.subscription, parts.clock.clone()),
+        authenticator: Authenticator::new(parts.subscription, parts.clock.clone(), parts.key_uses),
         metrics: HttpMetrics::new(&parts.ops.metrics)?,
         tasks: parts.tasks,
         clock: parts.clock,

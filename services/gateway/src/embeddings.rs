@@ -2,6 +2,7 @@
 //! the order of the request. Decides nothing about providers and holds no SQL.
 
 mod answer;
+mod answers;
 mod caller;
 mod costs;
 mod embed;
@@ -10,15 +11,19 @@ pub(crate) mod fields;
 mod idempotency;
 mod json_object;
 mod keep;
+mod kept_size;
+mod keyed;
 mod route;
 mod rows;
 mod search;
 mod settings;
 mod summary;
+mod too_long;
 
 use std::sync::Arc;
 
 use embermesh_errors::Error;
+use embermesh_lifecycle::Tasks;
 use embermesh_proto::{
     internal::v1::{router_client::RouterClient, store_client::StoreClient},
     v1::{self, embeddings_server},
@@ -28,14 +33,17 @@ use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 use embermesh_types::{AgentId, TenantId};
 use tonic::{Request, Response, Status};
 
+pub(crate) use answers::{End, claim};
 use caller::Caller;
 pub(crate) use costs::Costs;
 pub(crate) use entry::{MAX_BATCH, check_text, check_total};
-pub(crate) use idempotency::IdempotencyKey;
+pub(crate) use idempotency::{Fingerprint, IdempotencyKey};
 pub(crate) use json_object::{JsonObject, JsonScalar};
-pub(crate) use route::{InputType, Item, Route, about};
+pub(crate) use kept_size::check_kept;
+pub(crate) use route::{InputType, Item, Route, Routed, about};
 pub use settings::EmbeddingLimits;
 pub(crate) use summary::Summary;
+pub(crate) use too_long::OnTooLong;
 
 use crate::scrub::{AgentScrubber, Scrubbing};
 
@@ -54,6 +62,8 @@ pub(crate) struct EmbeddingParts {
     pub costs: Costs,
     /// How much one call may bring.
     pub limits: EmbeddingLimits,
+    /// For calls that go on when their client has gone away.
+    pub tasks: Tasks,
 }
 
 impl EmbeddingParts {
@@ -96,17 +106,14 @@ type Answer<T> = Result<Response<T>, Status>;
 impl embeddings_server::Embeddings for Embeddings {
     async fn embed(&self, request: Request<v1::EmbedRequest>) -> Answer<v1::EmbedResponse> {
         let caller = Caller::of(&request)?;
-        let embedded = self.embed_one(&caller, request.into_inner()).await?;
-        let mut summary = Summary::default();
-        summary.add(&embedded.item);
-        Ok(summary.dress(embedded.into_response(&caller)?))
+        let answer = self.embed_one(&caller, request.into_inner()).await?;
+        Ok(Summary::of_one(&answer).dress(answer))
     }
 
     async fn embed_batch(&self, request: Request<v1::EmbedBatchRequest>) -> Answer<v1::EmbedBatchResponse> {
         let caller = Caller::of(&request)?;
-        let outcomes = self.embed_each(&caller, request.into_inner().requests).await?;
-        let (answer, summary) = answer::batch(outcomes, &caller);
-        Ok(summary.dress(answer))
+        let answer = self.embed_each(&caller, request.into_inner().requests).await?;
+        Ok(Summary::of_batch(&answer).dress(answer))
     }
 
     async fn search(&self, request: Request<v1::SearchRequest>) -> Answer<v1::SearchResponse> {
@@ -146,7 +153,7 @@ impl embeddings_server::Embeddings for Embeddings {
 }
 
 /// What a service behind the gateway got wrong; the log has the figures.
-fn defect(what: &'static str) -> Error {
+pub(crate) fn defect(what: &'static str) -> Error {
     tracing::error!(what, "a service broke its contract");
     Error::internal(format!("{what}, report the request id"))
 }

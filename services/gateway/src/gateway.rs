@@ -15,6 +15,7 @@ use crate::{
     backends::Upstreams,
     edge::{self, EdgeParts},
     embeddings::{Costs, EmbeddingParts, Embeddings},
+    key_use::{KeyUse, Reporting},
     openai, provider_health,
     read_your_writes::ReadYourWrites,
     scrub::{ScrubError, Scrubbing},
@@ -29,7 +30,7 @@ pub struct Parts {
     pub store: Transport,
     /// The cost ledger: reports.
     pub ledger: Transport,
-    /// Admin: agents, keys and catalog.
+    /// Admin: agents, keys and catalog; it is told which keys are used.
     pub admin: Transport,
     /// Keys, agents and catalog, in memory.
     pub subscription: Subscription,
@@ -76,7 +77,15 @@ impl Gateway {
             scrubbing: Arc::new(Scrubbing::new(policy, &parts.metrics)?),
             costs: Costs::new(&parts.metrics)?,
             limits: settings.limits,
+            tasks: parts.tasks.clone(),
         };
+        let key_uses = KeyUse::new(&parts.clock);
+        let to = Reporting {
+            admin: parts.admin.clone(),
+            subscription: parts.subscription.clone(),
+            interval: settings.key_use_interval.0,
+        };
+        key_uses.report(to, parts.clock.clone(), &parts.tasks);
         provider_health::start(parts.router.clone(), &parts.metrics, &parts.tasks)?;
         let edge = EdgeParts {
             openai: openai::router(embeddings.clone()),
@@ -87,6 +96,7 @@ impl Gateway {
                 router: parts.router,
             },
             subscription: parts.subscription,
+            key_uses,
             tasks: parts.tasks,
             ops: Ops { readiness: parts.readiness, metrics: parts.metrics },
             grpc_metrics: parts.grpc_metrics,

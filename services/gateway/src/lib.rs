@@ -9,6 +9,7 @@ mod embeddings;
 mod forward;
 mod gateway;
 mod http;
+mod key_use;
 mod openai;
 mod provider_health;
 mod public_grpc;

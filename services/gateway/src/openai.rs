@@ -2,7 +2,9 @@
 //! hot path: texts are borrowed from the body until they are scrubbed, vectors stay bytes until they are written.
 
 mod encode;
+mod float_texts;
 mod input;
+mod keyed;
 mod models;
 mod request;
 mod scalar;
@@ -10,23 +12,27 @@ mod scalar;
 use std::{borrow::Cow, sync::Arc};
 
 use axum::{
-    Extension, Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, Path, State},
+    Router,
+    extract::{Path, Request, State},
     response::Response,
     routing::{get, post},
 };
-use embermesh_errors::Error;
+use embermesh_errors::{Code, Error};
 use embermesh_transport::CallContext;
-use embermesh_types::AgentId;
+use embermesh_types::{AgentId, RequestId};
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
+use http_body_util::BodyExt;
 
 use crate::{
-    embeddings::{EmbeddingParts, InputType, Route, Summary, about, check_text, check_total, fields},
-    http::Failure,
+    embeddings::{
+        EmbeddingParts, IdempotencyKey, InputType, Item, OnTooLong, Route, Summary, about, check_text,
+        check_total, fields,
+    },
+    http::{Failure, context},
     scrub::{AgentScrubber, Tally},
 };
 use encode::Encoding;
+use float_texts::FloatTexts;
 use request::EmbeddingsRequest;
 
 const AGENT_ID: HeaderName = HeaderName::from_static("x-agent-id");
@@ -34,7 +40,7 @@ const AGENT_ID: HeaderName = HeaderName::from_static("x-agent-id");
 const AUTO: &str = "auto";
 
 #[derive(Debug)]
-struct Edge(EmbeddingParts);
+struct Edge(EmbeddingParts, FloatTexts);
 
 /// `/v1/embeddings` and `/v1/models`. Whoever mounts it authenticates, limits the body, and leaves the [`CallContext`] beside the
 /// request.
@@ -44,18 +50,17 @@ pub(crate) fn router(parts: EmbeddingParts) -> Router {
         .route("/v1/models", get(list_models))
         // ids may hold a slash, which SDKs do not escape
         .route("/v1/models/{*id}", get(one_model))
-        // whoever mounts it has a limit of its own
-        .layer(DefaultBodyLimit::disable())
-        .with_state(Arc::new(Edge(parts)))
+        .with_state(Arc::new(Edge(parts, FloatTexts::new())))
 }
 
-async fn embeddings(
-    State(edge): State<Arc<Edge>>,
-    Extension(context): Extension<CallContext>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Failure> {
-    Ok(edge.embed(&context, &headers, &body).await?)
+/// Takes its request apart by hand: extractors would copy the headers.
+async fn embeddings(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Failure> {
+    let (parts, body) = request.into_parts();
+    let context = context(&parts.extensions)?;
+    let key = parts.extensions.get().map(|IdempotencyKey(key)| key);
+    let body = body.collect().await.map_err(|_| Error::new(Code::Invalid, "the body broke off"))?.to_bytes();
+    // on the heap: the layers around it move what they are given from one to the next
+    Ok(Box::pin(edge.embed(context, key, &parts.headers, &body)).await?)
 }
 
 async fn list_models(State(edge): State<Arc<Edge>>) -> Response {
@@ -79,11 +84,16 @@ impl Edge {
     async fn embed(
         &self,
         context: &CallContext,
+        key: Option<&RequestId>,
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Response, Error> {
-        let Plan { route: by, texts, encoding, is_array } = self.plan(context, headers, body)?;
-        let routed = self.0.route(context, &by, texts).await?;
+        let plan = self.plan(context, headers, body)?;
+        let (encoding, is_array) = (plan.encoding, plan.is_array);
+        let routed = match key {
+            None => self.0.route(context, &plan.route, plan.texts).await?,
+            Some(key) => Box::pin(keyed::route(&self.0, context, key, plan)).await?,
+        };
         let mut summary = Summary::default();
         let mut items = Vec::with_capacity(routed.items.len());
         for (index, item) in routed.items.into_iter().enumerate() {
@@ -92,9 +102,11 @@ impl Edge {
             summary.add(&item);
             items.push(item);
         }
-        let vectors = items.iter().map(|item| item.vector.as_ref());
-        let mut response =
-            Response::new(encode::answer(&routed.model, vectors, encoding, summary.tokens).into());
+        let floats = |out: &mut Vec<u8>, item: &Item| {
+            self.1.append(out, &item.vector, item.cached, encode::floats);
+        };
+        let answer = encode::answer(&routed.model, items.iter(), encoding, summary.tokens, floats);
+        let mut response = Response::new(answer.into());
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         summary.write(response.headers_mut());
         Ok(response)
@@ -133,6 +145,7 @@ impl Edge {
             task_type: fields::task_type(None)?,
             input_type: InputType::Document,
             dimensions,
+            on_too_long: OnTooLong::Error,
         };
         Ok(Plan { route, texts, encoding: request.encoding, is_array })
     }

@@ -1,18 +1,25 @@
-//! `embedding_provider_health` and `circuit_breaker_state`, learned from the router every few seconds. The gateway alone shows
-//! them, so that nothing is counted twice when both are scraped.
+//! How providers are, learned from the router every few seconds: `embedding_provider_health`, `circuit_breaker_state` and what the
+//! canaries found. The gateway alone shows them, so that nothing is counted twice when both are scraped.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::internal::v1::{DeploymentHealth, HealthRequest, router_client::RouterClient};
 use embermesh_telemetry::Metrics;
 use embermesh_transport::Transport;
-use prometheus::{IntGaugeVec, Opts};
+use prometheus::{GaugeVec, IntGaugeVec, Opts};
 
 /// Between two questions, and the longest wait for an answer.
 const EVERY: Duration = Duration::from_secs(2);
+/// From best to worst.
 const STATUSES: [&str; 3] = ["healthy", "degraded", "unhealthy"];
-const STATES: [&str; 3] = ["closed", "open", "half_open"];
+/// Of a breaker; the last two by an operator's word.
+const STATES: [&str; 5] = ["closed", "open", "half_open", "forced_open", "forced_closed"];
+/// Deployments with labels of their own; a configuration has tens.
+const MAX_SHOWN: usize = 1000;
 
 /// Registers the metrics and starts a task that keeps them.
 pub(crate) fn start(router: Transport, metrics: &Metrics, tasks: &Tasks) -> Result<(), prometheus::Error> {
@@ -41,114 +48,130 @@ pub(crate) fn start(router: Transport, metrics: &Metrics, tasks: &Tasks) -> Resu
 
 struct Gauges {
     health: IntGaugeVec,
+    availability: GaugeVec,
     breaker: IntGaugeVec,
+    cosine: GaugeVec,
+    drift: IntGaugeVec,
     /// Provider and deployment.
     shown: BTreeSet<(String, String)>,
 }
 
+/// A provider is as well as the worst of its deployments.
+#[derive(Default)]
+struct Provider {
+    /// Place in [`STATUSES`].
+    status: usize,
+    availability: Option<f64>,
+}
+
 impl Gauges {
     fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {
-        let health = Opts::new("embedding_provider_health", "1 on the status that a provider has.");
+        let health = Opts::new(
+            "embedding_provider_health",
+            "1 on the status that a provider has, that of its worst deployment.",
+        );
+        let availability = Opts::new(
+            "embedding_provider_availability_ratio",
+            "Of the last minute's calls, those that a provider answered; of its worst deployment, absent without calls.",
+        );
         let breaker = Opts::new(
             "circuit_breaker_state",
-            "1 on the state of a deployment's breaker; open stays 1 until it closes.",
+            "1 on the state of a deployment's breaker; open stays 1 until it closes. A forced one shows as open or closed too.",
         );
+        let cosine = Opts::new(
+            "embedding_canary_cosine",
+            "Of a deployment's last canary against the recorded vectors of its space.",
+        );
+        let drift = Opts::new("embedding_drift", "1 on a deployment that gives other vectors than recorded.");
+        let of_deployment = ["provider", "deployment"];
         Ok(Self {
             health: metrics.register(IntGaugeVec::new(health, &["provider", "status"])?),
+            availability: metrics.register(GaugeVec::new(availability, &["provider"])?),
             breaker: metrics.register(IntGaugeVec::new(breaker, &["provider", "deployment", "state"])?),
+            cosine: metrics.register(GaugeVec::new(cosine, &of_deployment)?),
+            drift: metrics.register(IntGaugeVec::new(drift, &of_deployment)?),
             shown: BTreeSet::new(),
         })
     }
 
     fn show(&mut self, deployments: &[DeploymentHealth]) {
+        let deployments = &deployments[..deployments.len().min(MAX_SHOWN)];
+        self.forget_those_gone(deployments);
+        let mut providers: BTreeMap<&str, Provider> = BTreeMap::new();
+        for of in deployments {
+            let provider = providers.entry(&of.provider).or_default();
+            provider.status = provider.status.max(status(of));
+            provider.availability = match (provider.availability, of.availability) {
+                (Some(worst), Some(now)) => Some(worst.min(now)),
+                (worst, now) => worst.or(now),
+            };
+            self.show_deployment(of);
+        }
+        for (name, provider) in providers {
+            for (at, status) in STATUSES.into_iter().enumerate() {
+                self.health.with_label_values(&[name, status]).set(i64::from(at == provider.status));
+            }
+            match provider.availability {
+                Some(ratio) => self.availability.with_label_values(&[name]).set(ratio),
+                None => forget(self.availability.remove_label_values(&[name])),
+            }
+        }
+    }
+
+    fn show_deployment(&self, of: &DeploymentHealth) {
+        let labels = [&of.provider, &of.deployment];
+        for state in STATES {
+            let is_on = shows(&of.breaker, state);
+            self.breaker.with_label_values(&[labels[0], labels[1], state]).set(i64::from(is_on));
+        }
+        self.drift.with_label_values(&labels).set(i64::from(of.drifted));
+        match of.canary_cosine {
+            Some(cosine) => self.cosine.with_label_values(&labels).set(cosine),
+            None => forget(self.cosine.remove_label_values(&labels)),
+        }
+    }
+
+    fn forget_those_gone(&mut self, deployments: &[DeploymentHealth]) {
         let now: BTreeSet<_> =
             deployments.iter().map(|of| (of.provider.clone(), of.deployment.clone())).collect();
         for (provider, deployment) in self.shown.difference(&now) {
-            // what was never there need not go
-            for status in STATUSES {
-                let _ = self.health.remove_label_values(&[provider, status]);
-            }
             for state in STATES {
-                let _ = self.breaker.remove_label_values(&[provider, deployment, state]);
+                forget(self.breaker.remove_label_values(&[provider, deployment, state]));
+            }
+            forget(self.cosine.remove_label_values(&[provider, deployment]));
+            forget(self.drift.remove_label_values(&[provider, deployment]));
+            if !now.iter().any(|(other, _)| other == provider) {
+                for status in STATUSES {
+                    forget(self.health.remove_label_values(&[provider.as_str(), status]));
+                }
+                forget(self.availability.remove_label_values(&[provider]));
             }
         }
         self.shown = now;
-        for of in deployments {
-            for status in STATUSES {
-                self.health.with_label_values(&[&of.provider, status]).set(i64::from(of.status == status));
-            }
-            for state in STATES {
-                // a trial call must not end an alert that waits for some minutes of `open`
-                let is_on = of.breaker == state || (state == "open" && of.breaker == "half_open");
-                let labels = [&of.provider, &of.deployment, state];
-                self.breaker.with_label_values(&labels).set(i64::from(is_on));
-            }
-        }
     }
+}
+
+/// Whether the line of `state` is on while a breaker is `breaker`: that of its own state, and that of what it does to calls.
+fn shows(breaker: &str, state: &str) -> bool {
+    let acts_as = match breaker {
+        // a trial call must not end an alert that waits for some minutes of `open`
+        "half_open" | "forced_open" => "open",
+        "forced_closed" => "closed",
+        other => other,
+    };
+    state == breaker || state == acts_as
+}
+
+/// What was never shown need not go.
+fn forget(_removed: Result<(), prometheus::Error>) {}
+
+/// A deployment's place in [`STATUSES`]. One that gives other vectors than recorded serves nobody, however fast it answers; what this
+/// build does not know is nothing good.
+fn status(of: &DeploymentHealth) -> usize {
+    let worst = STATUSES.len() - 1;
+    let named = STATUSES.iter().position(|status| *status == of.status).unwrap_or(worst);
+    if of.drifted { worst } else { named }
 }
 
 #[cfg(test)]
-mod tests {
-    use embermesh_subscription::Snapshot;
-
-    use super::*;
-    use crate::embeddings::stand_ins::Bench;
-
-    fn deployment(name: &str, status: &str, breaker: &str) -> DeploymentHealth {
-        DeploymentHealth {
-            provider: name.into(),
-            deployment: name.into(),
-            status: status.into(),
-            breaker: breaker.into(),
-        }
-    }
-
-    #[tokio::test]
-    async fn the_router_is_asked_without_an_identity() {
-        let (bench, tasks) = (Bench::new(Snapshot::default()), Tasks::new());
-        start(bench.parts.router.clone(), &bench.metrics, &tasks).unwrap();
-        let line = r#"embedding_provider_health{provider="stand-in",status="healthy"} 1"#;
-        while !bench.metrics.render().contains(line) {
-            tokio::task::yield_now().await;
-        }
-        tasks.stop();
-        tasks.finished().await;
-    }
-
-    #[test]
-    fn open_stays_until_the_breaker_closes() {
-        let metrics = Metrics::default();
-        let mut gauges = Gauges::new(&metrics).unwrap();
-        for (status, breaker, [closed, open, half_open]) in [
-            ("healthy", "closed", [1, 0, 0]),
-            ("unhealthy", "open", [0, 1, 0]),
-            ("degraded", "half_open", [0, 1, 1]),
-            ("healthy", "closed", [1, 0, 0]),
-        ] {
-            gauges.show(&[deployment("x", status, breaker)]);
-            let text = metrics.render();
-            for (state, value) in [("closed", closed), ("open", open), ("half_open", half_open)] {
-                let line = format!(
-                    "circuit_breaker_state{{deployment=\"x\",provider=\"x\",state=\"{state}\"}} {value}\n"
-                );
-                assert!(text.contains(&line), "{line}{text}");
-            }
-            for other in STATUSES {
-                let value = i64::from(other == status);
-                let line =
-                    format!("embedding_provider_health{{provider=\"x\",status=\"{other}\"}} {value}\n");
-                assert!(text.contains(&line), "{line}{text}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_provider_that_is_gone_is_shown_no_longer() {
-        let metrics = Metrics::default();
-        let mut gauges = Gauges::new(&metrics).unwrap();
-        gauges.show(&[deployment("x", "unhealthy", "open"), deployment("y", "healthy", "closed")]);
-        gauges.show(&[deployment("y", "healthy", "closed")]);
-        let text = metrics.render();
-        assert!(!text.contains(r#"provider="x""#) && text.contains(r#"provider="y""#), "{text}");
-    }
-}
+mod tests;

@@ -13,6 +13,8 @@ use embermesh_proto::{
     DESCRIPTORS,
     v1::{
         agents_server::AgentsServer,
+        audit_server::AuditServer,
+        budgets_server::BudgetsServer,
         catalog_server::CatalogServer,
         embeddings_server::{Embeddings, EmbeddingsServer},
         keys_server::KeysServer,
@@ -50,6 +52,8 @@ pub(crate) async fn router<E: Embeddings>(
         .forward(Admitted::new(Forward::<AgentsServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<KeysServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<CatalogServer<()>, _>::new(admin()), app))
+        .forward(Admitted::new(Forward::<BudgetsServer<()>, _>::new(admin()), app))
+        .forward(Admitted::new(Forward::<AuditServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<ReportsServer<()>, _>::new(upstreams.ledger.clone()), app))
         .forward(Admitted::new(Forward::<OperationsServer<()>, _>::new(upstreams.router.clone()), app))
         .router(DESCRIPTORS)

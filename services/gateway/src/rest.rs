@@ -1,6 +1,7 @@
 //! REST: typed routes made from the annotations of the contracts, and how an answer becomes JSON.
 
 pub(crate) mod query;
+mod report_form;
 
 use axum::{
     Router,
@@ -12,6 +13,7 @@ use axum::{
 use embermesh_errors::Error;
 use embermesh_proto::v1;
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
+use report_form::ReportForm;
 use serde::Serialize;
 use tonic::Status;
 

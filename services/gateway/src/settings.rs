@@ -1,5 +1,6 @@
 //! What an operator may set.
 
+use embermesh_config::Span;
 use embermesh_pii::PiiConfig;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ pub struct Settings {
     pub request_timeout_seconds: u64,
     /// Networks that may read `/metrics`, `/version` and `/openapi.json` without a key, beside loopback.
     pub metrics_allow: Vec<IpNet>,
+    /// Between two reports to admin of when keys were last used; a key's note moves by a minute or more, however often it is told.
+    pub key_use_interval: Span,
     /// How much one embedding call may bring.
     pub limits: EmbeddingLimits,
     /// What happens to personal data, unless an agent's configuration says otherwise. Comes from `pii_detection`, not from here.
@@ -29,6 +32,7 @@ impl Default for Settings {
             max_body_bytes: 32 * 1024 * 1024,
             request_timeout_seconds: 60,
             metrics_allow: Vec::new(),
+            key_use_interval: Span::seconds(60),
             limits: EmbeddingLimits::default(),
             pii: PiiConfig::default(),
         }

@@ -1,279 +1,262 @@
-//! Calls providers for texts of one space: the one loop that retries and fails over. Every call is reserved before it leaves and
-//! ended afterwards, even when the caller has gone away meanwhile.
+//! Carries a batch to an answer: the one loop that retries and fails over.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
 use embermesh_errors::{Code, Error};
-use embermesh_proto::internal::v1::ReserveRequest;
-use embermesh_transport::CallContext;
-use embermesh_types::{AttemptId, Clock, NanoUsd, TokenCount};
+use embermesh_lifecycle::Tasks;
+use embermesh_providers::{BatchLimits, Failure, ProviderError};
+use embermesh_resilience::RetryBudget;
+use embermesh_types::{Clock, TenantId};
+use moka::sync::Cache as Moka;
 use rand::RngExt;
 
 use crate::{
-    asking::Asking,
-    batch::{Batch, Embedded},
-    books::{Books, End},
+    admission::{Admission, NotNow, Tried, too_late},
+    attempt::Ended,
+    batch::{Batch, Load},
+    books::Books,
     deployment::Deployment,
-    domain::verify,
-    health::Permit,
+    deployments::Deployments,
     metrics::RouterMetrics,
-    providers::{Billing, ProviderAnswer, ProviderCall, ProviderError, Remedy},
+    proofs::Proofs,
+    tiers::Tiers,
     tokenizers::Tokenizers,
 };
 
 /// Calls for one batch, over all deployments.
-const MAX_ATTEMPTS: usize = 3;
-/// Longest wait for a deployment that asked for one.
+const MAX_ATTEMPTS: u32 = 3;
+/// Longest wait between two calls for one batch.
 const MAX_WAIT: Duration = Duration::from_secs(2);
+/// Tokens of a full retry budget, as in AWS' SDKs: a hundred retries at once, a fifth of the successes for ever.
+const RETRY_CAPACITY: u32 = 500;
 
-/// What an attempt needs beside its batch.
+/// What calls need beside their batch.
 #[derive(Debug)]
 pub(crate) struct Attempts {
     pub books: Books,
+    pub tiers: Tiers,
     pub tokenizers: Tokenizers,
     pub metrics: RouterMetrics,
     pub clock: Clock,
+    pub deployments: Arc<Deployments>,
+    pub proofs: Arc<Proofs>,
+    pub tasks: Tasks,
+    /// Moves on with every call, so that equals take turns.
+    pub turn: AtomicUsize,
+    /// By tenant and provider kind: one tenant's trouble does not use up another's retries.
+    pub retries: Moka<(TenantId, &'static str), Arc<RetryBudget>>,
 }
 
-/// Money set aside for one call.
-#[derive(Clone, Copy)]
-struct Reserved {
-    attempt: AttemptId,
-    tokens: TokenCount,
-    amount: NanoUsd,
+/// The budgets of [`Attempts::retries`].
+pub(crate) fn retry_budgets() -> Moka<(TenantId, &'static str), Arc<RetryBudget>> {
+    Moka::builder().max_capacity(10_000).time_to_idle(Duration::from_secs(3600)).build()
 }
 
-enum Failed {
-    /// Do not go on: the ledger refused, or the request is at fault.
-    Final(Error),
-    /// The deployment failed.
-    Deployment(ProviderError),
+/// What a failure says about the next call for the same batch.
+struct Sequel {
+    /// The deployment will not do for this batch.
+    out: bool,
+    /// Of the retry budget.
+    cost: u32,
+}
+
+/// Every failure that another call may mend.
+const fn sequel(failure: Failure) -> Sequel {
+    match failure {
+        Failure::TimedOut | Failure::Broken => Sequel { out: false, cost: 10 },
+        Failure::Unreachable
+        | Failure::Server
+        | Failure::Intermediary
+        | Failure::BadAnswer
+        | Failure::Throttled
+        | Failure::Local => Sequel { out: false, cost: 5 },
+        Failure::Exhausted | Failure::Unauthorized | Failure::NotHere => Sequel { out: true, cost: 0 },
+        Failure::Abandoned => Sequel { out: false, cost: 0 },
+        Failure::Refused | Failure::TooLong => Sequel { out: true, cost: 0 },
+    }
 }
 
 impl Attempts {
-    /// Embeds a batch on the first of `candidates` that can.
-    pub async fn embed(
-        &self,
-        batch: &Batch,
-        candidates: &[Arc<Deployment>],
-        asking: &Asking,
-    ) -> Result<Embedded, Error> {
-        let mut tried: Vec<Tried> = candidates.iter().map(|_| Tried::default()).collect();
-        let mut last: Option<(usize, ProviderError)> = None;
-        let mut made = 0;
-        let retries = batch.max_retries.and_then(|retries| usize::try_from(retries).ok());
-        let most = retries.map_or(MAX_ATTEMPTS, |retries| retries.saturating_add(1).min(MAX_ATTEMPTS));
-        // round after round over the deployments, so that a lone one is tried again too
-        for (at, deployment) in (0..MAX_ATTEMPTS).flat_map(|_| candidates.iter().enumerate()) {
-            if made == most || tried[at].out || (made > 0 && !asking.is_waiting()) {
-                continue;
-            }
-            let again = last.as_ref().is_some_and(|(from, _)| *from == at);
-            if !tried[at].wait(again, made, &batch.ctx).await {
-                continue;
-            }
-            let Some(permit) = deployment.health.admit(Instant::now()) else { continue };
-            if let Some((from, _)) = last.as_ref().filter(|_| !again) {
-                self.metrics.failovers.with_label_values(&[&candidates[*from].name, &deployment.name]).inc();
+    /// The retries that a tenant has left at a kind of provider.
+    pub fn retry_budget(&self, tenant: TenantId, kind: &'static str) -> Arc<RetryBudget> {
+        self.retries.get_with((tenant, kind), || Arc::new(RetryBudget::new(RETRY_CAPACITY)))
+    }
+
+    /// Has `batch` answered, by the deployment that it was admitted to or by another of its space. Everybody who waits for a text of
+    /// it gets a vector or an error.
+    pub async fn carry(self: &Arc<Self>, batch: Batch, admission: Admission) {
+        self.carry_on(batch, admission, Tried::default(), 0).await;
+    }
+
+    async fn carry_on(
+        self: &Arc<Self>,
+        mut batch: Batch,
+        mut admission: Admission,
+        mut tried: Tried,
+        mut made: u32,
+    ) {
+        let most =
+            batch.order.terms.max_retries.map_or(MAX_ATTEMPTS, |n| n.saturating_add(1).min(MAX_ATTEMPTS));
+        let tenant = batch.order.tenant;
+        loop {
+            let deployment = Arc::clone(&admission.deployment);
+            if let Some(from) = tried.last.as_ref().filter(|from| **from != deployment.name) {
+                self.metrics.failovers.with_label_values(&[&**from, &*deployment.name]).inc();
             }
             made += 1;
-            match self.attempt(batch, deployment, permit, asking).await {
-                Ok(embedded) => return Ok(embedded),
-                Err(Failed::Final(error)) => return Err(error),
-                Err(Failed::Deployment(error)) => {
-                    tracing::warn!(provider = %deployment.name, %error, "a provider call failed");
-                    tried[at].out = error.remedy != Remedy::Retry;
-                    tried[at].not_before = error.retry_after.map(|after| Instant::now() + after);
-                    last = Some((at, error));
+            let kind = deployment.account.kind.as_str();
+            let error = match self.attempt(batch, admission).await {
+                Ended::Done => return self.retry_budget(tenant, kind).deposit(),
+                Ended::Landed => return,
+                Ended::Failed { batch: left, error } => {
+                    batch = left;
+                    error
+                }
+            };
+            if error.failure.is_of_input() {
+                return self.refused(batch, &deployment, error);
+            }
+            tracing::warn!(deployment = %deployment.name, failure = error.failure.as_str(), %error, "a provider call failed");
+            let Sequel { out, cost } = sequel(error.failure);
+            tried.error = Some(format!("{}: {error}", deployment.name));
+            if out {
+                tried.out.push(Arc::clone(&deployment.name));
+            }
+            let again = made < most
+                && !self.tasks.is_stopping()
+                && batch.is_awaited()
+                && self.retry_budget(tenant, kind).withdraw(cost);
+            tried.last = Some(Arc::clone(&deployment.name));
+            if !again {
+                let error = exhausted(&batch.order.model.id, &error);
+                return batch.fail(&error);
+            }
+            admission = match self.readmit(&batch, &tried, made, Some(MAX_WAIT)).await {
+                Ok(next) => next,
+                Err(NotNow::Never(refusal)) => return batch.fail(tried.refused.as_ref().unwrap_or(&refusal)),
+                Err(NotNow::Wait(wait)) => {
+                    let last = exhausted(&batch.order.model.id, &error);
+                    let after = last.retry_after.map_or(wait, |after| after.max(wait));
+                    return batch.fail(&last.with_retry_after(after));
+                }
+            };
+            // another provider may take less in one call
+            let mut parts = batch.split(admission.limits).into_iter();
+            let Some(first) = parts.next() else { return };
+            batch = first;
+            for part in parts {
+                self.spawn(part, made);
+            }
+        }
+    }
+
+    /// Waits for the next deployment until the batch's deadline, but for none that is further away than `longest`.
+    async fn readmit(
+        self: &Arc<Self>,
+        batch: &Batch,
+        tried: &Tried,
+        made: u32,
+        longest: Option<Duration>,
+    ) -> Result<Admission, NotNow> {
+        let until = batch.deadline();
+        while batch.is_awaited() {
+            let wait = match self.admit(&batch.order, &|limits| first_call(batch, limits), tried) {
+                Ok(admission) => {
+                    if tried.last.as_ref() == Some(&admission.deployment.name) {
+                        // full jitter before the same deployment is called again
+                        let pause = rand::rng().random_range(50..=250_u64 << made.min(2));
+                        tokio::time::sleep(Duration::from_millis(pause)).await;
+                    }
+                    return Ok(admission);
+                }
+                Err(NotNow::Wait(wait)) => wait,
+                Err(never) => return Err(never),
+            };
+            let late = until.is_some_and(|until| Instant::now() + wait > until);
+            if late || longest.is_some_and(|longest| wait > longest) {
+                return Err(NotNow::Wait(wait));
+            }
+            tokio::time::sleep(wait).await;
+        }
+        Err(NotNow::Never(Error::new(Code::Cancelled, "everybody who asked has gone")))
+    }
+
+    /// A call whose input was refused: what several requests shared is tried alone, of one request's texts the halves; a lone text is
+    /// refused.
+    fn refused(self: &Arc<Self>, mut batch: Batch, deployment: &Deployment, error: ProviderError) {
+        let parts = batch.parts();
+        let halved = batch.texts.len() / 2;
+        let by = &deployment.name;
+        let alone = if parts.len() > 1 {
+            parts.into_iter().map(|part| part.texts).collect()
+        } else if halved > 0 && self.may_halve(&batch, deployment) {
+            vec![(0..halved).collect(), (halved..batch.texts.len()).collect()]
+        } else {
+            let error = input_refused(&batch.order.model.id, by, &error);
+            return batch.fail(&error);
+        };
+        tracing::info!(deployment = %by, into = alone.len(), "a refused call is tried again in parts");
+        // from the end, so that positions stay right
+        for texts in alone.iter().rev() {
+            let alone = batch.split_off(texts);
+            self.spawn(alone, 0);
+        }
+    }
+
+    /// Refused calls cost nothing but the provider's patience, which the retry budget keeps.
+    fn may_halve(&self, batch: &Batch, deployment: &Deployment) -> bool {
+        self.retry_budget(batch.order.tenant, deployment.account.kind.as_str()).withdraw(5)
+    }
+
+    /// Carries a batch for itself, from admission on.
+    pub fn spawn(self: &Arc<Self>, batch: Batch, made: u32) {
+        self.spawn_after(batch, made, Tried::default());
+    }
+
+    /// Carries a batch for itself, which has met something before.
+    pub fn spawn_after(self: &Arc<Self>, batch: Batch, made: u32, tried: Tried) {
+        let this = Arc::clone(self);
+        self.tasks.spawn("provider call", async move {
+            match this.readmit(&batch, &tried, made, None).await {
+                Ok(admission) => Box::pin(this.carry_on(batch, admission, tried, made)).await,
+                Err(NotNow::Never(error)) => batch.fail(tried.refused.as_ref().unwrap_or(&error)),
+                Err(NotNow::Wait(wait)) => {
+                    let error = too_late(&batch.order, wait);
+                    batch.fail(&error);
                 }
             }
+        });
+    }
+}
+
+/// Tokens of the first call that `batch` makes within `limits`.
+fn first_call(batch: &Batch, limits: BatchLimits) -> u64 {
+    let mut load = Load::default();
+    for text in &batch.texts {
+        if !load.takes(text, limits) {
+            break;
         }
-        Err(exhausted(&batch.model.id, last.map(|(_, error)| error)))
+        load.add(text);
     }
-
-    async fn attempt(
-        &self,
-        batch: &Batch,
-        deployment: &Deployment,
-        permit: Permit<'_>,
-        asking: &Asking,
-    ) -> Result<Embedded, Failed> {
-        let Reserved { attempt, tokens: bound, amount } =
-            self.reserve(batch, deployment).await.map_err(Failed::Final)?;
-        let settle = |end| self.books.settle(&batch.ctx, attempt, batch.agent.as_str(), end);
-        let Some(timeout) = time_for(deployment, &batch.ctx) else {
-            settle(End::Voided).await;
-            return Err(Failed::Final(out_of_time()));
-        };
-        let call = ProviderCall {
-            attempt,
-            model: batch.model.id.as_str().into(),
-            texts: batch.texts.clone(),
-            dimensions: batch.space.dimensions(),
-            shortened: batch.space.dimensions() != batch.model.native_dimensions,
-            timeout,
-        };
-        let started = Instant::now();
-        let answered = deployment.provider.embed(call).await.and_then(|answer| checked(answer, batch));
-        let took = started.elapsed();
-        let status = if answered.is_ok() { "ok" } else { "error" };
-        let seconds = self.metrics.provider_seconds.with_label_values(&[&deployment.name, status]);
-        seconds.observe(took.as_secs_f64());
-
-        let inputs = u32::try_from(batch.texts.len()).unwrap_or(u32::MAX);
-        match answered {
-            Ok(answer) => {
-                permit.succeeded(took);
-                let tokens = match answer.tokens {
-                    Some(tokens) => tokens,
-                    None => self.count(batch).await,
-                };
-                let cost = batch.price.cost(tokens);
-                self.metrics.tokens.with_label_values(&[&*deployment.name, &batch.model.id]).inc_by(tokens.0);
-                let embedded = Embedded { answer, tokens, cost, provider: Arc::clone(&deployment.name) };
-                asking.keep(&embedded);
-                settle(End::Settled { tokens, amount: cost, inputs }).await;
-                Ok(embedded)
-            }
-            Err(error) => {
-                if error.unhealthy {
-                    permit.failed(&error.message, Instant::now());
-                }
-                settle(match error.billing {
-                    Billing::NotBilled => End::Voided,
-                    Billing::Unknown => End::Presumed { tokens: bound, amount, inputs },
-                })
-                .await;
-                Err(match error.remedy {
-                    Remedy::GiveUp => Failed::Final(refused(&batch.model.id, &error)),
-                    Remedy::Retry | Remedy::Elsewhere => Failed::Deployment(error),
-                })
-            }
-        }
-    }
-
-    /// Sets aside what the batch can cost at most: by the lengths of its texts, which is at once, and only where a budget does not
-    /// hold that much, by their tokens.
-    async fn reserve(&self, batch: &Batch, deployment: &Deployment) -> Result<Reserved, Error> {
-        let bound = batch.texts.iter().map(|text| Tokenizers::bound(&batch.model, text)).sum();
-        let refused = match self.reserve_for(batch, deployment, bound).await {
-            Err(error) if error.code == Code::BudgetExceeded => error,
-            reserved => return reserved,
-        };
-        let counted = self.count(batch).await;
-        if counted < bound { self.reserve_for(batch, deployment, counted).await } else { Err(refused) }
-    }
-
-    async fn reserve_for(
-        &self,
-        batch: &Batch,
-        deployment: &Deployment,
-        tokens: TokenCount,
-    ) -> Result<Reserved, Error> {
-        let reserved = Reserved { attempt: self.new_attempt(), tokens, amount: batch.price.cost(tokens) };
-        let Reserved { attempt, amount, .. } = reserved;
-        let reservation = reservation(batch, deployment, attempt, tokens, amount);
-        if let Err(error) = self.books.reserve(&batch.ctx, reservation).await {
-            if error.code.is_retryable() || error.code == Code::Internal {
-                // it may stand all the same, and would be charged although nothing was sent
-                self.books.void_if_reserved(&batch.ctx, attempt, batch.agent.as_str());
-            }
-            return Err(error);
-        }
-        Ok(reserved)
-    }
-
-    fn new_attempt(&self) -> AttemptId {
-        let millis = self.clock.unix_millis();
-        let nanos = u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
-        let stamp = uuid::Timestamp::from_unix(uuid::NoContext, millis / 1000, nanos);
-        AttemptId::new(uuid::Uuid::new_v7(stamp))
-    }
-
-    async fn count(&self, batch: &Batch) -> TokenCount {
-        let mut sum = TokenCount(0);
-        for text in &batch.texts {
-            sum.0 += self.tokenizers.count(&batch.model, text).await.0;
-        }
-        sum
-    }
+    load.tokens
 }
 
-fn checked(answer: ProviderAnswer, batch: &Batch) -> Result<ProviderAnswer, ProviderError> {
-    match verify::check(&answer.vectors, batch.texts.len(), batch.space.dimensions()) {
-        Ok(()) => Ok(answer),
-        Err(bad) => {
-            Err(ProviderError::failed(format!("the provider's answer is wrong: {bad}"), Billing::Unknown))
-        }
+fn input_refused(model: &str, by: &str, error: &ProviderError) -> Error {
+    if error.failure == Failure::TooLong {
+        let message = format!("a text is longer than {model} takes, says {by}; shorten or split it");
+        return Error::new(Code::InputTooLong, message).with_param("input");
     }
+    Error::invalid("input", format!("{by} refuses the input: {error}"))
 }
 
-fn reservation(
-    batch: &Batch,
-    deployment: &Deployment,
-    attempt: AttemptId,
-    bound: TokenCount,
-    amount: NanoUsd,
-) -> ReserveRequest {
-    ReserveRequest {
-        attempt_id: attempt.to_string(),
-        agent_id: batch.agent.to_string(),
-        request_id: batch.ctx.request_id.to_string(),
-        key_id: batch.ctx.principal.key.to_string(),
-        provider: deployment.kind.as_str().to_owned(),
-        deployment: deployment.name.to_string(),
-        model: batch.model.id.clone(),
-        space_id: batch.space.to_string(),
-        amount_nano_usd: amount.0,
-        tokens_bound: bound.0,
-        price_per_million_nano_usd: batch.price.0.0,
-    }
-}
-
-/// How long the next call may take; `None`: no time is left.
-fn time_for(deployment: &Deployment, ctx: &CallContext) -> Option<Duration> {
-    let time = ctx.time_left().map_or(deployment.timeout, |left| left.min(deployment.timeout));
-    (time > Duration::from_millis(1)).then_some(time)
-}
-
-/// What is known of a candidate after its last call.
-#[derive(Debug, Default)]
-struct Tried {
-    /// It will not do for this batch.
-    out: bool,
-    /// It asked to be left alone until then.
-    not_before: Option<Instant>,
-}
-
-impl Tried {
-    /// Waits as long as the deployment asked for, or with full jitter before it is called twice in a row; `false`: that is longer
-    /// than this request can wait.
-    async fn wait(&self, again: bool, made: usize, ctx: &CallContext) -> bool {
-        let asked = self.not_before.map(|until| until.saturating_duration_since(Instant::now()));
-        let jitter = || Duration::from_millis(rand::rng().random_range(20..=100_u64 << made.min(4)));
-        let Some(wait) = asked.or_else(|| again.then(jitter)) else { return true };
-        if wait > MAX_WAIT || ctx.time_left().is_some_and(|left| left < wait) {
-            return false;
-        }
-        tokio::time::sleep(wait).await;
-        true
-    }
-}
-
-fn out_of_time() -> Error {
-    Error::new(Code::DeadlineExceeded, "no time is left to call a provider")
-}
-
-fn refused(model: &str, error: &ProviderError) -> Error {
-    Error::invalid("input", format!("{model} refuses the input: {error}"))
-}
-
-fn exhausted(model: &str, last: Option<ProviderError>) -> Error {
-    let after = last.as_ref().and_then(|error| error.retry_after).unwrap_or(Duration::from_secs(5));
-    let why =
-        last.map_or_else(|| "every deployment is resting after failures".to_owned(), |error| error.message);
-    Error::unavailable(format!("no provider of {model} can answer now: {why}")).with_retry_after(after)
+fn exhausted(model: &str, last: &ProviderError) -> Error {
+    let after = last.retry_after.unwrap_or(Duration::from_secs(5)).max(Duration::from_secs(1));
+    let code = match last.failure {
+        Failure::Throttled => Code::RateLimited,
+        _ => Code::Unavailable,
+    };
+    Error::new(code, format!("no provider of {model} can answer now: {last}")).with_retry_after(after)
 }

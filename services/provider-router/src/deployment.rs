@@ -1,124 +1,172 @@
-//! The deployments of this process: a provider, a credential and an endpoint each, built from the configuration.
+//! A deployment: one model at one provider entry, with what is known of it from its calls.
 
 use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use embermesh_config::{CircuitBreaker, Provider as Entry, ProviderKind};
-use embermesh_minilm::{MiniLm, Pool};
-use embermesh_proto::v1::CatalogModel;
+use embermesh_resilience::{Breaker, BreakerState, CallStats, ConcurrencyLimit};
 
-use crate::{
-    health::Health,
-    providers::{Provider, http::HttpClient, local::Local, openai::OpenAi},
-};
+use crate::{account::Account, proof::Proof};
 
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A way to get vectors.
+/// A way to get vectors of one model.
+#[derive(Debug)]
 pub(crate) struct Deployment {
-    /// The entry's name in the configuration.
+    /// `entry/model`.
     pub name: Arc<str>,
-    pub kind: ProviderKind,
-    pub timeout: Duration,
-    pub health: Health,
-    pub provider: Box<dyn Provider>,
-    /// Catalog ids; absent: all of the kind.
-    models: Option<Vec<String>>,
+    pub account: Arc<Account>,
+    /// Catalog id.
+    pub model: Arc<str>,
+    pub breaker: Arc<Breaker>,
+    pub stats: CallStats,
+    pub concurrency: Arc<ConcurrencyLimit>,
+    /// Whether its vectors are those of its space.
+    pub proof: Proof,
+    /// Calls that were made, canaries included.
+    pub calls: AtomicU64,
+    /// Somebody has a vector of it.
+    answered: AtomicBool,
+    last: Mutex<Last>,
 }
 
-impl fmt::Debug for Deployment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deployment")
-            .field("name", &self.name)
-            .field("kind", &self.kind)
-            .finish_non_exhaustive()
+#[derive(Debug, Default)]
+struct Last {
+    throttled_until: Option<Instant>,
+    resting_until: Option<Instant>,
+    latency: Duration,
+    error: Option<String>,
+}
+
+/// What people are shown of a deployment.
+#[derive(Debug, Clone)]
+pub(crate) struct Report {
+    pub state: BreakerState,
+    /// In a row.
+    pub failures: u32,
+    /// Of the last successful call.
+    pub latency: Duration,
+    /// Of the last call, when it failed, or why the deployment is out.
+    pub error: Option<String>,
+    /// It gets no calls although its breaker would let them through.
+    pub out: bool,
+}
+
+impl Report {
+    /// healthy, degraded or unhealthy.
+    pub fn status(&self) -> &'static str {
+        match self.state {
+            BreakerState::Open | BreakerState::ForcedOpen => "unhealthy",
+            _ if self.out => "unhealthy",
+            BreakerState::Closed | BreakerState::ForcedClosed if self.failures == 0 => "healthy",
+            _ => "degraded",
+        }
     }
 }
 
 impl Deployment {
-    /// Whether it gives vectors of `model`.
-    pub fn serves(&self, model: &CatalogModel) -> bool {
-        let of_kind = model.provider_kinds.iter().any(|kind| kind == self.kind.as_str());
-        of_kind && self.models.as_ref().is_none_or(|ids| ids.contains(&model.id))
-    }
-}
-
-/// Every deployment, in the order of their names.
-#[derive(Debug)]
-pub(crate) struct Deployments(Vec<Arc<Deployment>>);
-
-impl Deployments {
-    /// Builds what the entries describe. An entry that cannot be used is logged and left out: one bad provider does not take the
-    /// others down.
-    pub fn build(
-        entries: &BTreeMap<String, Entry>,
-        breaker: CircuitBreaker,
-        local: Option<&Arc<MiniLm>>,
-    ) -> std::io::Result<Self> {
-        let client = HttpClient::new()?;
-        let mut entries = entries.clone();
-        if local.is_some() && !entries.values().any(|e| e.kind == Some(ProviderKind::Local)) {
-            entries.entry("local".to_owned()).or_default();
+    pub fn new(
+        account: Arc<Account>,
+        model: &str,
+        breaker: Breaker,
+        window: Duration,
+        most_calls: u32,
+    ) -> Self {
+        Self {
+            name: format!("{}/{model}", account.name).into(),
+            model: model.into(),
+            breaker: Arc::new(breaker),
+            stats: CallStats::new(window),
+            concurrency: Arc::new(ConcurrencyLimit::new(most_calls)),
+            proof: Proof::default(),
+            calls: AtomicU64::new(0),
+            answered: AtomicBool::new(false),
+            last: Mutex::default(),
+            account,
         }
-        let mut deployments = Vec::new();
-        for (name, entry) in entries.iter().filter(|(_, entry)| entry.enabled != Some(false)) {
-            let Some(kind) = entry.kind.or_else(|| ProviderKind::named(name)) else {
-                tracing::error!(provider = name, "provider is left out: give its kind");
-                continue;
-            };
-            match connect(kind, entry, &client, local) {
-                Ok(provider) => deployments.push(Arc::new(Deployment {
-                    name: name.as_str().into(),
-                    kind,
-                    timeout: entry.timeout.map_or(DEFAULT_TIMEOUT, |span| span.0),
-                    health: Health::new(breaker),
-                    provider,
-                    models: entry.models.clone(),
-                })),
-                Err(reason) => tracing::warn!(provider = name, reason, "provider is left out"),
-            }
-        }
-        Ok(Self(deployments))
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Deployment>> {
-        self.0.iter()
+    fn last(&self) -> std::sync::MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The deployments of one model's space, those that may be called now first.
-    pub fn candidates(&self, model: &CatalogModel, now: Instant) -> Vec<Arc<Deployment>> {
-        let mut found: Vec<_> = self.0.iter().filter(|d| d.serves(model)).cloned().collect();
-        found.sort_by_key(|deployment| !deployment.health.is_callable(now));
-        found
+    /// Until when it takes no more calls.
+    pub fn throttled_until(&self, now: Instant) -> Option<Instant> {
+        self.last().throttled_until.filter(|until| *until > now)
     }
-}
 
-fn connect(
-    kind: ProviderKind,
-    entry: &Entry,
-    client: &HttpClient,
-    local: Option<&Arc<MiniLm>>,
-) -> Result<Box<dyn Provider>, String> {
-    let key = entry.api_key.as_ref().map(|key| key.reveal());
-    match kind {
-        ProviderKind::OpenAi if key.is_none() && entry.base_url.is_none() => {
-            Err("it has no api_key".to_owned())
+    /// Until when it rests after an error.
+    pub fn resting_until(&self, now: Instant) -> Option<Instant> {
+        self.last().resting_until.filter(|until| *until > now)
+    }
+
+    /// It cannot serve until then, by its own word or by all appearances.
+    pub fn rest(&self, until: Instant) {
+        let mut last = self.last();
+        last.resting_until = Some(last.resting_until.map_or(until, |known| known.max(until)));
+    }
+
+    /// It has had enough for now.
+    pub fn throttle(&self, until: Instant) {
+        let mut last = self.last();
+        last.throttled_until = Some(last.throttled_until.map_or(until, |known| known.max(until)));
+    }
+
+    /// A call went well.
+    pub fn succeeded(&self, took: Duration) {
+        let mut last = self.last();
+        (last.latency, last.error) = (took, None);
+    }
+
+    /// A call failed.
+    pub fn failed(&self, error: &str) {
+        self.last().error = Some(error.to_owned());
+    }
+
+    /// Closes its breakers and forgets what was held against it; what a canary found stays.
+    pub fn reset(&self, now: Instant) {
+        self.breaker.reset(now);
+        self.account.host.reset(now);
+        self.account.credential.reset();
+        let mut last = self.last();
+        *last = Last { latency: last.latency, ..Last::default() };
+    }
+
+    /// Whether a canary or probe keeps it from its space, or its credential rests, in words.
+    pub fn out(&self, now: Instant) -> Option<&'static str> {
+        self.proof.out().or_else(|| self.account.credential.out(now).map(|(_, why)| why))
+    }
+
+    /// What to show.
+    pub fn report(&self, now: Instant) -> Report {
+        let (breaker, host) = (self.breaker.report(now), self.account.host.report(now));
+        // the host's state is the deployment's where it is the worse one
+        let worse = breaker.state == BreakerState::Closed && host.state != BreakerState::Closed;
+        let resting = self.resting_until(now).is_some();
+        let (out, last) = (self.out(now), self.last());
+        Report {
+            state: if worse { host.state } else { breaker.state },
+            failures: breaker.failures.max(host.failures),
+            latency: last.latency,
+            error: out.map(str::to_owned).or_else(|| last.error.clone()),
+            out: out.is_some() || resting,
         }
-        ProviderKind::OpenAi => match OpenAi::new(client.clone(), entry.base_url.as_deref(), key) {
-            Ok(provider) => Ok(Box::new(provider)),
-            Err(error) => Err(error.to_string()),
-        },
-        ProviderKind::Local => {
-            let model = local.ok_or("the weights are not there, run scripts/setup.sh")?;
-            let threads = std::thread::available_parallelism().map_or(1, usize::from);
-            let pool = Pool::start(Arc::clone(model), threads)
-                .map_err(|e| format!("cannot start its threads: {e}"))?;
-            Ok(Box::new(Local(pool)))
-        }
-        other => Err(format!("this version cannot serve the kind {}", other.as_str())),
+    }
+
+    /// Notes that somebody has a vector of it.
+    pub fn has_answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether anybody has ever had a vector of it, of this process.
+    pub fn ever_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a call is made.
+    pub fn count_call(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -3,24 +3,55 @@
 //!
 //! Owns providers, breakers and the in-process cache. Knows nothing of clients, keys, personal data or storage.
 
-mod asking;
+mod account;
+mod admission;
+mod agent_limits;
+mod answer;
+mod attempt;
 mod attempts;
 mod batch;
 mod books;
 mod cache;
+mod canary;
+mod cheaper;
+mod consider;
+mod credential;
 mod deployment;
+mod deployments;
 mod domain;
 mod embed;
+mod escrow;
+mod explain;
+mod fetch;
+mod groups;
 mod grpc;
-mod health;
 mod hits;
+mod hold;
+mod ids;
+mod journal;
+mod kept;
+mod leases;
+mod long_texts;
 mod metrics;
-mod missing;
+mod operations;
+mod orders;
+mod pace;
 mod pins;
-mod providers;
+mod probe;
+mod profile;
+mod proof;
+mod proofs;
+mod reserve;
+mod resolve;
 mod run;
 mod service;
+mod suspicion;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod text;
+mod tiers;
 mod tokenizers;
+mod verdict;
 
 pub use run::{DEFAULT_PORT, parts, run};
 pub use service::{Parts, ProviderRouter, StartError};

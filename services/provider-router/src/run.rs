@@ -10,7 +10,7 @@ use crate::{Parts, ProviderRouter};
 pub const DEFAULT_PORT: u16 = 8082;
 
 /// The router's parts from its process and the services behind it.
-pub fn parts(process: &Process, ledger: Transport, admin: Transport) -> Parts {
+pub fn parts(process: &Process, ledger: Transport, admin: Transport, store: Transport) -> Parts {
     Parts {
         tasks: process.tasks.clone(),
         readiness: process.readiness.clone(),
@@ -18,6 +18,7 @@ pub fn parts(process: &Process, ledger: Transport, admin: Transport) -> Parts {
         clock: process.clock.clone(),
         ledger,
         admin,
+        store,
     }
 }
 
@@ -27,7 +28,8 @@ pub async fn run(process: &Process) -> Result<Router, BoxError> {
     let tls = config.server.tls.as_ref();
     let ledger = Endpoint::parse(&config.services.ledger)?.connect(tls, tasks)?;
     let admin = Endpoint::parse(&config.services.admin)?.connect(tls, tasks)?;
-    let parts = parts(process, ledger, admin);
+    let store = Endpoint::parse(&config.services.store)?.connect(tls, tasks)?;
+    let parts = parts(process, ledger, admin, store);
     let router = ProviderRouter::start(config, parts).await?;
     let services = ServerBuilder::new(process.grpc_metrics.clone())
         .service(router.router_server())

@@ -1,23 +1,57 @@
 //! Builds the service from its parts.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
 
-use embermesh_config::{Config, Embedding};
+use embermesh_config::{Config, Embedding, Provider};
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_minilm::{LoadError, MiniLm};
 use embermesh_proto::{
-    internal::v1::{Section, config_client::ConfigClient, router_server::RouterServer},
+    internal::v1::{
+        Section, config_client::ConfigClient, ledger_client::LedgerClient, router_server::RouterServer,
+        throttle_client::ThrottleClient,
+    },
     v1::operations_server::OperationsServer,
 };
+use embermesh_providers::{Connector, Surroundings};
+use embermesh_resilience::Flights;
 use embermesh_subscription::{Options, Subscription};
 use embermesh_telemetry::Metrics;
 use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 use embermesh_types::Clock;
 
 use crate::{
-    attempts::Attempts, books::Books, cache::Cache, deployment::Deployments, embed::Embedder, grpc::Grpc,
-    metrics::RouterMetrics, pins::Pins, tokenizers::Tokenizers,
+    agent_limits::AgentLimits,
+    attempts::{Attempts, retry_budgets},
+    books::Books,
+    cache::Cache,
+    canary,
+    deployments::Deployments,
+    domain::strategy::Strategy,
+    embed::Embedder,
+    escrow::Escrow,
+    fetch::Fetcher,
+    groups::Groups,
+    grpc::Grpc,
+    hits::{Destination, Hits},
+    kept::Kept,
+    metrics::{JournalMetrics, RouterMetrics},
+    operations::OperationsGrpc,
+    orders,
+    pace::{Burst, Pace},
+    pins::Pins,
+    proofs::Proofs,
+    resolve::Resolver,
+    suspicion::Suspicions,
+    tiers::Tiers,
+    tokenizers::Tokenizers,
 };
+
+/// How long a vector is kept at least, for agents that prefer an old one to a failure.
+const KEPT_FOR_FAILURES: Duration = Duration::from_secs(24 * 3600);
 
 /// What the router is built from.
 #[derive(Debug)]
@@ -34,6 +68,8 @@ pub struct Parts {
     pub ledger: Transport,
     /// To admin.
     pub admin: Transport,
+    /// To vector-store, for what all routers share in Redis.
+    pub store: Transport,
 }
 
 /// Why the router cannot start.
@@ -45,6 +81,9 @@ pub enum StartError {
     /// The machine's certificate authorities cannot be read, or a thread cannot be had.
     #[error("providers cannot be set up: {0}")]
     Providers(#[from] std::io::Error),
+    /// `embedding.router.selection_strategy` names no strategy.
+    #[error("embedding.router.selection_strategy: {0}")]
+    Strategy(String),
     /// A metric is declared wrongly.
     #[error("metrics cannot be set up: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -55,7 +94,10 @@ pub enum StartError {
 
 /// The running router.
 #[derive(Debug, Clone)]
-pub struct ProviderRouter(Grpc);
+pub struct ProviderRouter {
+    router: Grpc,
+    operations: OperationsGrpc,
+}
 
 impl ProviderRouter {
     /// Loads the local model where its weights are configured, connects the providers, and follows the configuration.
@@ -65,44 +107,143 @@ impl ProviderRouter {
             None => None,
             Some(dir) => Some(load(dir).await?),
         };
-        let sections = vec![Section::Agents, Section::Catalog, Section::Pins];
-        let disk_copy = config.data_dir.as_deref().map(|dir: &Path| dir.join("router.snapshot"));
-        let options = Options { subscriber: "provider-router", sections, disk_copy };
-        let admin = ConfigClient::new(parts.admin.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        let ready = parts.readiness.condition("router configuration");
-        let ttl = config.redis.cache_strategies.embeddings.ttl.unwrap_or(router.cache_ttl);
-        let embedder = Embedder {
-            subscription: Subscription::start(admin, options, &parts.tasks, ready),
-            deployments: Deployments::build(providers, *circuit_breaker, local.as_ref())?,
-            default_models: router.default_models.clone(),
-            cache: Cache::new(router.cache_size_mib * 1024 * 1024, ttl.0),
-            pins: Pins::new(parts.admin),
-            attempts: Arc::new(Attempts {
-                books: Books::new(parts.ledger, parts.tasks.clone()),
-                tokenizers: Tokenizers::new(local),
-                metrics: RouterMetrics::new(&parts.metrics)?,
-                clock: parts.clock,
-            }),
-            tasks: parts.tasks,
+        let strategy: Strategy =
+            router.selection_strategy.parse().map_err(|e| StartError::Strategy(format!("{e}")))?;
+        let subscription = subscribe(config, &parts);
+        let metrics = RouterMetrics::new(&parts.metrics)?;
+        let google_credentials = std::env::var_os("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from);
+        let surroundings =
+            Surroundings { clock: parts.clock.clone(), tasks: parts.tasks.clone(), google_credentials };
+        let connector = Connector::new(local.clone())?.within(surroundings);
+        let throttle = ThrottleClient::new(parts.store.clone());
+        let pace = |name: &str, entry: &Provider| {
+            let limit = entry.rate_limit?;
+            let name = format!("provider:{name}");
+            Some(Pace::new(&name, limit, Burst::Tenth, router.replicas, &throttle, &parts.tasks))
         };
-        Ok(Self(Grpc(Arc::new(embedder))))
+        let deployments =
+            Deployments::build(providers, *circuit_breaker, router, &connector, local.is_some(), pace);
+        let deployments = Arc::new(deployments);
+        let ttl = config.redis.cache_strategies.embeddings.ttl.unwrap_or(router.cache_ttl).0;
+        let tiers = Tiers {
+            memory: Cache::new(router.cache_size_mib.saturating_mul(1024 * 1024), ttl.max(KEPT_FOR_FAILURES)),
+            redis: Kept::new(parts.store.clone()),
+            suspicions: Arc::new(Suspicions::default()),
+            metrics: metrics.clone(),
+            tasks: parts.tasks.clone(),
+            clock: parts.clock.clone(),
+            ttl,
+        };
+        let interval = router.canary_interval.0;
+        let proofs = Arc::new(Proofs::new(interval, subscription.clone(), parts.admin.clone()));
+        let books = books(config, &parts, &subscription, &metrics)?;
+        let attempts = Arc::new(Attempts {
+            books,
+            tiers: tiers.clone(),
+            tokenizers: Tokenizers::new(local),
+            metrics,
+            clock: parts.clock.clone(),
+            deployments: Arc::clone(&deployments),
+            proofs,
+            tasks: parts.tasks.clone(),
+            turn: AtomicUsize::new(0),
+            retries: retry_budgets(),
+        });
+        if !interval.is_zero() {
+            parts.tasks.spawn("canary", canary::run(Arc::clone(&attempts), subscription.clone(), interval));
+        }
+        parts.tasks.spawn("breaker orders", orders::run(Arc::clone(&attempts), subscription.clone()));
+        let embedder = Arc::new(Embedder {
+            resolver: Resolver {
+                subscription,
+                deployments,
+                pins: Pins::new(parts.admin.clone()),
+                default_models: router.default_models.clone(),
+                clock: parts.clock,
+            },
+            fetcher: Fetcher {
+                tokenizers: attempts.tokenizers.clone(),
+                tiers,
+                flights: Flights::new(),
+                groups: Arc::new(Groups::new(Arc::clone(&attempts))),
+            },
+            attempts,
+            agent_limits: AgentLimits::new(router.replicas, throttle, parts.tasks),
+            strategy,
+        });
+        let operations =
+            OperationsGrpc { embedder: Arc::clone(&embedder), admin: ConfigClient::new(parts.admin) };
+        Ok(Self { router: Grpc(embedder), operations })
     }
 
     /// The internal service.
     pub fn router_server(
         &self,
     ) -> RouterServer<impl embermesh_proto::internal::v1::router_server::Router + use<>> {
-        RouterServer::new(self.0.clone())
+        RouterServer::new(self.router.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// The same for callers in this process.
+    pub fn router(&self) -> Arc<dyn embermesh_proto::internal::v1::router_server::Router> {
+        Arc::new(self.router.clone())
     }
 
     /// The public operations that the router answers.
     pub fn operations_server(
         &self,
     ) -> OperationsServer<impl embermesh_proto::v1::operations_server::Operations + use<>> {
-        OperationsServer::new(self.0.clone())
+        OperationsServer::new(self.operations.clone())
     }
+}
+
+/// Leases and a journal where there is a place for them; else the ledger is asked for every call.
+fn books(
+    config: &Config,
+    parts: &Parts,
+    subscription: &Subscription,
+    metrics: &RouterMetrics,
+) -> Result<Books, StartError> {
+    let ledger = LedgerClient::new(parts.ledger.clone())
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let (tasks, clock) = (&parts.tasks, parts.clock.clone());
+    let escrow = match config.data_dir.as_deref().map(|dir: &Path| dir.join("journal")) {
+        None => None,
+        Some(dir) => {
+            let metrics = JournalMetrics::new(&parts.metrics)?;
+            let (ledger, subscription) = (ledger.clone(), subscription.clone());
+            let started = Escrow::start(dir, ledger, subscription, clock, &metrics, tasks);
+            let failed = |error: &std::io::Error| {
+                tracing::error!(%error, "no journal can be kept in data_dir, the ledger is asked for every call");
+            };
+            started.inspect_err(failed).ok()
+        }
+    };
+    let destination = match &escrow {
+        Some(escrow) => Destination::Journal(Arc::clone(&escrow.leases.journal)),
+        None => Destination::Ledger(ledger.clone()),
+    };
+    let hits = Hits::start(destination, tasks);
+    Ok(Books { ledger, hits, tasks: tasks.clone(), reservations: metrics.reservations.clone(), escrow })
+}
+
+/// Follows the configuration.
+fn subscribe(config: &Config, parts: &Parts) -> Subscription {
+    let sections = vec![
+        Section::Agents,
+        Section::Catalog,
+        Section::Pins,
+        Section::References,
+        Section::Breakers,
+        Section::Budgets,
+    ];
+    let disk_copy = config.data_dir.as_deref().map(|dir: &Path| dir.join("router.snapshot"));
+    let options = Options { subscriber: "provider-router", sections, disk_copy };
+    let admin = ConfigClient::new(parts.admin.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let ready = parts.readiness.condition("router configuration");
+    Subscription::start(admin, options, &parts.tasks, ready)
 }
 
 async fn load(dir: std::path::PathBuf) -> Result<Arc<MiniLm>, StartError> {

@@ -10,9 +10,16 @@ use embermesh_standalone::{
 use secrecy::SecretString;
 
 use crate::commands::{
+    agents::{self, AgentsArguments},
+    audit::{self, AuditArguments},
+    breakers::{self, BreakersArguments},
+    costs::{self, CostsArguments},
+    doctor::{self, DoctorArguments},
     embed::{self, EmbedArguments},
     env::{self, EnvArguments},
+    keys::{self, KeysArguments},
     output,
+    providers::{self, ProvidersArguments},
     search::{self, SearchArguments},
 };
 
@@ -20,7 +27,7 @@ use crate::commands::{
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  done, but some texts were refused
+  1  done, but some texts were refused, or something is not as it should be
   2  wrong usage
   3  the server cannot be reached, or the key is not good enough
   4  the server refused the request";
@@ -45,6 +52,27 @@ enum Command {
     /// Find the stored texts nearest to a question
     #[command(after_help = EXIT_CODES)]
     Search(SearchArguments),
+    /// Report what was spent, show budgets, verify the books
+    #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
+    Costs(CostsArguments),
+    /// Show, change and roll back what agents may use and spend
+    #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
+    Agents(AgentsArguments),
+    /// Make, change, rotate and revoke API keys
+    #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
+    Keys(KeysArguments),
+    /// Show how providers are, or probe one
+    #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
+    Providers(ProvidersArguments),
+    /// Reset circuit breakers, or force them open or closed
+    #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
+    Breakers(BreakersArguments),
+    /// Show who changed what, verify that the record of it is whole
+    #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
+    Audit(AuditArguments),
+    /// Look for what is wrong with configuration, databases, Redis, providers and clock, and say what to do
+    #[command(after_help = EXIT_CODES)]
+    Doctor(DoctorArguments),
     /// Print the server's URL and keys for a shell: eval "$(embermesh env)"
     #[command(after_help = EXIT_CODES)]
     Env(EnvArguments),
@@ -59,6 +87,20 @@ pub(crate) struct ServerArguments {
     pub url: Option<String>,
     /// API key; default: the agent key of the data folder
     #[arg(long, value_name = "KEY", env = "EMBERMESH_API_KEY", hide_env_values = true)]
+    pub api_key: Option<SecretString>,
+    #[command(flatten)]
+    pub data: DataArguments,
+}
+
+/// Which server, and with which key of an operator.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct OperatorArguments {
+    /// Base URL; default: that of the `embermesh up` of this data folder
+    #[arg(long, value_name = "URL", env = "EMBERMESH_URL")]
+    pub url: Option<String>,
+    /// API key with the scope that the command needs; default: the admin key of the data folder
+    #[arg(long, value_name = "KEY", env = "EMBERMESH_ADMIN_KEY", hide_env_values = true)]
     pub api_key: Option<SecretString>,
     #[command(flatten)]
     pub data: DataArguments,
@@ -80,6 +122,13 @@ impl Cli {
             Command::Up(arguments) => return up::run(&arguments),
             Command::Embed(arguments) => embed::run(arguments),
             Command::Search(arguments) => search::run(&arguments),
+            Command::Costs(arguments) => costs::run(&arguments),
+            Command::Agents(arguments) => agents::run(&arguments),
+            Command::Keys(arguments) => keys::run(&arguments),
+            Command::Providers(arguments) => providers::run(&arguments),
+            Command::Breakers(arguments) => breakers::run(&arguments),
+            Command::Audit(arguments) => audit::run(&arguments),
+            Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Env(arguments) => env::run(&arguments),
         };
         done.unwrap_or_else(|failure| {
@@ -139,6 +188,21 @@ mod tests {
             "search --agent docs --limit 1001 x",
             "search --agent docs --min-similarity 1.5 x",
             "search --agent docs --min-similarity NaN x",
+            "costs",
+            "costs report --group-by week",
+            "costs report --json --csv",
+            "costs verify --csv",
+            "audit",
+            "audit list --limit 1001",
+            "keys create",
+            "keys create x --out f --json",
+            "keys get",
+            "keys get a/b",
+            "keys update ABC",
+            "keys revoke",
+            "keys rotate",
+            "keys rotate ABC --older-than 30d",
+            "keys rotate --older-than soon",
             "env --url http://localhost",
             "nonsense",
         ] {
@@ -154,7 +218,9 @@ mod tests {
 
     #[test]
     fn help_names_the_exit_codes() {
-        for name in ["embed", "search", "env"] {
+        for name in
+            ["embed", "search", "costs", "agents", "keys", "audit", "providers", "breakers", "doctor", "env"]
+        {
             let mut root = Cli::command();
             let help = root.find_subcommand_mut(name).unwrap().render_long_help().to_string();
             assert!(help.contains("Exit codes:"), "{help}");

@@ -10,7 +10,7 @@ use std::{cell::Cell, time::Duration};
 use bytes::Bytes;
 pub(crate) use connection::{Connection, NO_SERVER};
 pub(crate) use failure::{ErrorBody, Failure, Refusal};
-use http::{HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -75,10 +75,28 @@ impl Client {
 
     /// Posts JSON to a path and answers the body of a 2xx. Every call must be safe to repeat.
     pub async fn post(&self, path: &str, body: Vec<u8>) -> Result<Bytes, Failure> {
-        let body = Bytes::from(body);
+        self.call(&Method::POST, path, Bytes::from(body)).await
+    }
+
+    /// Gets a path, which may have a query, and answers the body of a 2xx.
+    pub async fn get(&self, path: &str) -> Result<Bytes, Failure> {
+        self.call(&Method::GET, path, Bytes::new()).await
+    }
+
+    /// Puts JSON at a path and answers the body of a 2xx.
+    pub async fn put(&self, path: &str, body: Vec<u8>) -> Result<Bytes, Failure> {
+        self.call(&Method::PUT, path, Bytes::from(body)).await
+    }
+
+    /// Deletes what is at a path and answers the body of a 2xx.
+    pub async fn delete(&self, path: &str) -> Result<Bytes, Failure> {
+        self.call(&Method::DELETE, path, Bytes::new()).await
+    }
+
+    async fn call(&self, method: &Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
         let (mut patient, mut hasty) = (self.patience.waits(), self.patience.hasty().waits());
         loop {
-            let failure = match self.exchange(path, body.clone()).await {
+            let failure = match self.exchange(method, path, body.clone()).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -90,18 +108,20 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, path: &str, body: Bytes) -> Result<Bytes, Failure> {
-        match tokio::time::timeout(ANSWER_TIMEOUT, self.send(path, body)).await {
+    async fn exchange(&self, method: &Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
+        match tokio::time::timeout(ANSWER_TIMEOUT, self.send(method, path, body)).await {
             Ok(answer) => answer,
             Err(_) => Err(self.unreachable(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))),
         }
     }
 
-    async fn send(&self, path: &str, body: Bytes) -> Result<Bytes, Failure> {
+    async fn send(&self, method: &Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
         let uri: Uri = format!("{}{path}", self.base)
             .parse()
             .map_err(|error| Failure::Usage(format!("'{}' is not a URL: {error}", self.base)))?;
-        let request = Request::post(uri)
+        let request = Request::builder()
+            .method(method)
+            .uri(uri)
             .header("x-api-key", self.key.clone())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, concat!("embermesh-cli/", env!("CARGO_PKG_VERSION")))

@@ -1,8 +1,16 @@
 //! The commands that speak the public API, one module each.
 
+pub(crate) mod agents;
+pub(crate) mod ask;
+pub(crate) mod audit;
+pub(crate) mod breakers;
+pub(crate) mod costs;
+pub(crate) mod doctor;
 pub(crate) mod embed;
 pub(crate) mod env;
+pub(crate) mod keys;
 pub(crate) mod output;
+pub(crate) mod providers;
 pub(crate) mod search;
 
 use std::future::Future;

@@ -1,6 +1,7 @@
 //! What a row, a vector, a filter and a page are. Pure: no I/O, no SQL, no protocol.
 
 pub(crate) mod agent;
+pub(crate) mod answer;
 pub(crate) mod dedup;
 pub(crate) mod filter;
 pub(crate) mod id;

@@ -17,6 +17,9 @@ pub enum StartError {
         "vector store: pgvector {0} is installed, 0.8 or later is needed; update it and run ALTER EXTENSION vector UPDATE"
     )]
     Pgvector(String),
+    /// Redis is configured wrongly.
+    #[error("vector store: {0}")]
+    Redis(#[from] embermesh_cache::SettingsError),
     /// A metric cannot be made.
     #[error("vector store: {0}")]
     Metrics(#[from] prometheus::Error),

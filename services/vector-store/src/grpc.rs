@@ -1,15 +1,17 @@
 //! The service as others call it: reads messages, takes tenant and agent from the call's identity, and nothing else.
 
+pub(crate) mod answers;
+pub(crate) mod throttle;
+pub(crate) mod vector_cache;
+
 use std::sync::Arc;
 
 use embermesh_errors::Error;
 use embermesh_proto::internal::v1::{
-    self as proto, FindRequestReply, FindRequestRequest, PutReply, PutRequest, PutResult, StoreDeleteReply,
-    StoreDeleteRequest, StoreGetRequest, StoreListReply, StoreListRequest, StoreRow, StoreSearchReply,
-    StoreSearchRequest,
+    self as proto, PutReply, PutRequest, PutResult, StoreDeleteReply, StoreDeleteRequest, StoreGetRequest,
+    StoreListReply, StoreListRequest, StoreRow, StoreSearchReply, StoreSearchRequest,
 };
 use embermesh_transport::CallContext;
-use embermesh_types::IdError;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -40,16 +42,6 @@ impl proto::store_server::Store for StoreService {
         let (space, rows) = row::parse(request.into_inner(), &principal)?;
         let kept = self.store.put(principal.tenant, &space, &rows).await?;
         Ok(Response::new(PutReply { results: kept.into_iter().map(result).collect() }))
-    }
-
-    async fn find_request(
-        &self,
-        request: Request<FindRequestRequest>,
-    ) -> Result<Response<FindRequestReply>, Status> {
-        let principal = CallContext::of(&request)?.principal;
-        let id = request.into_inner().request_id;
-        let id = id.parse().map_err(|error: IdError| Error::invalid("request_id", error.to_string()))?;
-        Ok(Response::new(self.store.find_request(principal.tenant, principal.agent, &id).await?))
     }
 
     async fn search(
@@ -133,14 +125,8 @@ fn limit(param: &'static str, rows: u32) -> Result<u32, Error> {
 
 fn result(kept: Kept) -> PutResult {
     let (id, deduplicated) = match kept {
-        Kept::Conflict => return PutResult { conflict: true, ..PutResult::default() },
         Kept::Stored(id) => (id, false),
         Kept::Known(id) => (id, true),
     };
-    PutResult {
-        embedding_id: id.to_string(),
-        deduplicated,
-        created_at: Some(id::created_at(id).into()),
-        conflict: false,
-    }
+    PutResult { embedding_id: id.to_string(), deduplicated, created_at: Some(id::created_at(id).into()) }
 }

@@ -5,18 +5,23 @@
 //! - a row exists once, however often and from however many callers it is put; acknowledged means committed;
 //! - rows belong to the tenant, and for a bound key to the agent, of the caller's credential, which row-level security checks once
 //!   more;
-//! - an answer shorter than asked says why.
+//! - an answer shorter than asked says why;
+//! - an idempotency key is one call's at a time, and stands for one answer for a day.
+//!
+//! It also keeps what is in Redis for all routers, vectors and shared rate limits; nothing of that is needed, and without Redis the
+//! answer is that it is away.
 //!
 //! It knows no models, no providers and no plain text rules: the gateway has scrubbed and embedded before it calls.
 //!
 //! [`VectorStore::start`] migrates the schema, connects, and starts the background work: partitions ahead of time, HNSW indexes where
-//! a partition has grown large, expiry of idempotency keys.
+//! a partition has grown large, expiry of answers under idempotency keys.
 
 mod domain;
 mod error;
 mod grpc;
 mod maintenance;
 mod metrics;
+mod redis;
 mod run;
 mod service;
 mod settings;
@@ -26,4 +31,4 @@ pub use domain::vector::Element;
 pub use error::StartError;
 pub use run::{DEFAULT_PORT, parts, run, settings};
 pub use service::{Parts, VectorStore};
-pub use settings::{Hnsw, Settings};
+pub use settings::{Hnsw, RedisTuning, Settings};

@@ -43,7 +43,7 @@ pub(crate) fn start(store: &Arc<Store>, tasks: &Tasks, database: Condition, paus
 /// One round of everything. A failure is logged and does not keep the rest from running; the first one is returned.
 pub(crate) async fn round(store: &Store) -> Result<(), DbError> {
     let partitions = report("partitions", store.add_all_partitions().await);
-    let expiry = report("expiry", store.expire_requests().await.map(drop));
+    let expiry = report("expiry", store.expire_answers().await.map(drop));
     let indexes = report("indexes", store.build_due_indexes().await.map(drop));
     partitions.and(expiry).and(indexes)
 }

@@ -23,6 +23,7 @@ pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
 pub fn parts(process: &Process) -> Result<Parts, ConfigError> {
     Ok(Parts {
         database: process.config.database.for_store()?,
+        redis: process.config.redis.clone(),
         tasks: process.tasks.clone(),
         readiness: process.readiness.clone(),
         metrics: process.metrics.clone(),
@@ -30,10 +31,14 @@ pub fn parts(process: &Process) -> Result<Parts, ConfigError> {
     })
 }
 
-/// Builds the store's port: its service, health and metrics.
+/// Builds the store's port: its services, health and metrics.
 pub async fn run(process: &Process) -> Result<Router, BoxError> {
     let store = VectorStore::start(settings(&process.config)?, parts(process)?).await?;
-    let services = ServerBuilder::new(process.grpc_metrics.clone()).service(store.store_server());
+    let services = ServerBuilder::new(process.grpc_metrics.clone())
+        .service(store.store_server())
+        .service(store.answers_server())
+        .service(store.vector_cache_server())
+        .service(store.throttle_server());
     let ops = Ops { readiness: process.readiness.clone(), metrics: process.metrics.clone() };
     Ok(services.router(embermesh_proto::DESCRIPTORS).await?.merge(ops.router()))
 }

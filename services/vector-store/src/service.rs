@@ -3,7 +3,10 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use embermesh_lifecycle::{Readiness, Tasks};
-use embermesh_proto::internal::v1::store_server::StoreServer;
+use embermesh_proto::internal::v1::{
+    answers_server::AnswersServer, store_server::StoreServer, throttle_server::ThrottleServer,
+    vector_cache_server::VectorCacheServer,
+};
 use embermesh_telemetry::Metrics;
 use embermesh_transport::MAX_MESSAGE_BYTES;
 use embermesh_types::Clock;
@@ -11,9 +14,12 @@ use secrecy::SecretString;
 
 use crate::{
     Settings, StartError,
-    grpc::StoreService,
+    grpc::{
+        StoreService, answers::AnswersService, throttle::ThrottleService, vector_cache::VectorCacheService,
+    },
     maintenance,
     metrics::StoreMetrics,
+    redis::Redis,
     store::{Pools, Store},
 };
 
@@ -21,6 +27,8 @@ use crate::{
 pub struct Parts {
     /// Logs in as the owner of the schema `store`, or as a user who may create it.
     pub database: SecretString,
+    /// Where Redis is, if anywhere.
+    pub redis: embermesh_config::Redis,
     /// For its background work.
     pub tasks: Tasks,
     /// Gets the condition `vector-store`.
@@ -35,6 +43,7 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct VectorStore {
     store: Arc<Store>,
+    redis: Redis,
 }
 
 impl VectorStore {
@@ -49,11 +58,12 @@ impl VectorStore {
         let condition = parts.readiness.condition("vector-store");
         let pools = Pools::open(&parts.database, &settings.pool).await?;
         let pause = Duration::from_secs(u64::from(settings.maintenance_seconds.max(1)));
+        let redis = Redis::start(&parts.redis, &settings.redis, &parts.tasks, &parts.metrics)?;
         let store = Store::new(pools, settings, parts.clock, StoreMetrics::new(&parts.metrics)?);
         store.refresh_spaces().await?;
         condition.set(true);
         maintenance::start(&store, &parts.tasks, condition, pause);
-        Ok(Self { store })
+        Ok(Self { store, redis })
     }
 
     /// The gRPC service.
@@ -61,6 +71,31 @@ impl VectorStore {
         StoreServer::new(StoreService::new(Arc::clone(&self.store)))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// The gRPC service of idempotency keys.
+    pub fn answers_server(
+        &self,
+    ) -> AnswersServer<impl embermesh_proto::internal::v1::answers_server::Answers + use<>> {
+        AnswersServer::new(AnswersService(Arc::clone(&self.store)))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// The gRPC service of the vectors in Redis.
+    pub fn vector_cache_server(
+        &self,
+    ) -> VectorCacheServer<impl embermesh_proto::internal::v1::vector_cache_server::VectorCache + use<>> {
+        VectorCacheServer::new(VectorCacheService(self.redis.clone()))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// The gRPC service of the shared rate limits.
+    pub fn throttle_server(
+        &self,
+    ) -> ThrottleServer<impl embermesh_proto::internal::v1::throttle_server::Throttle + use<>> {
+        ThrottleServer::new(ThrottleService(self.redis.clone()))
     }
 
     /// One round of the background work, now: partitions, expiry, and the indexes that are due unless another

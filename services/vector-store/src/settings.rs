@@ -17,6 +17,8 @@ pub struct Settings {
     pub exact_max_rows: u32,
     /// The approximate index.
     pub hnsw: Hnsw,
+    /// How long Redis is waited for; where it is stands under `redis`.
+    pub redis: RedisTuning,
     /// Hours for which an idempotency key is remembered.
     pub request_hours: u32,
     /// Seconds between two rounds of background work.
@@ -44,6 +46,24 @@ pub struct Hnsw {
     pub build_workers: u16,
 }
 
+/// How long Redis is waited for: it saves time or is not worth asking.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedisTuning {
+    /// Milliseconds for an answer, for each 128 vectors.
+    pub timeout_ms: u32,
+    /// Failures in a row after which it is left alone.
+    pub failures: u32,
+    /// Milliseconds for which it is then left alone.
+    pub rest_ms: u32,
+}
+
+impl Default for RedisTuning {
+    fn default() -> Self {
+        Self { timeout_ms: 15, failures: 3, rest_ms: 2_000 }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -51,6 +71,7 @@ impl Default for Settings {
             element: Element::Half,
             exact_max_rows: 10_000,
             hnsw: Hnsw::default(),
+            redis: RedisTuning::default(),
             request_hours: 24,
             maintenance_seconds: 60,
         }

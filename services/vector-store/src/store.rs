@@ -1,6 +1,6 @@
 //! The rows in PostgreSQL. All SQL of the service is in this module.
 
-mod claims;
+mod answers;
 mod conditions;
 mod delete;
 mod indexes;
@@ -10,7 +10,6 @@ mod partitions;
 mod pools;
 mod put;
 mod read;
-mod requests;
 mod row;
 mod search;
 mod spaces;
@@ -23,6 +22,7 @@ use embermesh_types::{Clock, TenantId};
 
 use crate::{Settings, domain::shard, metrics::StoreMetrics};
 
+pub(crate) use answers::Standing;
 pub(crate) use pools::Pools;
 pub(crate) use put::Kept;
 pub(crate) use search::Search;

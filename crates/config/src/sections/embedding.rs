@@ -1,6 +1,6 @@
 //! `embedding`: providers, breakers, routing and security.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use embermesh_pii::PiiSwitch;
 use serde::{Deserialize, Serialize};
@@ -91,8 +91,32 @@ pub struct Provider {
     pub base_url: Option<String>,
     /// Catalog ids; absent: all that the catalog knows for the kind.
     pub models: Option<Vec<String>>,
+    /// The provider's own names of models, by catalog id, where they differ: an Azure deployment, a self-hosted server's name.
+    pub model_names: BTreeMap<String, String>,
     /// Where the provider has regions.
     pub region: Option<String>,
+    /// Azure: of the deployment URLs; the v1 API (`base_url` ending in `/openai/v1`) takes none.
+    pub api_version: Option<String>,
+    /// Vertex: the project.
+    pub project: Option<String>,
+    /// Vertex: key file of a service account. Absent: `GOOGLE_APPLICATION_CREDENTIALS`, else the metadata server.
+    pub credentials_file: Option<PathBuf>,
+    /// Vertex: where the metadata server is, when not at its usual place.
+    pub metadata_url: Option<String>,
+    /// Bedrock: instead of the machine's own credential chain.
+    pub access_key_id: Option<String>,
+    /// Bedrock: belongs to `access_key_id`.
+    pub secret_access_key: Option<Secret>,
+    /// Bedrock: belongs to a temporary `access_key_id`.
+    pub session_token: Option<Secret>,
+    /// Bedrock: a profile of the machine's AWS configuration.
+    pub profile: Option<String>,
+    /// Bedrock: the role to take on.
+    pub assume_role_arn: Option<String>,
+    /// Bedrock: what the role's owner demands.
+    pub external_id: Option<String>,
+    /// Bedrock: where roles are taken on, when not at AWS itself.
+    pub sts_url: Option<String>,
     /// Absent: 30 s.
     pub timeout: Option<Span>,
     /// What the provider allows.
@@ -113,17 +137,45 @@ pub struct RateLimit {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CircuitBreaker {
-    /// Failures in a row that open it.
+    /// Failures in a row that open it, when they are no single burst and `minimum_failure_rate` is reached too.
     pub failure_threshold: u32,
     /// Successes in a row that close it again.
     pub success_threshold: u32,
-    /// How long it stays open.
+    /// How long it stays open the first time; each further time in a row doubles it, up to ten times.
     pub timeout: Span,
+    /// What the rates are taken over.
+    pub window: Span,
+    /// Calls in the window below which no rate opens it.
+    pub minimum_calls: u32,
+    /// Share of failed calls in the window that opens it, 0 to 1.
+    pub failure_rate: f64,
+    /// Share of failed calls in the window without which failures in a row do not open it.
+    pub minimum_failure_rate: f64,
+    /// Share of slow calls in the window that opens it.
+    pub slow_call_rate: f64,
+    /// A call is slow above this, or above three times the usual (p95) if that is longer.
+    pub slow_call_duration: Span,
+    /// Calls at a time while it is half open.
+    pub half_open_calls: u32,
+    /// How long after closing until a deployment has its full share again.
+    pub ramp: Span,
 }
 
 impl Default for CircuitBreaker {
     fn default() -> Self {
-        Self { failure_threshold: 5, success_threshold: 3, timeout: Span::seconds(30) }
+        Self {
+            failure_threshold: 5,
+            success_threshold: 3,
+            timeout: Span::seconds(30),
+            window: Span::seconds(30),
+            minimum_calls: 20,
+            failure_rate: 0.5,
+            minimum_failure_rate: 0.2,
+            slow_call_rate: 0.8,
+            slow_call_duration: Span::seconds(5),
+            half_open_calls: 1,
+            ramp: Span::seconds(10),
+        }
     }
 }
 
@@ -140,7 +192,13 @@ pub struct Router {
     /// Models, best first, for agents whose configuration names none.
     pub default_models: Vec<String>,
     /// Folder of the local model's weights.
-    pub local_model_dir: Option<std::path::PathBuf>,
+    pub local_model_dir: Option<PathBuf>,
+    /// Routers that run: without Redis each keeps to its share of every limit.
+    pub replicas: u32,
+    /// How often deployments in use are held against the recorded vectors of their space. 0 turns canary and equivalence probe off.
+    pub canary_interval: Span,
+    /// Calls at a time to one deployment, at most; less after it has throttled.
+    pub max_concurrent_calls: u32,
 }
 
 impl Default for Router {
@@ -151,6 +209,9 @@ impl Default for Router {
             cache_size_mib: 256,
             default_models: vec!["text-embedding-3-small".to_owned(), "all-MiniLM-L6-v2".to_owned()],
             local_model_dir: None,
+            replicas: 1,
+            canary_interval: Span::seconds(15 * 60),
+            max_concurrent_calls: 64,
         }
     }
 }

@@ -1,4 +1,7 @@
+use embermesh_proto::internal::v1::{BreakerOrder as BreakerOrderMessage, Reference};
+
 use super::*;
+use crate::BreakerAction;
 
 const TENANT: &str = "0192d5a0-0000-7000-8000-000000000001";
 
@@ -54,6 +57,40 @@ fn pin(space: &str) -> Pin {
     }
 }
 
+fn space() -> SpaceId {
+    "local/small@2".parse().unwrap()
+}
+
+fn reference(numbers: &[f32]) -> Reference {
+    let vector: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+    Reference {
+        space_id: space().to_string(),
+        texts_version: "1".to_owned(),
+        vectors: vec![vector.into()],
+        deployment: "own/small".to_owned(),
+    }
+}
+
+fn order(action: &str, number: i64) -> BreakerOrderMessage {
+    BreakerOrderMessage { deployment: "own/small".to_owned(), action: action.to_owned(), number }
+}
+
+fn budget(id: &str, limit: i64) -> BudgetEntry {
+    let budget = v1::BudgetRule {
+        id: id.to_owned(),
+        scope: "agent".to_owned(),
+        subject: "docs".to_owned(),
+        period: "day".to_owned(),
+        limit_nano_usd: limit,
+        ..v1::BudgetRule::default()
+    };
+    BudgetEntry { tenant_id: TENANT.to_owned(), budget: Some(budget) }
+}
+
+fn limits(state: &Snapshot) -> Vec<i64> {
+    state.budgets(tenant()).map(|budget| budget.limit_nano_usd).collect()
+}
+
 fn update(version: i64, snapshot: bool, entries: Vec<ConfigEntry>) -> ConfigUpdate {
     ConfigUpdate { version, snapshot, entries }
 }
@@ -64,6 +101,10 @@ pub(crate) fn full_snapshot() -> Snapshot {
         put_of(Value::Agent(agent(1))),
         put_of(Value::Model(model(384))),
         put_of(Value::Pin(pin("local/small@384"))),
+        put_of(Value::Reference(reference(&[0.6, -0.8]))),
+        put_of(Value::Breaker(order("force_open", 5))),
+        put_of(Value::Budget(budget("b1", 10))),
+        put_of(Value::Budget(budget("b2", 20))),
     ];
     apply(&Snapshot::default(), update(3, true, entries)).unwrap()
 }
@@ -80,8 +121,16 @@ fn a_snapshot_holds_what_was_sent() {
     let pinned = state.pin(tenant(), &agent_id(), "research").unwrap();
     assert_eq!(pinned.space.as_str(), "local/small@384");
     assert!(state.pin(tenant(), &agent_id(), "code_analysis").is_none());
+    let recorded = state.reference(&space()).unwrap();
+    assert_eq!((recorded.texts_version.as_str(), recorded.deployment.as_str()), ("1", "own/small"));
+    assert_eq!(recorded.vectors, reference(&[0.6, -0.8]).vectors);
+    let orders: Vec<_> = state.breaker_orders().collect();
+    assert_eq!(orders, [("own/small", &BreakerOrder { action: BreakerAction::ForceOpen, number: 5 })]);
+    assert_eq!(limits(&state), [10, 20]);
+    assert!(state.all_budgets().all(|(of, _)| of == tenant()));
     let other: TenantId = "0192d5a0-0000-7000-8000-000000000002".parse().unwrap();
     assert!(state.agent(other, &agent_id()).is_none());
+    assert_eq!(state.budgets(other).count(), 0);
 }
 
 #[test]
@@ -91,6 +140,16 @@ fn a_change_touches_only_what_it_names_and_leaves_readers_alone() {
     assert_eq!(before.agent(tenant(), &agent_id()).unwrap().version, 1);
     assert_eq!(after.agent(tenant(), &agent_id()).unwrap().version, 2);
     assert!(after.key(&"k1".parse().unwrap()).is_some());
+    // what was not touched is shared, not copied
+    assert!(Arc::ptr_eq(before.reference(&space()).unwrap(), after.reference(&space()).unwrap()));
+
+    let again = apply(&after, update(5, false, vec![put_of(Value::Breaker(order("reset", 6)))])).unwrap();
+    let orders: Vec<_> = again.breaker_orders().collect();
+    assert_eq!(orders, [("own/small", &BreakerOrder { action: BreakerAction::Reset, number: 6 })]);
+    assert_eq!(after.breaker_orders().map(|(_, order)| order.number).collect::<Vec<_>>(), [5]);
+
+    let raised = apply(&again, update(6, false, vec![put_of(Value::Budget(budget("b1", 11)))])).unwrap();
+    assert_eq!((limits(&again), limits(&raised)), (vec![10, 20], vec![11, 20]));
 }
 
 #[test]
@@ -100,12 +159,21 @@ fn removals_remove() {
         removed(Value::Agent(agent(0))),
         removed(Value::Model(v1::CatalogModel { id: "small".to_owned(), ..v1::CatalogModel::default() })),
         removed(Value::Pin(Pin { space_id: String::new(), ..pin("") })),
+        removed(Value::Reference(Reference { vectors: vec![], ..reference(&[]) })),
+        removed(Value::Breaker(order("", 0))),
+        removed(Value::Budget(budget("b1", 0))),
     ];
     let empty = apply(&full_snapshot(), update(4, false, entries)).unwrap();
     assert!(empty.key(&"k1".parse().unwrap()).is_none());
     assert!(empty.agent(tenant(), &agent_id()).is_none());
     assert_eq!(empty.models().count(), 0);
     assert!(empty.pin(tenant(), &agent_id(), "research").is_none());
+    assert!(empty.reference(&space()).is_none());
+    assert_eq!(empty.breaker_orders().count(), 0);
+    assert_eq!(limits(&empty), [20], "the other budget stays");
+    let unknown = vec![removed(Value::Budget(budget("b9", 0))), removed(Value::Budget(budget("b2", 0)))];
+    let empty = apply(&empty, update(5, false, unknown)).unwrap();
+    assert_eq!(empty.all_budgets().count(), 0);
 }
 
 #[test]
@@ -128,6 +196,16 @@ fn a_bad_entry_is_skipped_and_the_old_one_stays() {
             put_of(Value::Agent(AgentEntry { tenant_id: "x".to_owned(), ..agent(5) })),
             put_of(Value::Model(model(0))),
             put_of(Value::Pin(pin("no space"))),
+            put_of(Value::Reference(reference(&[1.0]))),
+            put_of(Value::Reference(reference(&[1.0, f32::NAN]))),
+            put_of(Value::Reference(Reference { vectors: vec![], ..reference(&[]) })),
+            put_of(Value::Reference(Reference { space_id: "no space".to_owned(), ..reference(&[1.0, 0.0]) })),
+            put_of(Value::Breaker(order("explode", 6))),
+            put_of(Value::Breaker(BreakerOrderMessage::default())),
+            put_of(Value::Budget(budget("b1", -1))),
+            put_of(Value::Budget(budget("", 9))),
+            put_of(Value::Budget(BudgetEntry { budget: None, ..budget("b2", 9) })),
+            put_of(Value::Budget(BudgetEntry { tenant_id: "x".to_owned(), ..budget("b3", 9) })),
             ConfigEntry { removed: false, value: None },
         ]
     };
@@ -140,9 +218,47 @@ fn a_bad_entry_is_skipped_and_the_old_one_stays() {
         assert!(next.key(&"k3".parse().unwrap()).is_some());
         assert_eq!(next.model("small").unwrap().native_dimensions, 384);
         assert!(next.pin(tenant(), &agent_id(), "research").is_some());
-        // the entry could not be told to be this agent's
+        assert_eq!(next.reference(&space()), state.reference(&space()));
+        assert_eq!(next.breaker_orders().collect::<Vec<_>>(), state.breaker_orders().collect::<Vec<_>>());
+        // these entries could not be told to be of this budget and this agent
+        assert_eq!(limits(&next), if snapshot { vec![10] } else { vec![10, 20] });
         assert_eq!(next.agent(tenant(), &agent_id()).is_some(), !snapshot);
     }
+}
+
+#[test]
+fn a_budget_that_nobody_could_obey_is_no_budget() {
+    let state = full_snapshot();
+    let bad = |change: fn(&mut v1::BudgetRule)| {
+        let mut entry = budget("b1", 30);
+        change(entry.budget.as_mut().unwrap());
+        let next = apply(&state, update(4, true, vec![put_of(Value::Budget(entry))])).unwrap();
+        limits(&next)
+    };
+    assert_eq!(bad(|_| {}), [30]);
+    assert_eq!(bad(|budget| budget.limit_nano_usd = 0), [0]);
+    assert_eq!(bad(|budget| budget.limit_nano_usd = -1), [10]);
+    assert_eq!(bad(|budget| budget.scope = "team".to_owned()), [10]);
+    assert_eq!(bad(|budget| budget.scope = "tenant".to_owned()), [10]);
+    assert_eq!(bad(|budget| budget.subject.clear()), [10]);
+    assert_eq!(bad(|budget| budget.period = "hour".to_owned()), [10]);
+}
+
+#[test]
+fn builders_make_what_the_stream_would() {
+    let read = SpaceReference::read(&space(), &reference(&[0.6, -0.8])).unwrap();
+    let order = BreakerOrder { action: BreakerAction::ForceClosed, number: 1 };
+    let rule = budget("b1", 10).budget.unwrap();
+    let built = Snapshot::default()
+        .with_reference(space(), read)
+        .with_breaker_order("own/small", order)
+        .with_budget(tenant(), rule);
+    let entries = vec![
+        put_of(Value::Reference(reference(&[0.6, -0.8]))),
+        put_of(Value::Breaker(order.write("own/small"))),
+        put_of(Value::Budget(budget("b1", 10))),
+    ];
+    assert_eq!(apply(&Snapshot::default(), update(0, true, entries)), Some(built));
 }
 
 #[test]

@@ -3,7 +3,8 @@ use std::{sync::Mutex, time::Duration};
 use embermesh_lifecycle::Readiness;
 use embermesh_proto::{
     internal::v1::{
-        AgentEntry, ConfigEntry, ConfigUpdate, Pin, PinSpaceRequest, SubscribeRequest,
+        AgentEntry, ConfigEntry, ConfigUpdate, OrderBreakersReply, OrderBreakersRequest, Pin,
+        PinSpaceRequest, Reference, SubscribeRequest,
         config_entry::Value,
         config_server::{Config, ConfigServer},
     },
@@ -46,6 +47,17 @@ impl Config for Script {
     }
 
     async fn pin_space(&self, _: Request<PinSpaceRequest>) -> Result<Response<Pin>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn record_reference(&self, _: Request<Reference>) -> Result<Response<Reference>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn order_breakers(
+        &self,
+        _: Request<OrderBreakersRequest>,
+    ) -> Result<Response<OrderBreakersReply>, Status> {
         Err(Status::unimplemented("not asked here"))
     }
 }

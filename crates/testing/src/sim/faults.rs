@@ -1,11 +1,18 @@
-//! What can be made to go wrong, and for how many requests.
+//! What can be made to go wrong with single requests, and for how many of them.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod queue;
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A way to fail. In JSON: `{"kind": "status", "status": 429, "retry_after_s": 2}`.
+pub(super) use queue::FaultQueue;
+
+/// A way to fail. In JSON: `{"kind": "status", "status": 429, "retry_after": {"seconds": 2}}`.
+///
+/// What a format has no place for turns into the nearest thing that it has: without an index, [`Fault::WrongIndex`] is one vector too
+/// many; where there is no base64, [`Fault::IgnoreBase64`] changes nothing; an API that answers one text per call shows nothing of
+/// [`Fault::WrongOrder`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
@@ -13,13 +20,15 @@ pub enum Fault {
     Status {
         /// HTTP status.
         status: u16,
-        /// Sent as `Retry-After`.
+        /// When to come back.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        retry_after_s: Option<u64>,
+        retry_after: Option<RetryAfter>,
         /// Sent as it is; without it, an error in the provider's own shape.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         body: Option<String>,
     },
+    /// Says in the provider's own words that the account's quota is used up: a 429 that waiting does not mend, or what the API has for it.
+    QuotaUsedUp,
     /// Reads the request and never answers.
     Hang,
     /// Resets the connection (TCP RST) on seeing the head, its body unread.
@@ -30,6 +39,13 @@ pub enum Fault {
     Delay {
         /// Milliseconds.
         ms: u64,
+    },
+    /// Answers correctly and sends the head at once, but the body in pieces with a pause before each.
+    Trickle {
+        /// Bytes of a piece.
+        bytes: usize,
+        /// Milliseconds of a pause.
+        every_ms: u64,
     },
     /// Leaves the last vector out.
     WrongCount,
@@ -51,33 +67,72 @@ pub enum Fault {
     IgnoreBase64,
 }
 
+/// When to come back, in one of the ways that providers say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryAfter {
+    /// `Retry-After` in seconds.
+    Seconds(u64),
+    /// `Retry-After` as an HTTP date this many seconds from now.
+    Date(u64),
+    /// `retry-after-ms`.
+    Millis(u64),
+}
+
+impl RetryAfter {
+    /// The time to wait.
+    pub(super) const fn wait(self) -> Duration {
+        match self {
+            Self::Seconds(seconds) | Self::Date(seconds) => Duration::from_secs(seconds),
+            Self::Millis(ms) => Duration::from_millis(ms),
+        }
+    }
+}
+
 impl Fault {
     /// A status without `Retry-After`, with the provider's own error body.
     #[must_use]
     pub const fn status(status: u16) -> Self {
-        Self::Status { status, retry_after_s: None, body: None }
+        Self::Status { status, retry_after: None, body: None }
+    }
+
+    /// The status, with a time to come back; any other fault as it is.
+    #[must_use]
+    pub fn retry_after(self, wait: RetryAfter) -> Self {
+        match self {
+            Self::Status { status, body, .. } => Self::Status { status, retry_after: Some(wait), body },
+            other => other,
+        }
     }
 
     /// This fault for the next `times` requests.
     #[must_use]
     pub const fn times(self, times: u32) -> Injection {
-        Injection { fault: self, times: Some(times) }
+        Injection { fault: self, times: Some(times), rate: None }
     }
 
     /// This fault until it is replaced.
     #[must_use]
     pub const fn forever(self) -> Injection {
-        Injection { fault: self, times: None }
+        Injection { fault: self, times: None, rate: None }
+    }
+
+    /// This fault for a share of requests, 0 to 1, until it is replaced. Which ones is the same in every run.
+    #[must_use]
+    pub const fn at_rate(self, rate: f64) -> Injection {
+        Injection { fault: self, times: None, rate: Some(rate) }
     }
 
     /// Whether it needs vectors to spoil; otherwise it strikes every request, a listing of models included.
     const fn spoils_vectors(&self) -> bool {
         match self {
             Self::Status { .. }
+            | Self::QuotaUsedUp
             | Self::Hang
             | Self::ResetBeforeRead
             | Self::ResetAfterRead
             | Self::Delay { .. }
+            | Self::Trickle { .. }
             | Self::TruncatedJson
             | Self::ErrorWithStatus200 => false,
             Self::WrongCount
@@ -92,7 +147,7 @@ impl Fault {
 }
 
 /// A fault and how often it strikes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Injection {
     /// The fault.
@@ -100,69 +155,7 @@ pub struct Injection {
     /// Requests until it heals; absent means never.
     #[serde(default)]
     pub times: Option<u32>,
-}
-
-/// Faults in the order in which they strike: the first one until it is used up, then the next.
-#[derive(Debug, Default)]
-pub(super) struct FaultQueue(Mutex<VecDeque<Injection>>);
-
-impl FaultQueue {
-    fn queue(&self) -> MutexGuard<'_, VecDeque<Injection>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn replace(&self, injections: impl IntoIterator<Item = Injection>) {
-        *self.queue() = injections.into_iter().filter(|injection| injection.times != Some(0)).collect();
-    }
-
-    pub fn pending(&self) -> Vec<Injection> {
-        self.queue().iter().cloned().collect()
-    }
-
-    /// The fault for the request at hand. One that spoils vectors waits for a request that asks for some.
-    pub fn take(&self, asks_for_vectors: bool) -> Option<Fault> {
-        let mut queue = self.queue();
-        let head = queue.front_mut()?;
-        if head.fault.spoils_vectors() && !asks_for_vectors {
-            return None;
-        }
-        let fault = head.fault.clone();
-        if let Some(times) = &mut head.times {
-            *times -= 1;
-            if *times == 0 {
-                queue.pop_front();
-            }
-        }
-        Some(fault)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn faults_strike_in_order_and_heal() {
-        let queue = FaultQueue::default();
-        queue.replace([Fault::Hang.times(0), Fault::status(500).times(2), Fault::WrongCount.times(1)]);
-        assert_eq!(queue.take(true), Some(Fault::status(500)));
-        assert_eq!(queue.take(false), Some(Fault::status(500)));
-        assert_eq!(queue.take(false), None, "no vectors to spoil, so it waits");
-        assert_eq!(queue.take(true), Some(Fault::WrongCount));
-        assert_eq!(queue.take(true), None);
-        queue.replace([Fault::Hang.forever()]);
-        assert!((0..10).all(|_| queue.take(true) == Some(Fault::Hang)));
-    }
-
-    #[test]
-    fn json_form_is_strict() {
-        let parse = |json| serde_json::from_str::<Injection>(json);
-        assert_eq!(
-            parse(r#"{"fault":{"kind":"status","status":429,"retry_after_s":2},"times":1}"#).unwrap(),
-            Fault::Status { status: 429, retry_after_s: Some(2), body: None }.times(1)
-        );
-        assert_eq!(parse(r#"{"fault":{"kind":"hang"}}"#).unwrap(), Fault::Hang.forever());
-        assert!(parse(r#"{"fault":{"kind":"hang"},"time":1}"#).is_err());
-        assert!(parse(r#"{"fault":{"kind":"status","status":429,"retry_after":2}}"#).is_err());
-    }
+    /// Share of requests that it strikes, 0 to 1; absent means each. Those it spares meet the next fault of the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
 }

@@ -14,3 +14,8 @@ pub fn count(text: &str) -> usize {
 pub(super) fn decode(ids: &[u32]) -> Option<Vec<u8>> {
     cl100k_base_singleton().decode_bytes(ids).ok()
 }
+
+/// The token ids of a text.
+pub(super) fn encode(text: &str) -> Vec<u32> {
+    cl100k_base_singleton().encode_ordinary(text)
+}

@@ -46,7 +46,8 @@ async fn one_port_speaks_both_versions() {
 
 #[tokio::test]
 async fn a_client_that_dawdles_is_closed() {
-    let server = serving(HttpLimits { header_timeout_seconds: 1, ..HttpLimits::default() }).await;
+    let limits = HttpLimits { header_timeout_seconds: 1, idle_timeout_seconds: 1, ..HttpLimits::default() };
+    let server = serving(limits).await;
     let parts: [&[u8]; 4] = [b"", b"P", b"PRI * HTTP/2.0\r\n\r\nSM\r\n", b"GET /hello HTTP/1.1\r\nhost: "];
     let closed = parts.map(async |part| {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -60,7 +61,8 @@ async fn a_client_that_dawdles_is_closed() {
 
 #[tokio::test]
 async fn a_connection_that_once_asked_may_ask_slowly_again() {
-    let server = serving(HttpLimits { header_timeout_seconds: 1, ..HttpLimits::default() }).await;
+    let limits = HttpLimits { header_timeout_seconds: 1, idle_timeout_seconds: 1, ..HttpLimits::default() };
+    let server = serving(limits).await;
     let transport = server.endpoint("http", "127.0.0.1").connect(None, &Tasks::new()).unwrap();
     let held = call(&transport, "wait");
     let opened = async {

@@ -1,6 +1,4 @@
-use embermesh_proto::internal::v1::{
-    RecordHitsRequest, ledger_client::LedgerClient, router_client::RouterClient,
-};
+use embermesh_proto::internal::v1::{PostRequest, ledger_client::LedgerClient, router_client::RouterClient};
 
 use crate::{
     CallContext, MAX_MESSAGE_BYTES,
@@ -102,8 +100,8 @@ async fn a_message_over_the_limit_is_refused_and_the_next_one_passes() {
 #[tokio::test]
 async fn a_service_that_is_not_served_is_told_from_one_that_is_down() {
     for World { path, transport, metrics, .. } in World::both().await {
-        let request = context().request(RecordHitsRequest::default());
-        let error = Error::from(LedgerClient::new(transport).record_hits(request).await.unwrap_err());
+        let request = context().request(PostRequest::default());
+        let error = Error::from(LedgerClient::new(transport).post(request).await.unwrap_err());
         assert_eq!(error.code, Code::NotImplemented, "{path}");
         assert!(!metrics.render().contains("Ledger"), "{path}");
     }

@@ -1,11 +1,21 @@
 //! How a change of an agent's configuration meets what is there.
 
+use embermesh_errors::Error;
 use embermesh_proto::v1::{
     Agent, AgentInput, CacheSettings, Constraints, FallbackBehavior, PiiSettings, RateLimits,
 };
 
-/// `current` with every field that `input` gives. A list or the metadata is replaced as a whole; what is absent stays.
-pub(crate) fn merge(current: Option<Agent>, input: AgentInput) -> Agent {
+use super::agent_clear::clear;
+
+/// How JSON says that there is none; in an [`Agent`] it is the empty text.
+pub(crate) const NO_METADATA: &str = "{}";
+
+/// `current` without the fields that `input` clears, with every field that it gives. A list or the metadata is replaced as a whole;
+/// what is absent stays.
+///
+/// # Errors
+/// When there is no field of a name in `clear`.
+pub(crate) fn merge(current: Option<Agent>, input: AgentInput) -> Result<Agent, Error> {
     let AgentInput {
         agent_id,
         embedding_strategy,
@@ -16,8 +26,10 @@ pub(crate) fn merge(current: Option<Agent>, input: AgentInput) -> Agent {
         pii,
         metadata,
         version: _,
+        clear: cleared,
     } = input;
     let mut agent = current.unwrap_or_default();
+    clear(&mut agent, &cleared)?;
     agent.agent_id = agent_id;
     set(&mut agent.embedding_strategy, embedding_strategy);
     set_list(&mut agent.model_preferences, model_preferences);
@@ -26,9 +38,36 @@ pub(crate) fn merge(current: Option<Agent>, input: AgentInput) -> Agent {
     merge_with(&mut agent.cache, cache, merge_cache);
     merge_with(&mut agent.pii, pii, merge_pii);
     if !metadata.is_empty() {
-        agent.metadata = metadata;
+        agent.metadata = if metadata == NO_METADATA { String::new() } else { metadata };
     }
-    agent
+    Ok(agent)
+}
+
+/// The names of the fields in which two configurations differ.
+pub(crate) fn changed_fields(before: &Agent, after: &Agent) -> Vec<&'static str> {
+    let Agent {
+        agent_id: _,
+        embedding_strategy,
+        model_preferences,
+        constraints,
+        fallback_behavior,
+        cache,
+        pii,
+        metadata,
+        version: _,
+        created_at: _,
+        updated_at: _,
+    } = after;
+    let fields = [
+        ("embedding_strategy", before.embedding_strategy != *embedding_strategy),
+        ("model_preferences", before.model_preferences != *model_preferences),
+        ("constraints", before.constraints != *constraints),
+        ("fallback_behavior", before.fallback_behavior != *fallback_behavior),
+        ("cache", before.cache != *cache),
+        ("pii", before.pii != *pii),
+        ("metadata", before.metadata != *metadata),
+    ];
+    fields.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect()
 }
 
 fn merge_constraints(held: &mut Constraints, given: Constraints) {
@@ -58,10 +97,11 @@ fn merge_rate_limits(held: &mut RateLimits, given: RateLimits) {
 }
 
 fn merge_fallback(held: &mut FallbackBehavior, given: FallbackBehavior) {
-    let FallbackBehavior { max_retries, cross_space, use_cache_on_failure } = given;
+    let FallbackBehavior { max_retries, cross_space, use_cache_on_failure, on_budget_exceeded } = given;
     set(&mut held.max_retries, max_retries);
     set(&mut held.cross_space, cross_space);
     set(&mut held.use_cache_on_failure, use_cache_on_failure);
+    set(&mut held.on_budget_exceeded, on_budget_exceeded);
 }
 
 fn merge_cache(held: &mut CacheSettings, given: CacheSettings) {
@@ -129,7 +169,11 @@ mod tests {
             pii: Some(PiiSettings { action: Some("reject".to_owned()), entities: vec![] }),
             ..AgentInput::default()
         };
-        let agent = merge(Some(merge(None, first)), second);
+        let before = merge(None, first).unwrap();
+        let agent = merge(Some(before.clone()), second).unwrap();
+        assert_eq!(changed_fields(&before, &agent), ["model_preferences", "constraints", "pii"]);
+        let later = Agent { version: 9, ..agent.clone() };
+        assert_eq!(changed_fields(&agent, &later), [""; 0]);
         assert_eq!(agent.embedding_strategy.as_deref(), Some("cost"));
         assert_eq!(agent.model_preferences, [preference("multilingual")]);
         let constraints = agent.constraints.unwrap();

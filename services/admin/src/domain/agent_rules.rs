@@ -14,6 +14,7 @@ use super::names::check_task_type;
 
 const STRATEGIES: [&str; 5] = ["smart", "balanced", "quality", "speed", "cost"];
 const CROSS_SPACE: [&str; 2] = ["never", "allow"];
+const ON_BUDGET_EXCEEDED: [&str; 2] = ["refuse", "cheaper"];
 const MAX_RETRIES: u32 = 10;
 const MAX_TASK_TYPES: usize = 64;
 const MAX_MODELS: usize = 32;
@@ -114,7 +115,9 @@ fn check_fallback(fallback: &FallbackBehavior) -> Result<(), Error> {
         let message = format!("at most {MAX_RETRIES} retries are possible");
         return Err(Error::invalid("fallback_behavior.max_retries", message));
     }
-    one_of("fallback_behavior.cross_space", fallback.cross_space.as_deref(), &CROSS_SPACE)
+    one_of("fallback_behavior.cross_space", fallback.cross_space.as_deref(), &CROSS_SPACE)?;
+    let when_spent = fallback.on_budget_exceeded.as_deref();
+    one_of("fallback_behavior.on_budget_exceeded", when_spent, &ON_BUDGET_EXCEEDED)
 }
 
 fn check_cache(cache: &CacheSettings) -> Result<(), Error> {

@@ -3,16 +3,20 @@
 use std::collections::HashSet;
 
 use embermesh_errors::Error;
-use embermesh_proto::v1::{CatalogModel, Price};
+use embermesh_proto::v1::CatalogModel;
 use embermesh_types::SpaceId;
 
-use super::names::check_label;
+use super::{names::check_label, price};
 
 const TOKENIZERS: [&str; 3] = ["cl100k_base", "wordpiece", "bytes"];
 const PROVIDER_KINDS: [&str; 8] =
     ["openai", "azure_openai", "bedrock", "vertex", "gemini", "voyage", "cohere", "local"];
 const MAX_BATCH: u32 = 2048;
 const MAX_TOKENS: u32 = 10_000_000;
+const MAX_BATCH_TOKENS: u32 = 1_000_000_000;
+const MODALITIES: [&str; 2] = ["text", "multimodal"];
+/// Source of a figure that came without one.
+pub(crate) const BY_OPERATOR: &str = "given by an operator";
 
 /// Checks a model that an operator adds.
 pub(crate) fn check(model: &CatalogModel) -> Result<(), Error> {
@@ -37,46 +41,71 @@ pub(crate) fn check(model: &CatalogModel) -> Result<(), Error> {
     check_dimensions(model)?;
     within("max_input_tokens", model.max_input_tokens, MAX_TOKENS)?;
     within("max_batch", model.max_batch, MAX_BATCH)?;
+    let call = model.max_batch_tokens;
+    if call != 0 && !(model.max_input_tokens..=MAX_BATCH_TOKENS).contains(&call) {
+        let message = format!(
+            "expected max_input_tokens to {MAX_BATCH_TOKENS}, for a call must be able to hold the longest text; 0 for no limit"
+        );
+        return Err(Error::invalid("max_batch_tokens", message));
+    }
     if !TOKENIZERS.contains(&model.tokenizer.as_str()) {
         return Err(Error::invalid("tokenizer", format!("choose from {}", TOKENIZERS.join(", "))));
     }
-    if model.provider_kinds.is_empty() || has_twins(&model.provider_kinds) {
+    check_providers(model)?;
+    check_quality(model)?;
+    if !model.modality.is_empty() && !MODALITIES.contains(&model.modality.as_str()) {
+        return Err(Error::invalid("modality", format!("choose from {}", MODALITIES.join(", "))));
+    }
+    price::check_all(model)
+}
+
+/// The model with the defaults written out, as the catalog holds it.
+pub(crate) fn completed(mut model: CatalogModel) -> CatalogModel {
+    if model.modality.is_empty() {
+        model.modality = MODALITIES[0].to_owned();
+    }
+    if model.quality.is_some() && model.quality_source.is_empty() {
+        model.quality_source = BY_OPERATOR.to_owned();
+    }
+    model.prices = model.prices.into_iter().map(price::completed).collect();
+    model
+}
+
+fn check_providers(model: &CatalogModel) -> Result<(), Error> {
+    let kinds = &model.provider_kinds;
+    if kinds.is_empty() || has_twins(kinds) {
         return Err(Error::invalid("provider_kinds", "name each provider kind that serves the model, once"));
     }
-    if let Some(at) = model.provider_kinds.iter().position(|kind| !PROVIDER_KINDS.contains(&kind.as_str())) {
+    if let Some(at) = kinds.iter().position(|kind| !PROVIDER_KINDS.contains(&kind.as_str())) {
         let message = format!("choose from {}", PROVIDER_KINDS.join(", "));
         return Err(Error::invalid(format!("provider_kinds[{at}]"), message));
     }
-    if model.prices.is_empty() {
-        return Err(Error::invalid("prices", "a model needs a price, 0 if it costs nothing"));
-    }
-    model.prices.iter().enumerate().try_for_each(|(at, price)| check_price(&format!("prices[{at}]."), price))
-}
-
-/// Checks a price; `within` is the path of the message that it stands in, with its dot.
-pub(crate) fn check_price(within: &str, price: &Price) -> Result<(), Error> {
-    let wrong = match price.per_million_tokens_nano_usd {
-        // taken for 0 it would make the model free
-        None => Some("the price is missing, give 0 for a model that costs nothing"),
-        Some(..0) => Some("a price may not be negative"),
-        Some(_) => None,
-    };
-    if let Some(message) = wrong {
-        return Err(Error::invalid(format!("{within}per_million_tokens_usd"), message));
-    }
-    if let Some(time) = &price.effective_from {
-        // PostgreSQL and RFC 3339 both reach from year 1 to 9999
-        if !(-62_135_596_800..=253_402_300_799).contains(&time.seconds)
-            || !(0..1_000_000_000).contains(&time.nanos)
-        {
-            return Err(Error::invalid(format!("{within}effective_from"), "not a time"));
+    for (kind, name) in &model.provider_names {
+        if !kinds.contains(kind) {
+            let kind: String = kind.chars().take(100).collect();
+            let message = format!("'{kind}' is not among provider_kinds, names are for those alone");
+            return Err(Error::invalid("provider_names", message));
         }
-    }
-    if !price.source.is_empty() {
-        check_label("source", &price.source, 500)
-            .map_err(|error| error.with_param(format!("{within}source")))?;
+        let param = format!("provider_names.{kind}");
+        check_label(&param, name, 200)?;
     }
     Ok(())
+}
+
+fn check_quality(model: &CatalogModel) -> Result<(), Error> {
+    match model.quality {
+        // not a number is in no range
+        Some(quality) if !(0.0..=100.0).contains(&quality) => {
+            Err(Error::invalid("quality", "expected 0 to 100; leave it out when nobody has measured it"))
+        }
+        None if !model.quality_source.is_empty() => {
+            Err(Error::invalid("quality_source", "there is no quality that it is the source of"))
+        }
+        Some(_) if !model.quality_source.is_empty() => {
+            check_label("quality_source", &model.quality_source, 500)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_dimensions(model: &CatalogModel) -> Result<(), Error> {
@@ -91,6 +120,11 @@ fn check_dimensions(model: &CatalogModel) -> Result<(), Error> {
     {
         let message = "expected lengths from 1 to native_dimensions, each once";
         return Err(Error::invalid("allowed_dimensions", message));
+    }
+    if model.matryoshka && !model.any_dimensions && allowed.is_empty() {
+        let message =
+            "a model of one length is none; name the others in allowed_dimensions or set any_dimensions";
+        return Err(Error::invalid("matryoshka", message));
     }
     Ok(())
 }
@@ -108,57 +142,4 @@ fn has_twins<T: Eq + std::hash::Hash>(list: &[T]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Spoil = fn(&mut CatalogModel);
-
-    fn model() -> CatalogModel {
-        CatalogModel {
-            id: "acme-2".to_owned(),
-            family: "acme/embed-2".to_owned(),
-            native_dimensions: 8,
-            allowed_dimensions: vec![4, 2],
-            max_input_tokens: 512,
-            max_batch: 64,
-            tokenizer: "bytes".to_owned(),
-            provider_kinds: vec!["openai".to_owned()],
-            prices: vec![Price { per_million_tokens_nano_usd: Some(0), ..Price::default() }],
-            ..CatalogModel::default()
-        }
-    }
-
-    #[test]
-    fn every_refusal_names_its_field() {
-        check(&model()).unwrap();
-        let cases: [(&str, Spoil); 14] = [
-            ("id", |m| m.id = "a b".to_owned()),
-            ("id", |m| m.id = "auto".to_owned()),
-            ("family", |m| m.family.clear()),
-            ("revision", |m| m.revision = " ".to_owned()),
-            ("native_dimensions", |m| m.native_dimensions = 0),
-            ("allowed_dimensions", |m| m.allowed_dimensions = vec![9]),
-            ("allowed_dimensions", |m| m.any_dimensions = true),
-            ("max_input_tokens", |m| m.max_input_tokens = 0),
-            ("max_batch", |m| m.max_batch = 2049),
-            ("tokenizer", |m| m.tokenizer.clear()),
-            ("provider_kinds[0]", |m| m.provider_kinds[0] = "acme".to_owned()),
-            ("prices", |m| m.prices.clear()),
-            ("prices[0].per_million_tokens_usd", |m| m.prices[0].per_million_tokens_nano_usd = Some(-1)),
-            ("prices[0].per_million_tokens_usd", |m| m.prices[0] = Price::default()),
-        ];
-        for (param, spoil) in cases {
-            let mut model = model();
-            spoil(&mut model);
-            assert_eq!(check(&model).unwrap_err().param.as_deref(), Some(param));
-        }
-    }
-
-    #[test]
-    fn the_shipped_catalog_passes_its_own_rules() {
-        for model in crate::store::catalog::seed().unwrap() {
-            check(&model).unwrap();
-            assert!(model.prices.iter().all(|p| p.effective_from.is_some() && !p.source.is_empty()));
-        }
-    }
-}
+mod tests;

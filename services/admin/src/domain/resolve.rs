@@ -5,8 +5,8 @@ use embermesh_proto::v1::{Agent, ModelPreference};
 /// The task type of requests that name none.
 pub(crate) const DEFAULT_TASK_TYPE: &str = "general_qa";
 
-/// The preference for `task_type`: the agent's own, else its one for general questions, else the installation's defaults. Without
-/// any the lists are empty, and the router decides.
+/// The preference for `task_type` in the configuration that the agent runs on, else the one for general questions there, else the
+/// installation's defaults. Without any the lists are empty, and the router decides.
 pub(crate) fn resolve(agent: Option<&Agent>, task_type: &str, defaults: &[String]) -> ModelPreference {
     let preferences = agent.map_or(&[][..], |agent| &agent.model_preferences);
     let of = |name: &str| preferences.iter().find(|preference| preference.task_type == name);

@@ -4,7 +4,8 @@ use embermesh_auth::Scope;
 use embermesh_errors::{Code, Error};
 use embermesh_proto::v1::{
     Agent, AgentInput, AgentModels, DeleteAgentRequest, DeleteAgentResponse, GetAgentModelsRequest,
-    GetAgentRequest, ListAgentsRequest, ListAgentsResponse, agents_server::Agents,
+    GetAgentRequest, ListAgentVersionsRequest, ListAgentVersionsResponse, ListAgentsRequest,
+    ListAgentsResponse, RollbackAgentRequest, agents_server::Agents,
 };
 use embermesh_transport::CallContext;
 use tonic::{Request, Response, Status};
@@ -12,13 +13,16 @@ use tonic::{Request, Response, Status};
 use super::{Handler, agent_of, caller};
 use crate::{
     domain::{
-        agent::merge,
+        agent::{changed_fields, merge},
         agent_rules::{self, Known, named_models},
         names::check_task_type,
         page::Page,
         resolve::{DEFAULT_TASK_TYPE, resolve},
     },
-    store::{agents::LIST, failed},
+    store::{
+        agents::{AgentChange, By, LIST, history_of},
+        failed,
+    },
 };
 
 /// Whether an agent that exists is changed or refused.
@@ -26,6 +30,16 @@ use crate::{
 enum Existing {
     Merge,
     Refuse,
+}
+
+impl Existing {
+    /// What the audit chain calls it.
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Merge => "agent.put",
+            Self::Refuse => "agent.create",
+        }
+    }
 }
 
 impl Handler {
@@ -42,26 +56,85 @@ impl Handler {
             return Err(Error::new(Code::Conflict, "the agent exists already, change it with PUT")
                 .with_param("agent_id"));
         }
-        let held = current.map_or(0, |agent| agent.version);
-        if input.version.is_some_and(|expected| expected != held) {
-            let message =
-                format!("the current version is {held}, read the agent again and repeat the change");
-            let error = Error::new(Code::Conflict, message).with_param("version");
-            return Err(error.with_detail("current_version", held));
-        }
-        let agent = merge(current.cloned(), input);
-        let models = change.known_models(&named_models(&agent)).await.map_err(failed)?;
-        agent_rules::check(&agent, &Known { models: &models, entities: &self.0.settings.pii_entities })?;
+        hold_to(input.version, current)?;
+        let agent = merge(current.cloned(), input)?;
+        self.check_agent(&change, &agent).await?;
         if current == Some(&agent) {
             return Ok(Response::new(agent));
         }
-        let changed = change.put(agent, &context.principal.key, self.0.clock.now()).await.map_err(failed)?;
+        let by = self.by(context, existing.action());
+        let changed = change.put(agent, by).await.map_err(failed)?;
         Ok(self.changed(changed))
+    }
+
+    async fn roll_back(
+        &self,
+        context: &CallContext,
+        request: RollbackAgentRequest,
+    ) -> Result<Response<Agent>, Error> {
+        let RollbackAgentRequest { agent_id, to_version, version } = request;
+        let id = agent_of(context, &agent_id)?;
+        let change = self.0.store.change_agent(context.principal.tenant, id).await.map_err(failed)?;
+        let current = change.current.as_ref();
+        hold_to(version, current)?;
+        let earlier = change.earlier(to_version).await.map_err(failed)?;
+        let earlier = earlier.ok_or_else(|| no_version(to_version, current))?;
+        let to_version = earlier.version;
+        let Some(agent) = earlier.agent else {
+            let message = format!(
+                "version {to_version} is the deletion of the agent and has no configuration, name another version"
+            );
+            return Err(Error::new(Code::Conflict, message).with_param("to_version"));
+        };
+        // the catalog and the rules may be others than they were
+        self.check_agent(&change, &agent).await?;
+        if let Some(current) = current
+            && changed_fields(current, &agent).is_empty()
+        {
+            return Ok(Response::new(current.clone()));
+        }
+        let by = By { to_version: Some(to_version), ..self.by(context, "agent.rollback") };
+        let changed = change.put(agent, by).await.map_err(failed)?;
+        Ok(self.changed(changed))
+    }
+
+    async fn check_agent(&self, change: &AgentChange, agent: &Agent) -> Result<(), Error> {
+        let models = change.known_models(&named_models(agent)).await.map_err(failed)?;
+        agent_rules::check(agent, &Known { models: &models, entities: &self.0.settings.pii_entities })
+    }
+
+    fn by<'a>(&self, context: &'a CallContext, action: &'static str) -> By<'a> {
+        By { key: &context.principal.key, at: self.0.clock.now(), action, to_version: None }
+    }
+}
+
+/// Refuses a change that was made from another version than the current one; 0 is that of no configuration.
+fn hold_to(expected: Option<i64>, current: Option<&Agent>) -> Result<(), Error> {
+    let held = current.map_or(0, |agent| agent.version);
+    if expected.is_none_or(|expected| expected == held) {
+        return Ok(());
+    }
+    let message = format!("the current version is {held}, read the agent again and repeat the change");
+    Err(Error::new(Code::Conflict, message).with_param("version").with_detail("current_version", held))
+}
+
+fn no_version(wanted: Option<i64>, current: Option<&Agent>) -> Error {
+    match (wanted, current) {
+        (Some(wanted), _) => Error::not_found(format!(
+            "the agent never had a version {wanted}, its history lists those it had"
+        ))
+        .with_param("to_version"),
+        (None, Some(current)) => {
+            Error::not_found(format!("the agent had nothing before version {}", current.version))
+                .with_param("to_version")
+        }
+        (None, None) => Error::not_found("the agent never had a configuration").with_param("agent_id"),
     }
 }
 
 fn not_found() -> Error {
-    Error::not_found("the agent has no configuration").with_param("agent_id")
+    let message = "the agent has no configuration of its own, it runs on that of the agent default";
+    Error::not_found(message).with_param("agent_id")
 }
 
 #[tonic::async_trait]
@@ -108,8 +181,35 @@ impl Agents for Handler {
         if change.current.is_none() {
             return Err(not_found().into());
         }
-        let changed = change.delete(&context.principal.key, self.0.clock.now()).await.map_err(failed)?;
+        let changed = change.delete(self.by(&context, "agent.delete")).await.map_err(failed)?;
         Ok(self.changed(changed).map(|()| DeleteAgentResponse {}))
+    }
+
+    async fn list_agent_versions(
+        &self,
+        request: Request<ListAgentVersionsRequest>,
+    ) -> Result<Response<ListAgentVersionsResponse>, Status> {
+        let context = caller(&request, Scope::Read)?;
+        let ListAgentVersionsRequest { agent_id, page_size, page_token } = request.into_inner();
+        let id = agent_of(&context, &agent_id)?;
+        let page = Page::parse(&history_of(&id), page_size, page_token.as_deref())?;
+        let before = match &page.after {
+            None => i64::MAX,
+            Some([version]) => version.parse().map_err(|_| {
+                Error::invalid("page_token", "not a next_page_token of this list, begin again without one")
+            })?,
+        };
+        let listed = self.0.store.agent_versions(context.principal.tenant, &id, before, &page).await;
+        let (versions, next_page_token) = listed.map_err(failed)?;
+        Ok(Response::new(ListAgentVersionsResponse { versions, next_page_token }))
+    }
+
+    async fn rollback_agent(
+        &self,
+        request: Request<RollbackAgentRequest>,
+    ) -> Result<Response<Agent>, Status> {
+        let context = caller(&request, Scope::Admin)?;
+        Ok(self.roll_back(&context, request.into_inner()).await?)
     }
 
     async fn get_agent_models(
@@ -123,7 +223,7 @@ impl Agents for Handler {
         check_task_type("task_type", &task_type)?;
         let tenant = context.principal.tenant;
         // an agent needs no registration, so one without a configuration has models too
-        let agent = self.0.store.agent(tenant, &id).await.map_err(failed)?;
+        let agent = self.0.store.agent_or_default(tenant, &id).await.map_err(failed)?;
         let pin = self.0.store.pin(tenant, &id, &task_type).await.map_err(failed)?;
         let found = resolve(agent.as_ref(), &task_type, &self.0.settings.default_models);
         let (pinned_space_id, pinned_model) = pin.map(|pin| (pin.space_id, pin.model)).unzip();

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Handler, caller};
 use crate::{
-    domain::{model, page::Page},
+    domain::{model, page::Page, price},
     store::{
         catalog::{Added, LIST},
         failed,
@@ -51,31 +51,40 @@ impl Catalog for Handler {
         &self,
         request: Request<CatalogModel>,
     ) -> Result<Response<CatalogModel>, Status> {
-        caller(&request, Scope::Admin)?;
+        let principal = caller(&request, Scope::Admin)?.principal;
         let model = request.into_inner();
         model::check(&model)?;
-        let added = self.0.store.create_model(&model, self.0.clock.now()).await.map_err(failed)?;
+        let model = model::completed(model);
+        let added = self.0.store.create_model(&model, self.author(&principal)).await.map_err(failed)?;
         self.answer(added, "the catalog holds this model, or the request this price, already", "id")
     }
 
     async fn add_price(&self, request: Request<AddPriceRequest>) -> Result<Response<CatalogModel>, Status> {
-        caller(&request, Scope::Admin)?;
-        let AddPriceRequest { id, per_million_tokens_nano_usd, effective_from, source } =
+        let principal = caller(&request, Scope::Admin)?.principal;
+        let AddPriceRequest { id, per_million_tokens_nano_usd, effective_from, source, provider, unit } =
             request.into_inner();
-        let price = Price { per_million_tokens_nano_usd, effective_from, source };
-        model::check_price("", &price)?;
+        let (provider, unit) = (provider.unwrap_or_default(), unit.unwrap_or_default());
+        let price = Price { per_million_tokens_nano_usd, effective_from, source, provider, unit };
+        let author = self.author(&principal);
+        price::check("", &price)?;
+        price::check_beginning(&price, author.at)?;
+        let price = price::completed(price);
         if id.contains('\0') {
             return Err(not_found().into());
         }
-        let added = self.0.store.add_price(&id, &price, self.0.clock.now()).await.map_err(failed)?;
-        self.answer(added, "the model has a price from that time on already", "effective_from")
+        let added = self.0.store.add_price(&id, &price, author).await.map_err(failed)?;
+        self.answer(
+            added,
+            "the model has a price at that provider from that time on already",
+            "effective_from",
+        )
     }
 }
 
 impl Handler {
     fn answer(&self, added: Added, duplicate: &str, param: &str) -> Result<Response<CatalogModel>, Status> {
         match added {
-            Added::Model(changed) => Ok(self.changed(changed)),
+            Added::Model(changed) => Ok(self.changed(*changed)),
             Added::Duplicate => Err(Error::new(Code::Conflict, duplicate).with_param(param).into()),
             Added::NoSuchModel => Err(not_found().into()),
         }

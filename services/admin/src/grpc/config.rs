@@ -1,10 +1,12 @@
-//! `Config`: the stream of the configuration, and pins.
+//! `Config`: the stream of the configuration, and what routers settle through admin.
 
 use std::{sync::Arc, time::Duration};
 
+use embermesh_auth::Scope;
 use embermesh_errors::Error;
 use embermesh_proto::internal::v1::{
-    ConfigUpdate, Pin, PinSpaceRequest, Section, SubscribeRequest, config_server::Config,
+    ConfigUpdate, OrderBreakersReply, OrderBreakersRequest, Pin, PinSpaceRequest, Reference, Section,
+    SubscribeRequest, config_server::Config,
 };
 use embermesh_transport::CallContext;
 use embermesh_types::SpaceId;
@@ -12,9 +14,13 @@ use tokio::{sync::broadcast::error::RecvError, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Handler, agent_of};
+use super::{Handler, agent_of, caller};
 use crate::{
-    domain::names::{check_label, check_task_type},
+    domain::{
+        breakers::Order,
+        names::{check_label, check_task_type},
+        reference,
+    },
     service::Shared,
     store::failed,
 };
@@ -73,6 +79,33 @@ impl Config for Handler {
             self.0.feed.wake();
         }
         Ok(Response::new(pin))
+    }
+
+    async fn record_reference(&self, request: Request<Reference>) -> Result<Response<Reference>, Status> {
+        let given = request.into_inner();
+        let space = reference::check(&given)?;
+        let recorded = self.0.store.record_reference(&space, &given, self.0.clock.now()).await;
+        let (held, new) = recorded.map_err(failed)?;
+        if new {
+            let Reference { texts_version, deployment, .. } = &held;
+            tracing::info!(%space, texts_version, deployment, "recorded the reference of a space");
+            self.0.feed.wake();
+        }
+        Ok(Response::new(held))
+    }
+
+    async fn order_breakers(
+        &self,
+        request: Request<OrderBreakersRequest>,
+    ) -> Result<Response<OrderBreakersReply>, Status> {
+        let principal = caller(&request, Scope::Admin)?.principal;
+        let order = Order::parse(request.into_inner())?;
+        let author = self.author(&principal);
+        let version = self.0.store.order_breakers(&order, author).await.map_err(failed)?;
+        let (by, Order { action, deployments }) = (author.by, &order);
+        tracing::info!(%by, action, ?deployments, "gave an order about circuit breakers");
+        self.0.feed.wake();
+        Ok(Response::new(OrderBreakersReply { version }))
     }
 }
 

@@ -1,18 +1,28 @@
 //! `Keys`.
 
-use embermesh_auth::{ApiKey, Scope};
-use embermesh_errors::Error;
+use std::time::SystemTime;
+
+use embermesh_auth::{ApiKey, Principal, Scope};
+use embermesh_errors::{Code, Error};
 use embermesh_proto::v1::{
     CreateKeyRequest, CreatedKey, GetKeyRequest, Key, ListKeysRequest, ListKeysResponse, RevokeKeyRequest,
-    keys_server::Keys,
+    RotateKeyRequest, RotatedKey, UpdateKeyRequest, keys_server::Keys,
 };
 use embermesh_types::KeyId;
 use tonic::{Request, Response, Status};
 
 use super::{Handler, caller};
 use crate::{
-    domain::{key::NewKey, page::Page},
-    store::{failed, keys::LIST},
+    domain::{
+        key::{KeyUpdate, NewKey},
+        page::Page,
+        rotation::parse_overlap,
+    },
+    store::{
+        change::Author,
+        failed,
+        keys::{KeyChange, LIST, Rotated},
+    },
 };
 
 fn not_found() -> Error {
@@ -24,15 +34,31 @@ fn key_id(text: &str) -> Result<KeyId, Error> {
     text.parse().map_err(|_| not_found())
 }
 
+fn author(principal: &Principal, at: SystemTime) -> Author<'_> {
+    Author { tenant: principal.tenant, by: &principal.key, at }
+}
+
+fn log(what: &'static str, principal: &Principal, key: &Key) {
+    let Key { id, name, agent_id, successor_id, .. } = key;
+    tracing::info!(tenant = %principal.tenant, by = %principal.key, id, name, agent_id, successor_id, "{what}");
+}
+
+impl Handler {
+    async fn change_of(&self, principal: &Principal, id: &str) -> Result<KeyChange, Error> {
+        let change = self.0.store.change_key(principal.tenant, &key_id(id)?).await.map_err(failed)?;
+        change.ok_or_else(not_found)
+    }
+}
+
 #[tonic::async_trait]
 impl Keys for Handler {
     async fn create_key(&self, request: Request<CreateKeyRequest>) -> Result<Response<CreatedKey>, Status> {
-        let context = caller(&request, Scope::Admin)?;
+        let principal = caller(&request, Scope::Admin)?.principal;
         let now = self.0.clock.now();
         let new = NewKey::parse(request.into_inner(), now)?;
         let key = ApiKey::generate(&self.0.settings.key_environment, &mut rand::rng());
-        let changed =
-            self.0.store.create_key(context.principal.tenant, &new, &key, now).await.map_err(failed)?;
+        let changed = self.0.store.create_key(&new, &key, author(&principal, now)).await.map_err(failed)?;
+        log("made a key", &principal, &changed.made);
         Ok(self.changed(changed).map(|made| CreatedKey {
             id: made.id,
             key: key.reveal().to_owned(),
@@ -62,11 +88,62 @@ impl Keys for Handler {
         Ok(Response::new(key.ok_or_else(not_found)?))
     }
 
-    async fn revoke_key(&self, request: Request<RevokeKeyRequest>) -> Result<Response<Key>, Status> {
-        let context = caller(&request, Scope::Admin)?;
-        let id = key_id(&request.get_ref().id)?;
+    async fn update_key(&self, request: Request<UpdateKeyRequest>) -> Result<Response<Key>, Status> {
+        let principal = caller(&request, Scope::Admin)?.principal;
+        let request = request.into_inner();
+        let id = request.id.clone();
+        let update = KeyUpdate::parse(request, self.0.clock.now())?;
+        let change = self.change_of(&principal, &id).await?;
         let now = self.0.clock.now();
-        let key = self.0.store.revoke_key(context.principal.tenant, &id, now).await.map_err(failed)?;
-        Ok(self.changed(key.ok_or_else(not_found)?))
+        if change.state.revoked {
+            return Err(Error::new(Code::Conflict, "a revoked key cannot be changed")
+                .with_param("id")
+                .into());
+        }
+        if update.changes_nothing_of(&change.key) {
+            return Ok(self.changed(change.leave()));
+        }
+        if let Some(end) = update.expires_at {
+            change.state.check_end(end, now)?;
+        }
+        let changed = change.update(&update, author(&principal, now)).await.map_err(failed)?;
+        log("changed a key", &principal, &changed.made);
+        Ok(self.changed(changed))
+    }
+
+    async fn rotate_key(&self, request: Request<RotateKeyRequest>) -> Result<Response<RotatedKey>, Status> {
+        let principal = caller(&request, Scope::Admin)?.principal;
+        let RotateKeyRequest { id, overlap } = request.into_inner();
+        let overlap = parse_overlap(overlap.as_deref())?;
+        let change = self.change_of(&principal, &id).await?;
+        // only now is it this change's turn
+        let now = self.0.clock.now();
+        let other = change.other_version(now).await.map_err(failed)?;
+        let rotation = change.state.rotate(other.as_deref(), overlap, now)?;
+        let secret = ApiKey::generate(&self.0.settings.key_environment, &mut rand::rng());
+        let changed = change.rotate(&rotation, &secret, author(&principal, now)).await.map_err(failed)?;
+        log("rotated a key", &principal, &changed.made.predecessor);
+        Ok(self.changed(changed).map(|Rotated { successor, predecessor }| RotatedKey {
+            id: successor.id,
+            key: secret.reveal().to_owned(),
+            name: successor.name,
+            scopes: successor.scopes,
+            agent_id: successor.agent_id,
+            expires_at: successor.expires_at,
+            predecessor_id: predecessor.id,
+            predecessor_expires_at: predecessor.expires_at,
+        }))
+    }
+
+    async fn revoke_key(&self, request: Request<RevokeKeyRequest>) -> Result<Response<Key>, Status> {
+        let principal = caller(&request, Scope::Admin)?.principal;
+        let change = self.change_of(&principal, &request.get_ref().id).await?;
+        if change.state.revoked {
+            return Ok(self.changed(change.leave()));
+        }
+        let now = self.0.clock.now();
+        let changed = change.revoke(author(&principal, now)).await.map_err(failed)?;
+        log("revoked a key", &principal, &changed.made);
+        Ok(self.changed(changed))
     }
 }

@@ -1,8 +1,23 @@
-//! Changes of configuration: one at a time over all replicas, each with the next version.
+//! Changes of configuration: one at a time over all replicas, each with the next version and a record in the audit chain.
+
+use std::{
+    mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
 
 use embermesh_postgres::{DbError, Row, Session, Transaction, types::ToSql};
 use embermesh_proto::internal::v1::Section;
-use embermesh_types::TenantId;
+use embermesh_types::{AgentId, KeyId, TenantId};
+use futures::future::{try_join, try_join_all};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::audit;
+use crate::domain::{
+    audit_record::{AuditRecord, BEGINNING, micros},
+    chain::Stored,
+};
 
 /// What a change has made.
 #[derive(Debug)]
@@ -12,12 +27,68 @@ pub(crate) struct Changed<T> {
     pub(crate) version: i64,
 }
 
+/// What the audit chain is told of a change.
+#[derive(Debug)]
+pub(crate) struct NewRecord<'a> {
+    pub(crate) tenant: TenantId,
+    /// The key that made the change.
+    pub(crate) by: &'a KeyId,
+    pub(crate) at: SystemTime,
+    /// Such as `agent.put`.
+    pub(crate) action: &'static str,
+    /// What was changed.
+    pub(crate) subject: &'a str,
+    /// An object. Never a secret, a text or a vector.
+    pub(crate) details: Value,
+}
+
+/// Whose change it is, and when. Of what belongs to no tenant the record is in the chain of whoever changed it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Author<'a> {
+    pub(crate) tenant: TenantId,
+    pub(crate) by: &'a KeyId,
+    pub(crate) at: SystemTime,
+}
+
+impl<'a> Author<'a> {
+    /// What the author did.
+    pub(crate) const fn did(self, action: &'static str, subject: &'a str, details: Value) -> NewRecord<'a> {
+        NewRecord { tenant: self.tenant, by: self.by, at: self.at, action, subject, details }
+    }
+}
+
+/// What the system did by itself, for a tenant or, under [`TenantId::SYSTEM`], for everybody.
+#[derive(Debug)]
+pub(crate) struct OwnRecord<'a> {
+    pub(crate) tenant: TenantId,
+    pub(crate) at: SystemTime,
+    pub(crate) action: &'static str,
+    pub(crate) subject: &'a str,
+    pub(crate) details: Value,
+}
+
 /// An open change. It holds the lock on the version counter, so it sees no other change begin or end until it is committed;
 /// dropping it undoes everything.
 #[must_use = "a change that is not committed is undone"]
 pub(crate) struct Change {
     transaction: Transaction,
     version: i64,
+    /// Written all at once, right before the commit: the lock is held for fewer round trips.
+    pending: Mutex<Pending>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    touched: Vec<Touched>,
+    records: Vec<Stored>,
+}
+
+/// An entry that the stream has to read again.
+#[derive(Debug)]
+struct Touched {
+    section: i16,
+    tenant: Option<Uuid>,
+    key: Vec<String>,
 }
 
 impl Change {
@@ -26,7 +97,61 @@ impl Change {
         let transaction = session.begin().await?;
         let counter = "UPDATE change_counter SET version = version + 1 RETURNING version";
         let version = transaction.query_one(counter, &[]).await?.try_get(0)?;
-        Ok(Self { transaction, version })
+        Ok(Self { transaction, version, pending: Mutex::default() })
+    }
+
+    /// The version that it will have.
+    pub(crate) const fn version(&self) -> i64 {
+        self.version
+    }
+
+    /// Adds a record to the audit chain of `entry.tenant`, which must be the tenant of the session. A change without a record is not
+    /// committed.
+    pub(crate) async fn record(&self, entry: &NewRecord<'_>) -> Result<(), DbError> {
+        let NewRecord { tenant, by, at, action, subject, details } = entry;
+        self.append(*tenant, by.as_str(), *at, (action, subject), details).await
+    }
+
+    /// Adds a record of what no key asked for.
+    pub(crate) async fn record_own(&self, entry: &OwnRecord<'_>) -> Result<(), DbError> {
+        let OwnRecord { tenant, at, action, subject, details } = entry;
+        self.append(*tenant, AgentId::SYSTEM, *at, (action, subject), details).await
+    }
+
+    async fn append(
+        &self,
+        tenant: TenantId,
+        by: &str,
+        at: SystemTime,
+        (action, subject): (&str, &str),
+        details: &Value,
+    ) -> Result<(), DbError> {
+        if !details.is_object() {
+            return Err(DbError::Protocol(format!("the details of {action} are no object")));
+        }
+        let mine = |stored: &&Stored| stored.record.tenant == tenant;
+        let before =
+            self.pending().records.iter().rev().find(mine).map(|stored| (stored.record.number, stored.hash));
+        let (last, previous) = match before {
+            Some((number, hash)) => (number, hash.unwrap_or(BEGINNING)),
+            // no other change is under way, so nobody else can add one
+            None => audit::last(&self.transaction, tenant).await?.unwrap_or((0, BEGINNING)),
+        };
+        let record = AuditRecord {
+            tenant,
+            number: last + 1,
+            at_micros: micros(at),
+            by: by.to_owned(),
+            action: action.to_owned(),
+            subject: subject.to_owned(),
+            details: details.to_string(),
+        };
+        self.pending().records.push(Stored::after(previous, record));
+        Ok(())
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the stream to read an entry again.
@@ -37,8 +162,23 @@ impl Change {
         key: &[&str],
     ) -> Result<(), DbError> {
         let section = i16::try_from(i32::from(section)).unwrap_or_default();
+        let key = key.iter().map(|part| (*part).to_owned()).collect();
+        self.pending().touched.push(Touched { section, tenant: tenant.map(TenantId::uuid), key });
+        Ok(())
+    }
+
+    /// Writes what is pending, in one round trip.
+    async fn flush(&self) -> Result<(), DbError> {
+        let Pending { touched, records } = mem::take(&mut *self.pending());
+        if records.is_empty() {
+            return Err(DbError::Protocol("a change that nobody recorded is not made".to_owned()));
+        }
         let sql = "INSERT INTO changes (version, section, tenant_id, key) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
-        self.execute(sql, &[&self.version, &section, &tenant.map(TenantId::uuid), &key]).await.map(drop)
+        let touches = touched.iter().map(async |Touched { section, tenant, key }| {
+            self.execute(sql, &[&self.version, section, tenant, key]).await.map(drop)
+        });
+        let records = records.iter().map(|stored| audit::insert(&self.transaction, stored));
+        try_join(try_join_all(touches), try_join_all(records)).await.map(drop)
     }
 
     pub(crate) async fn execute(
@@ -74,8 +214,15 @@ impl Change {
     }
 
     /// Makes it last; answers its version.
+    ///
+    /// # Errors
+    /// Also when nothing was recorded: then it is undone.
     pub(crate) async fn commit(self) -> Result<i64, DbError> {
+        self.flush().await?;
         self.transaction.commit().await?;
         Ok(self.version)
     }
 }
+
+#[cfg(test)]
+mod tests;

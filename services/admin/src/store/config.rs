@@ -4,12 +4,15 @@ use std::{collections::BTreeSet, time::SystemTime};
 
 use embermesh_postgres::{DbError, Row, Transaction};
 use embermesh_proto::{
-    internal::v1::{AgentEntry, ConfigEntry, KeyEntry, Pin, Section, config_entry::Value},
-    v1::{Agent, CatalogModel},
+    internal::v1::{
+        AgentEntry, BreakerOrder, BudgetEntry, ConfigEntry, KeyEntry, Pin, Reference, Section,
+        config_entry::Value,
+    },
+    v1::{Agent, BudgetRule, CatalogModel},
 };
 use uuid::Uuid;
 
-use super::{Store, agents, catalog, pins, timestamp};
+use super::{Store, agents, breakers, budgets, model_row, pins, references, timestamp};
 
 /// An entry and the section that it is of.
 pub(crate) type Entry = (Section, ConfigEntry);
@@ -36,8 +39,11 @@ impl Store {
             let (sql, read): (_, Read) = match section {
                 Section::Keys => (format!("{KEYS} WHERE revoked_at IS NULL"), key),
                 Section::Agents => (AGENTS.to_owned(), agent),
-                Section::Catalog => (catalog::select(false), model),
+                Section::Catalog => (model_row::SELECT.to_owned(), model),
                 Section::Pins => (PINS.to_owned(), pin),
+                Section::References => (references::IN_FORCE.to_owned(), reference),
+                Section::Breakers => (breakers::SELECT.to_owned(), breaker),
+                Section::Budgets => (format!("SELECT tenant_id, {} FROM budgets", budgets::COLUMNS), budget),
                 Section::Unspecified => continue,
             };
             for row in all.query(&sql, &[]).await? {
@@ -78,7 +84,7 @@ impl Store {
 
 /// The entry as it is now, or its removal.
 async fn entry(now: &Transaction, section: Section, key: &[String]) -> Result<Option<ConfigEntry>, DbError> {
-    let tenant = |text: &str| text.parse::<Uuid>().unwrap_or_default();
+    let uuid = |text: &str| text.parse::<Uuid>().unwrap_or_default();
     let (row, read, gone): (_, Read, _) = match (section, key) {
         (Section::Keys, [id]) => (
             now.query_opt(&format!("{KEYS} WHERE id = $1"), &[id]).await?,
@@ -89,10 +95,10 @@ async fn entry(now: &Transaction, section: Section, key: &[String]) -> Result<Op
             let sql = format!("{AGENTS} WHERE tenant_id = $1 AND agent_id = $2");
             let agent = Agent { agent_id: id.clone(), ..Agent::default() };
             let gone = AgentEntry { tenant_id: tenant_id.clone(), agent: Some(agent) };
-            (now.query_opt(&sql, &[&tenant(tenant_id), id]).await?, self::agent, Value::Agent(gone))
+            (now.query_opt(&sql, &[&uuid(tenant_id), id]).await?, self::agent, Value::Agent(gone))
         }
         (Section::Catalog, [id]) => (
-            now.query_opt(&catalog::select(true), &[&[id.as_str()].as_slice()]).await?,
+            now.query_opt(&format!("{} WHERE id = $1", model_row::SELECT), &[id]).await?,
             model,
             Value::Model(CatalogModel { id: id.clone(), ..CatalogModel::default() }),
         ),
@@ -104,7 +110,26 @@ async fn entry(now: &Transaction, section: Section, key: &[String]) -> Result<Op
                 task_type: task_type.clone(),
                 ..Pin::default()
             };
-            (now.query_opt(&sql, &[&tenant(tenant_id), agent_id, task_type]).await?, pin, Value::Pin(gone))
+            (now.query_opt(&sql, &[&uuid(tenant_id), agent_id, task_type]).await?, pin, Value::Pin(gone))
+        }
+        (Section::References, [space_id]) => (
+            now.query_opt(&format!("{} AND space_id = $1", references::IN_FORCE), &[space_id]).await?,
+            reference,
+            Value::Reference(Reference { space_id: space_id.clone(), ..Reference::default() }),
+        ),
+        (Section::Breakers, [deployment]) => (
+            now.query_opt(&format!("{} WHERE deployment = $1", breakers::SELECT), &[deployment]).await?,
+            breaker,
+            Value::Breaker(BreakerOrder { deployment: deployment.clone(), ..BreakerOrder::default() }),
+        ),
+        (Section::Budgets, [tenant_id, id]) => {
+            let sql = format!(
+                "SELECT tenant_id, {} FROM budgets WHERE tenant_id = $1 AND id = $2",
+                budgets::COLUMNS
+            );
+            let budget = BudgetRule { id: id.clone(), ..BudgetRule::default() };
+            let gone = BudgetEntry { tenant_id: tenant_id.clone(), budget: Some(budget) };
+            (now.query_opt(&sql, &[&uuid(tenant_id), &uuid(id)]).await?, self::budget, Value::Budget(gone))
         }
         _ => return Ok(None),
     };
@@ -136,9 +161,22 @@ fn agent(row: &Row) -> Result<Value, DbError> {
 }
 
 fn model(row: &Row) -> Result<Value, DbError> {
-    catalog::model_of(row).map(Value::Model)
+    model_row::model_of(row).map(Value::Model)
 }
 
 fn pin(row: &Row) -> Result<Value, DbError> {
     pins::pin_of(row).map(Value::Pin)
+}
+
+fn reference(row: &Row) -> Result<Value, DbError> {
+    references::reference_of(row).map(Value::Reference)
+}
+
+fn breaker(row: &Row) -> Result<Value, DbError> {
+    breakers::order_of(row).map(Value::Breaker)
+}
+
+fn budget(row: &Row) -> Result<Value, DbError> {
+    let tenant_id = row.try_get::<_, Uuid>("tenant_id")?.to_string();
+    Ok(Value::Budget(BudgetEntry { tenant_id, budget: Some(budgets::budget_of(row)?) }))
 }

@@ -5,8 +5,13 @@ use std::time::SystemTime;
 use embermesh_auth::ApiKey;
 use embermesh_postgres::DbError;
 use embermesh_types::TenantId;
+use serde_json::json;
 
-use super::{Store, change::Change, keys};
+use super::{
+    Store,
+    change::{Change, OwnRecord},
+    keys,
+};
 use crate::domain::key::NewKey;
 
 impl Store {
@@ -28,8 +33,13 @@ pub(crate) async fn create_first_tenant(
     change.query("SELECT set_config('app.tenant', $1, true)", &[&tenant.to_string()]).await?;
     let sql = "INSERT INTO tenants (tenant_id, name, created_at) VALUES ($1, 'default', $2)";
     change.execute(sql, &[&tenant.uuid(), &now]).await?;
+    let (id, details) = (tenant.to_string(), json!({"name": "default"}));
+    let action = "tenant.create";
+    change.record_own(&OwnRecord { tenant, at: now, action, subject: &id, details }).await?;
     for (new, key) in keys {
-        keys::insert(&change, tenant, new, key, now).await?;
+        let made = keys::insert(&change, tenant, new, key, now).await?;
+        let (action, details) = ("key.create", json!({"name": made.name, "scopes": made.scopes}));
+        change.record_own(&OwnRecord { tenant, at: now, action, subject: &made.id, details }).await?;
     }
     change.commit().await.map(drop)
 }

@@ -6,29 +6,58 @@ use embermesh_auth::ApiKey;
 use embermesh_postgres::{DbError, Row};
 use embermesh_proto::{internal::v1::Section, v1::Key};
 use embermesh_types::{KeyId, TenantId};
+use serde_json::{Map, Value, json};
 
 use super::{
     Store,
-    change::{Change, Changed},
+    change::{Author, Change, Changed},
     timestamp,
 };
-use crate::domain::{key::NewKey, page::Page};
+use crate::domain::{
+    key::{KeyUpdate, NewKey},
+    page::Page,
+    rotation::{KeyState, Rotation},
+};
 
 /// Names the list in page tokens.
 pub(crate) const LIST: &str = "keys";
 
-const COLUMNS: &str = "id, name, scopes, agent_id, created_at, expires_at, revoked_at";
+/// What [`key_of`] reads.
+const COLUMNS: &str =
+    "id, name, scopes, agent_id, created_at, expires_at, revoked_at, last_used_at, successor_id";
+
+/// A change of one key, with what is there now.
+pub(crate) struct KeyChange {
+    change: Change,
+    /// The key that all versions of this one come from.
+    first_id: String,
+    pub(crate) key: Key,
+    pub(crate) state: KeyState,
+}
+
+/// What a rotation has made.
+#[derive(Debug)]
+pub(crate) struct Rotated {
+    pub(crate) successor: Key,
+    pub(crate) predecessor: Key,
+}
 
 impl Store {
     pub(crate) async fn create_key(
         &self,
-        tenant: TenantId,
         new: &NewKey,
         key: &ApiKey,
-        now: SystemTime,
+        author: Author<'_>,
     ) -> Result<Changed<Key>, DbError> {
-        let change = Change::begin(self.tenant(tenant)).await?;
-        let made = insert(&change, tenant, new, key, now).await?;
+        let change = Change::begin(self.tenant(author.tenant)).await?;
+        let made = insert(&change, author.tenant, new, key, author.at).await?;
+        let details = json!({
+            "name": made.name,
+            "scopes": made.scopes,
+            "agent_id": made.agent_id,
+            "expires_at": written(new.expires_at),
+        });
+        change.record(&author.did("key.create", &made.id, details)).await?;
         Ok(Changed { made, version: change.commit().await? })
     }
 
@@ -56,22 +85,142 @@ impl Store {
         Ok((keys, next))
     }
 
-    /// Withdraws a key for good; one that is withdrawn already stays as it is. `None` when the tenant has no such key.
-    pub(crate) async fn revoke_key(
+    /// `None` when the tenant has no such key.
+    pub(crate) async fn change_key(
         &self,
         tenant: TenantId,
         id: &KeyId,
-        now: SystemTime,
-    ) -> Result<Option<Changed<Key>>, DbError> {
+    ) -> Result<Option<KeyChange>, DbError> {
         let change = Change::begin(self.tenant(tenant)).await?;
         let sql = format!(
-            "UPDATE api_keys SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1 RETURNING {COLUMNS}"
+            "SELECT {COLUMNS}, overlap_ends_at, own_expires_at, coalesce(first_id, id) AS first_id
+             FROM api_keys WHERE id = $1"
         );
-        let Some(row) = change.query_opt(&sql, &[&id.as_str(), &now]).await? else { return Ok(None) };
-        change.touch(Section::Keys, Some(tenant), &[id.as_str()]).await?;
-        let version = change.commit().await?;
-        Ok(Some(Changed { made: key_of(&row)?, version }))
+        let Some(row) = change.query_opt(&sql, &[&id.as_str()]).await? else { return Ok(None) };
+        let state = KeyState {
+            created_at: row.try_get("created_at")?,
+            expires_at: row.try_get("expires_at")?,
+            revoked: row.try_get::<_, Option<SystemTime>>("revoked_at")?.is_some(),
+            overlap_ends_at: row.try_get("overlap_ends_at")?,
+            own_expires_at: row.try_get("own_expires_at")?,
+        };
+        let (key, first_id) = (key_of(&row)?, row.try_get("first_id")?);
+        Ok(Some(KeyChange { change, first_id, key, state }))
     }
+}
+
+impl KeyChange {
+    /// Another version of the key that works at `now`.
+    pub(crate) async fn other_version(&self, now: SystemTime) -> Result<Option<String>, DbError> {
+        let sql = "SELECT id FROM api_keys
+             WHERE (id = $1 OR first_id = $1) AND id <> $2 AND revoked_at IS NULL
+                 AND (expires_at IS NULL OR expires_at > $3)
+             LIMIT 1";
+        let row = self.change.query_opt(sql, &[&self.first_id, &self.key.id, &now]).await?;
+        row.map(|row| Ok(row.try_get("id")?)).transpose()
+    }
+
+    /// Leaves everything as it is. What the answer shows has been in force since the version before this one at the latest.
+    pub(crate) fn leave(self) -> Changed<Key> {
+        Changed { version: self.change.version() - 1, made: self.key }
+    }
+
+    /// Puts what `update` holds in force.
+    pub(crate) async fn update(
+        self,
+        update: &KeyUpdate,
+        author: Author<'_>,
+    ) -> Result<Changed<Key>, DbError> {
+        let sql = format!(
+            "UPDATE api_keys SET name = coalesce($2, name), expires_at = coalesce($3, expires_at)
+             WHERE id = $1 RETURNING {COLUMNS}"
+        );
+        let row = self.change.query_one(&sql, &[&self.key.id, &update.name, &update.expires_at]).await?;
+        let mut details = Map::new();
+        if let Some(name) = &update.name {
+            details.insert("name".to_owned(), name.clone().into());
+        }
+        if let Some(end) = written(update.expires_at) {
+            details.insert("expires_at".to_owned(), end.into());
+        }
+        self.finish("key.update", details.into(), author, &row).await
+    }
+
+    /// Withdraws the key for good.
+    pub(crate) async fn revoke(self, author: Author<'_>) -> Result<Changed<Key>, DbError> {
+        let sql = format!("UPDATE api_keys SET revoked_at = $2 WHERE id = $1 RETURNING {COLUMNS}");
+        let row = self.change.query_one(&sql, &[&self.key.id, &author.at]).await?;
+        let details = json!({"name": self.key.name});
+        self.finish("key.revoke", details, author, &row).await
+    }
+
+    /// Makes `secret` the successor of the key, with the same name, scopes and agent.
+    pub(crate) async fn rotate(
+        self,
+        rotation: &Rotation,
+        secret: &ApiKey,
+        author: Author<'_>,
+    ) -> Result<Changed<Rotated>, DbError> {
+        let (Self { change, first_id, key, .. }, tenant) = (self, author.tenant);
+        let insert = format!(
+            "INSERT INTO api_keys (id, tenant_id, name, hash, scopes, agent_id, created_at, expires_at, first_id)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING {COLUMNS}"
+        );
+        let (id, hash) = (secret.id().as_str(), secret.hash());
+        let row = change
+            .query_one(
+                &insert,
+                &[
+                    &id,
+                    &tenant.uuid(),
+                    &key.name,
+                    &hash.as_bytes().as_slice(),
+                    &key.scopes,
+                    &key.agent_id,
+                    &author.at,
+                    &rotation.successor_expires_at,
+                    &first_id,
+                ],
+            )
+            .await?;
+        let successor = key_of(&row)?;
+        let end = format!(
+            "UPDATE api_keys SET successor_id = $2, expires_at = $3, overlap_ends_at = $4,
+                 own_expires_at = CASE WHEN successor_id IS NULL THEN expires_at ELSE own_expires_at END
+             WHERE id = $1 RETURNING {COLUMNS}"
+        );
+        let row =
+            change.query_one(&end, &[&key.id, &id, &rotation.ends_at, &rotation.overlap_ends_at]).await?;
+        let predecessor = key_of(&row)?;
+        change.touch(Section::Keys, Some(tenant), &[&key.id]).await?;
+        change.touch(Section::Keys, Some(tenant), &[id]).await?;
+        let details = json!({
+            "name": key.name,
+            "successor_id": id,
+            "works_until": written(Some(rotation.ends_at)),
+            "successor_expires_at": written(rotation.successor_expires_at),
+        });
+        change.record(&author.did("key.rotate", &key.id, details)).await?;
+        Ok(Changed { made: Rotated { successor, predecessor }, version: change.commit().await? })
+    }
+
+    async fn finish(
+        self,
+        action: &'static str,
+        details: Value,
+        author: Author<'_>,
+        row: &Row,
+    ) -> Result<Changed<Key>, DbError> {
+        let made = key_of(row)?;
+        self.change.touch(Section::Keys, Some(author.tenant), &[&made.id]).await?;
+        self.change.record(&author.did(action, &made.id, details)).await?;
+        Ok(Changed { made, version: self.change.commit().await? })
+    }
+}
+
+/// A time in a record.
+fn written(time: Option<SystemTime>) -> Option<String> {
+    time.map(|time| humantime::format_rfc3339_micros(time).to_string())
 }
 
 pub(crate) async fn insert(
@@ -114,6 +263,8 @@ fn key_of(row: &Row) -> Result<Key, DbError> {
         created_at: timestamp(row.try_get("created_at")?),
         expires_at: row.try_get::<_, Option<SystemTime>>("expires_at")?.and_then(timestamp),
         revoked_at: row.try_get::<_, Option<SystemTime>>("revoked_at")?.and_then(timestamp),
+        last_used_at: row.try_get::<_, Option<SystemTime>>("last_used_at")?.and_then(timestamp),
+        successor_id: row.try_get("successor_id")?,
     })
 }
 

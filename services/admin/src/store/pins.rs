@@ -5,8 +5,12 @@ use std::time::SystemTime;
 use embermesh_postgres::{DbError, Row};
 use embermesh_proto::internal::v1::{Pin, Section};
 use embermesh_types::{AgentId, SpaceId, TenantId};
+use serde_json::json;
 
-use super::{Store, change::Change};
+use super::{
+    Store,
+    change::{Change, OwnRecord},
+};
 
 const SELECT: &str =
     "SELECT tenant_id, agent_id, task_type, space_id, model FROM pins WHERE agent_id = $1 AND task_type = $2";
@@ -48,6 +52,9 @@ impl Store {
         if new {
             let key = [&*tenant.to_string(), agent.as_str(), task_type];
             change.touch(Section::Pins, Some(tenant), &key).await?;
+            let details = json!({"task_type": task_type, "space_id": space.as_str(), "model": model});
+            let (action, subject) = ("pin.create", agent.as_str());
+            change.record_own(&OwnRecord { tenant, at: now, action, subject, details }).await?;
             change.commit().await?;
         }
         Ok((pin, new))

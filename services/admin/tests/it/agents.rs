@@ -1,15 +1,19 @@
 use embermesh_admin::Settings;
 use embermesh_errors::Code;
+use embermesh_lifecycle::Tasks;
 use embermesh_proto::{
-    internal::v1::PinSpaceRequest,
+    internal::v1::{PinSpaceRequest, Section},
     v1::{
-        Agent, AgentInput, Constraints, DeleteAgentRequest, GetAgentModelsRequest, GetAgentRequest,
-        ListAgentsRequest, ModelPreference,
+        Agent, AgentInput, CacheSettings, Constraints, DeleteAgentRequest, FallbackBehavior,
+        GetAgentModelsRequest, GetAgentRequest, ListAgentsRequest, ModelPreference, RateLimits,
     },
 };
 use embermesh_transport::CallContext;
 
-use crate::world::{World, context, refused};
+use crate::{
+    subscriber::{subscribe, until},
+    world::{World, context, refused},
+};
 
 fn input(id: &str) -> AgentInput {
     AgentInput { agent_id: id.to_owned(), ..AgentInput::default() }
@@ -143,6 +147,74 @@ async fn models_are_resolved_for_any_agent() {
     assert_eq!(research.fallback_models, ["text-embedding-3-small"]);
     assert_eq!(ask("docs", "multilingual").await.primary_models, defaults);
     assert_eq!(ask("never-seen", "research").await.primary_models, defaults);
+}
+
+#[tokio::test]
+async fn an_agent_without_a_configuration_has_the_models_of_the_default_one() {
+    let mut world =
+        World::with(Settings { default_models: vec!["fixed".to_owned()], ..Settings::default() }).await;
+    let admin = world.admin();
+    let preferring = |id: &str, model: &str| {
+        let (task_type, primary_models) = ("research".to_owned(), vec![model.to_owned()]);
+        let preference = ModelPreference { task_type, primary_models, fallback_models: vec![] };
+        AgentInput { model_preferences: vec![preference], ..input(id) }
+    };
+    put(&mut world, &admin, preferring("default", "text-embedding-3-small")).await;
+    put(&mut world, &admin, preferring("own", "text-embedding-3-large")).await;
+    // a configuration is taken as a whole, so this one has no preference
+    put(&mut world, &admin, day_limit("limited", 5)).await;
+    let stranger = world.other_tenant().await;
+    let mut ask = async |by: &CallContext, agent: &str| {
+        let request =
+            GetAgentModelsRequest { agent_id: agent.to_owned(), task_type: Some("research".to_owned()) };
+        world.replica.agents.get_agent_models(by.request(request)).await.unwrap().into_inner().primary_models
+    };
+    assert_eq!(ask(&admin, "never-seen").await, ["text-embedding-3-small"]);
+    assert_eq!(ask(&admin, "default").await, ["text-embedding-3-small"]);
+    assert_eq!(ask(&admin, "own").await, ["text-embedding-3-large"]);
+    assert_eq!(ask(&admin, "limited").await, ["fixed"]);
+    assert_eq!(ask(&stranger, "never-seen").await, ["fixed"]);
+    let bound = context(world.first.tenant, Some("mine"), &["read"]);
+    assert_eq!(ask(&bound, "mine").await, ["text-embedding-3-small"]);
+    let missing = world.replica.agents.get_agent(get(&admin, "never-seen")).await;
+    assert_eq!(refused(missing).code, Code::NotFound);
+}
+
+#[tokio::test]
+async fn all_that_a_router_goes_by_is_kept_and_streamed() {
+    let mut world = World::new().await;
+    let admin = world.admin();
+    let rate_limits = RateLimits {
+        requests_per_minute: Some(60),
+        tokens_per_minute: Some(100_000),
+        concurrent_requests: Some(4),
+    };
+    let full = AgentInput {
+        embedding_strategy: Some("speed".to_owned()),
+        constraints: Some(Constraints {
+            max_latency_p99_ms: Some(300),
+            rate_limits: Some(rate_limits),
+            ..Constraints::default()
+        }),
+        fallback_behavior: Some(FallbackBehavior {
+            max_retries: Some(2),
+            cross_space: Some("allow".to_owned()),
+            use_cache_on_failure: Some(true),
+            on_budget_exceeded: Some("cheaper".to_owned()),
+        }),
+        cache: Some(CacheSettings { enabled: Some(false), ttl: Some("15m".to_owned()) }),
+        ..input("docs")
+    };
+    let made = put(&mut world, &admin, full.clone()).await;
+    assert_eq!(made.embedding_strategy, full.embedding_strategy);
+    assert_eq!(made.constraints, full.constraints);
+    assert_eq!(made.fallback_behavior, full.fallback_behavior);
+    assert_eq!(made.cache, full.cache);
+    let tasks = Tasks::new();
+    let subscription = subscribe(&world.replica, &[Section::Agents], &tasks);
+    let (tenant, id) = (world.first.tenant, "docs".parse().unwrap());
+    until(&subscription, "the configuration", |s| s.agent(tenant, &id).is_some_and(|agent| **agent == made))
+        .await;
 }
 
 #[tokio::test]

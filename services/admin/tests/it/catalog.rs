@@ -2,7 +2,7 @@ use embermesh_admin::Settings;
 use embermesh_errors::Code;
 use embermesh_proto::v1::{AddPriceRequest, CatalogModel, GetCatalogModelRequest, ListCatalogRequest, Price};
 
-use crate::world::{Replica, World, context, refused};
+use crate::world::{Replica, World, context, refused, shipped};
 
 fn acme() -> CatalogModel {
     CatalogModel {
@@ -15,7 +15,14 @@ fn acme() -> CatalogModel {
         max_batch: 64,
         tokenizer: "bytes".to_owned(),
         distinguishes_input_type: true,
-        provider_kinds: vec!["openai".to_owned()],
+        provider_kinds: vec!["openai".to_owned(), "vertex".to_owned()],
+        max_batch_tokens: 20_000,
+        provider_names: [("vertex".to_owned(), "publishers/acme/embed-2".to_owned())].into(),
+        matryoshka: true,
+        normalized: true,
+        quality: Some(61.7),
+        quality_source: "a leaderboard".to_owned(),
+        modality: "multimodal".to_owned(),
         prices: vec![Price { per_million_tokens_nano_usd: Some(5), ..Price::default() }],
         ..CatalogModel::default()
     }
@@ -27,6 +34,8 @@ fn price(nanos: i64, seconds: Option<i64>) -> AddPriceRequest {
         per_million_tokens_nano_usd: Some(nanos),
         effective_from: seconds.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
         source: "price list".to_owned(),
+        provider: None,
+        unit: None,
     }
 }
 
@@ -41,8 +50,8 @@ async fn the_shipped_models_are_there_and_what_operators_add_outlives_a_restart(
 
     let own = AddPriceRequest { id: small.id.clone(), ..price(30_000_000, None) };
     let changed = world.replica.catalog.add_price(admin.request(own)).await.unwrap().into_inner();
-    assert_eq!(changed.prices.len(), 2);
-    assert_eq!(changed.prices[0], small.prices[0]);
+    assert_eq!(changed.prices.len(), small.prices.len() + 1);
+    assert!(small.prices.iter().all(|price| changed.prices.contains(price)));
     world.replica.tasks.stop();
     let mut restarted = Replica::start(&world.database, &world.clock, Settings::default()).await;
     let list = restarted
@@ -51,7 +60,7 @@ async fn the_shipped_models_are_there_and_what_operators_add_outlives_a_restart(
         .await
         .unwrap()
         .into_inner();
-    assert_eq!(list.models.len(), 4);
+    assert_eq!(list.models.len(), shipped().len());
     assert!(list.models.contains(&changed));
 }
 
@@ -70,6 +79,23 @@ async fn models_and_prices_are_added_once() {
     assert_eq!(
         priced.prices.iter().filter_map(|p| p.per_million_tokens_nano_usd).collect::<Vec<_>>(),
         [5, 9]
+    );
+    assert_eq!((priced.prices[1].provider.as_str(), priced.prices[1].unit.as_str()), ("", "tokens"));
+    // at the same time, but of one provider alone
+    let vertex = AddPriceRequest {
+        provider: Some("vertex".to_owned()),
+        unit: Some("characters".to_owned()),
+        ..price(2, Some(1_900_000_000))
+    };
+    let priced = world.replica.catalog.add_price(admin.request(vertex.clone())).await.unwrap().into_inner();
+    let last = priced.prices.last().unwrap();
+    assert_eq!((last.provider.as_str(), last.unit.as_str()), ("vertex", "characters"));
+    let again = refused(world.replica.catalog.add_price(admin.request(vertex)).await);
+    assert_eq!((again.code, again.param.as_deref()), (Code::Conflict, Some("effective_from")));
+    let unit = AddPriceRequest { unit: Some("words".to_owned()), ..price(2, None) };
+    assert_eq!(
+        refused(world.replica.catalog.add_price(admin.request(unit)).await).param.as_deref(),
+        Some("unit")
     );
     let again = refused(world.replica.catalog.add_price(admin.request(add)).await);
     assert_eq!((again.code, again.param.as_deref()), (Code::Conflict, Some("effective_from")));

@@ -1,9 +1,19 @@
 use embermesh_postgres::{Database, DbError, PoolConfig, Role, Schema};
-use embermesh_proto::v1::AgentInput;
+use embermesh_proto::v1::{AgentInput, CreateBudgetRequest};
 
 use crate::world::World;
 
-const TABLES: [&str; 6] = ["tenants", "api_keys", "agents", "agent_versions", "pins", "changes"];
+const TABLES: [&str; 9] = [
+    "tenants",
+    "api_keys",
+    "agents",
+    "agent_versions",
+    "pins",
+    "changes",
+    "budgets",
+    "audit_records",
+    "audit_anchors",
+];
 
 async fn application(world: &World) -> Database {
     Database::connect(world.database.url(), Schema::Admin, Role::App, &PoolConfig::default()).await.unwrap()
@@ -15,6 +25,13 @@ async fn without_a_tenant_every_table_is_empty_and_closed() {
     let admin = world.admin();
     let input = AgentInput { agent_id: "docs".to_owned(), ..AgentInput::default() };
     world.replica.agents.put_agent(admin.request(input)).await.unwrap();
+    let budget = CreateBudgetRequest {
+        scope: "tenant".to_owned(),
+        period: "day".to_owned(),
+        limit_nano_usd: Some(1),
+        ..CreateBudgetRequest::default()
+    };
+    world.replica.budgets.create_budget(admin.request(budget)).await.unwrap();
     let database = application(&world).await;
     for table in TABLES {
         let count = format!("SELECT count(*) FROM {table}");
@@ -25,6 +42,15 @@ async fn without_a_tenant_every_table_is_empty_and_closed() {
     let tenant = world.first.tenant.uuid();
     assert!(matches!(database.system().execute(insert, &[&tenant]).await, Err(DbError::Denied(_))));
     let others = uuid::Uuid::from_u128(5);
+    let budget = "INSERT INTO budgets VALUES ($1, $2, 'agent', 'a', 'day', 1, '{50}', 1, now(), now())";
+    assert!(matches!(
+        database.tenant(others).execute(budget, &[&tenant, &others]).await,
+        Err(DbError::Denied(_))
+    ));
+    let raise = "UPDATE budgets SET limit_nano_usd = 9";
+    assert_eq!(database.tenant(others).execute(raise, &[]).await.unwrap(), 0);
+    assert_eq!(database.tenant(others).execute("DELETE FROM budgets", &[]).await.unwrap(), 0);
+    assert_eq!(database.tenant(tenant).execute(raise, &[]).await.unwrap(), 1);
     assert!(matches!(database.tenant(others).execute(insert, &[&tenant]).await, Err(DbError::Denied(_))));
 }
 
@@ -55,6 +81,19 @@ async fn history_prices_and_pins_cannot_be_rewritten() {
         "UPDATE pins SET space_id = 'x@1'",
         "DELETE FROM pins",
         "DELETE FROM changes",
+        "UPDATE audit_records SET details = '{}'",
+        "DELETE FROM audit_records",
+        "TRUNCATE audit_records",
+        "UPDATE audit_anchors SET number = 1",
+        "DELETE FROM audit_anchors",
+        "SELECT * FROM audit_logs",
+        "UPDATE models SET family = 'another/space'",
+        "UPDATE models SET native_dimensions = 1",
+        "DELETE FROM models",
+        "UPDATE space_references SET vectors = '{}'",
+        "DELETE FROM breaker_orders",
+        "UPDATE budgets SET subject = 'another'",
+        "UPDATE budgets SET tenant_id = tenant_id",
         "UPDATE api_keys SET hash = hash",
         "ALTER TABLE pins DISABLE ROW LEVEL SECURITY",
     ] {

@@ -2,10 +2,21 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod agent_history;
 mod agents;
+mod audit;
+mod audit_tampering;
+mod breakers;
+mod budgets;
+mod budgets_stream;
 mod catalog;
 mod first_start;
 mod isolation;
+mod key_rotation;
+mod key_use;
 mod keys;
+mod prices;
+mod references;
 mod stream;
+mod subscriber;
 mod world;

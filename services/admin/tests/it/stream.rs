@@ -1,39 +1,17 @@
-use std::time::Duration;
-
 use embermesh_admin::Settings;
-use embermesh_lifecycle::{Readiness, Tasks};
+use embermesh_lifecycle::Tasks;
 use embermesh_proto::{
     CONFIG_VERSION,
     internal::v1::{ConfigUpdate, PinSpaceRequest, Section, SubscribeRequest, config_entry::Value},
     v1::{AddPriceRequest, AgentInput, Constraints, CreateKeyRequest, DeleteAgentRequest, RevokeKeyRequest},
 };
-use embermesh_subscription::{Options, Snapshot, Subscription};
+use embermesh_subscription::Snapshot;
 use embermesh_types::AgentId;
 
-use crate::world::{Replica, World, refused};
-
-fn subscribe(replica: &Replica, sections: &[Section], tasks: &Tasks) -> Subscription {
-    let options = Options { subscriber: "test", sections: sections.to_vec(), disk_copy: None };
-    Subscription::start(
-        replica.config.clone(),
-        options,
-        tasks,
-        Readiness::default().condition("configuration"),
-    )
-}
-
-/// Waits for a state; a stream that never brings it fails the test.
-async fn until(subscription: &Subscription, what: &str, holds: impl Fn(&Snapshot) -> bool) {
-    let mut changes = subscription.changes();
-    let waiting = async {
-        while !holds(&subscription.current()) {
-            changes.changed().await.unwrap();
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), waiting)
-        .await
-        .unwrap_or_else(|_| panic!("never seen: {what}"));
-}
+use crate::{
+    subscriber::{subscribe, until},
+    world::{Replica, World, refused, shipped},
+};
 
 fn limited(id: &str, nanos: i64) -> AgentInput {
     let constraints = Constraints { max_cost_per_day_nano_usd: Some(nanos), ..Constraints::default() };
@@ -64,7 +42,7 @@ async fn a_subscriber_sees_the_state_and_then_every_change_of_every_replica() {
     let all = [Section::Keys, Section::Agents, Section::Catalog, Section::Pins];
     let subscription = subscribe(&second, &all, &tasks);
     until(&subscription, "the first state", |s| {
-        s.models().count() == 4 && limit(s, &world, "docs") == Some(1)
+        s.models().count() == shipped().len() && limit(s, &world, "docs") == Some(1)
     })
     .await;
     let key = subscription.current().key(world.first.admin.id()).cloned().unwrap();
@@ -177,14 +155,14 @@ async fn changes_made_at_once_all_arrive() {
     let tasks = Tasks::new();
     let subscription = subscribe(&second, &[Section::Agents], &tasks);
     let mut puts = tokio::task::JoinSet::new();
-    for n in 0..100 {
+    for n in 0..40 {
         let mut agents = if n % 2 == 0 { world.replica.agents.clone() } else { second.agents.clone() };
         let request = admin.request(limited(&format!("agent-{n}"), n));
         puts.spawn(async move { agents.put_agent(request).await.unwrap() });
     }
     puts.join_all().await;
-    until(&subscription, "100 agents", |s| {
-        (0..100).all(|n| limit(s, &world, &format!("agent-{n}")) == Some(n))
+    until(&subscription, "40 agents", |s| {
+        (0..40).all(|n| limit(s, &world, &format!("agent-{n}")) == Some(n))
     })
     .await;
 }

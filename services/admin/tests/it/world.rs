@@ -9,7 +9,10 @@ use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_private_postgres::TestDatabase;
 use embermesh_proto::{
     internal::v1::config_client::ConfigClient,
-    v1::{agents_client::AgentsClient, catalog_client::CatalogClient, keys_client::KeysClient},
+    v1::{
+        CatalogModel, agents_client::AgentsClient, budgets_client::BudgetsClient,
+        catalog_client::CatalogClient, keys_client::KeysClient,
+    },
 };
 use embermesh_telemetry::Metrics;
 use embermesh_transport::{CallContext, GrpcMetrics, Transport, in_process};
@@ -25,6 +28,7 @@ pub(crate) struct Replica {
     pub(crate) agents: AgentsClient<Transport>,
     pub(crate) keys: KeysClient<Transport>,
     pub(crate) catalog: CatalogClient<Transport>,
+    pub(crate) budgets: BudgetsClient<Transport>,
     pub(crate) config: ConfigClient<Transport>,
     pub(crate) tasks: Tasks,
 }
@@ -45,6 +49,7 @@ impl Replica {
             agents: AgentsClient::new(in_process(service.agents_server(), &calls)),
             keys: KeysClient::new(in_process(service.keys_server(), &calls)),
             catalog: CatalogClient::new(in_process(service.catalog_server(), &calls)),
+            budgets: BudgetsClient::new(in_process(service.budgets_server(), &calls)),
             config: ConfigClient::new(in_process(service.config_server(), &calls)),
             service,
             tasks,
@@ -107,6 +112,11 @@ pub(crate) fn context(tenant: TenantId, agent: Option<&str>, scopes: &[&str]) ->
         request_id: "test".parse().unwrap(),
         deadline: None,
     }
+}
+
+/// The models that the release ships.
+pub(crate) fn shipped() -> Vec<CatalogModel> {
+    serde_json::from_str(include_str!("../../catalog/models.json")).unwrap()
 }
 
 /// The error that a call must have ended in.

@@ -1,22 +1,28 @@
-//! What is spent and set aside in a period.
+//! What an account has spent and set aside in a period.
 
-use embermesh_types::{AgentId, NanoUsd};
+use embermesh_escrow::{Path, Period, Scope};
+use embermesh_types::NanoUsd;
 use jiff::civil::Date;
 
-use super::period::Period;
-
-/// Names a balance of a tenant.
+/// Names a balance of a tenant. The order is the one that everybody locks in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct BalanceKey {
-    pub(crate) agent: AgentId,
+    pub(crate) scope: Scope,
+    pub(crate) subject: String,
     pub(crate) period: Period,
     pub(crate) start: Date,
 }
 
 impl BalanceKey {
-    /// Both balances that an attempt of `day` counts in.
-    pub(crate) fn both(agent: &AgentId, day: Date) -> [Self; 2] {
-        Period::BOTH.map(|period| Self { agent: agent.clone(), period, start: period.start(day) })
+    pub(crate) fn new(path: &Path, scope: Scope, period: Period, day: Date) -> Self {
+        Self { scope, subject: path.subject(scope).to_owned(), period, start: period.start(day) }
+    }
+
+    /// Every balance that a call on `day` counts in.
+    pub(crate) fn all(path: &Path, day: Date) -> impl Iterator<Item = Self> {
+        Scope::ALL
+            .into_iter()
+            .flat_map(move |scope| Period::BOTH.map(|period| Self::new(path, scope, period, day)))
     }
 }
 
@@ -24,26 +30,46 @@ impl BalanceKey {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Balance {
     pub(crate) spent: NanoUsd,
+    /// The bounds of open attempts that were reserved one by one.
     pub(crate) reserved: NanoUsd,
+    /// What remains of open leases.
+    pub(crate) leased: NanoUsd,
+    /// What remains of leases whose router is silent.
+    pub(crate) presumed: NanoUsd,
 }
 
 impl Balance {
-    /// Whether `amount` more stays within `limit`.
-    pub(crate) fn has_room(&self, amount: NanoUsd, limit: NanoUsd) -> bool {
-        let used = self.spent.checked_add(self.reserved).and_then(|used| used.checked_add(amount));
-        used.is_some_and(|used| used <= limit)
+    /// All that counts against a limit.
+    pub(crate) const fn used(&self) -> NanoUsd {
+        NanoUsd(self.outside_leases().0.saturating_add(self.leased.0))
+    }
+
+    /// What counts against a limit and cannot be called back.
+    pub(crate) const fn outside_leases(&self) -> NanoUsd {
+        NanoUsd(self.spent.0.saturating_add(self.reserved.0).saturating_add(self.presumed.0))
+    }
+
+    /// Set aside, in whatever way.
+    pub(crate) const fn set_aside(&self) -> NanoUsd {
+        NanoUsd(self.reserved.0.saturating_add(self.leased.0).saturating_add(self.presumed.0))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What to add to a balance.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Delta {
+    pub(crate) spent: i64,
+    pub(crate) reserved: i64,
+    pub(crate) leased: i64,
+    pub(crate) presumed: i64,
+    /// What was let in under `limit`.
+    pub(crate) admitted: i64,
+    pub(crate) limit: Option<i64>,
+}
 
-    #[test]
-    fn room_ends_exactly_at_the_limit_and_survives_overflow() {
-        let balance = Balance { spent: NanoUsd(5), reserved: NanoUsd(3) };
-        assert!(balance.has_room(NanoUsd(2), NanoUsd(10)));
-        assert!(!balance.has_room(NanoUsd(3), NanoUsd(10)));
-        assert!(!balance.has_room(NanoUsd(i64::MAX), NanoUsd(i64::MAX)));
+impl Delta {
+    /// Whether nothing changes.
+    pub(crate) const fn is_nothing(&self) -> bool {
+        self.spent == 0 && self.reserved == 0 && self.leased == 0 && self.presumed == 0 && self.admitted == 0
     }
 }

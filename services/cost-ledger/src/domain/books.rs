@@ -1,180 +1,353 @@
-//! One tenant's balances during a transaction that holds their locks: decides who gets in, and adds up what to write.
+//! One tenant's books during a transaction that holds their locks: decides what becomes of every operation, and says what to write.
+//!
+//! It works on values alone. What comes in is decided first, then what ends, then what is given back: so whoever is let in was let in
+//! on what was free before, and an attempt may begin and end in one transaction, in whatever order that is told.
+
+mod ends;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     time::SystemTime,
 };
 
 use embermesh_errors::{Code, Error};
-use embermesh_types::{AgentId, NanoUsd};
-use jiff::civil::Date;
+use embermesh_escrow::Account;
+use embermesh_types::{AttemptId, NanoUsd};
 
 use super::{
-    attempt::Attempt,
-    balance::{Balance, BalanceKey},
-    limits::Limits,
-    period::{Period, day_of, seconds_until},
+    accounts::{Accounts, LimitsOf, touches},
+    attempt::{Attempt, State},
+    balance::{Balance, BalanceKey, Delta},
+    hit::Hit,
+    ids::{LeaseId, SessionId},
+    lease::Lease,
+    lease_ask::{Grant, LeaseAsk},
+    part::{Refused, reserved},
+    post::{Entry, Post, Rejected, Returned},
+    reserve::Reserve,
+    settlement::{Charge, Settlement},
+    work::{Answer, Fate, Operation, Outcome},
 };
 
-/// What to add to a balance.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Delta {
-    pub(crate) spent: i64,
-    pub(crate) reserved: i64,
-    /// The part of `reserved` that was let in under `limit`.
-    pub(crate) admitted: i64,
-    pub(crate) limit: Option<i64>,
-}
+/// How long a router whose lease would keep others waiting is not to ask again, in milliseconds.
+const WANTED_BY_OTHERS_MS: u32 = 2_000;
 
-/// Balances as they were locked, and what has been decided since.
+/// What the books hold of everything that the operations name.
 #[derive(Debug, Default)]
-pub(crate) struct Books {
-    locked: HashMap<BalanceKey, Balance>,
-    deltas: BTreeMap<BalanceKey, Delta>,
+pub(crate) struct Loaded {
+    pub(crate) attempts: Vec<Attempt>,
+    /// Of attempts that have ended and are settled again, sorted.
+    pub(crate) charges: HashMap<AttemptId, Vec<Charge>>,
+    pub(crate) leases: Vec<Lease>,
+    /// Of every account that may be reserved in or leased from.
+    pub(crate) balances: HashMap<BalanceKey, Balance>,
+    /// What sessions have come to, as far as it is still so.
+    pub(crate) fates: Vec<(SessionId, Fate)>,
 }
 
-impl Books {
-    pub(crate) fn new(locked: HashMap<BalanceKey, Balance>) -> Self {
-        Self { locked, deltas: BTreeMap::new() }
+/// An attempt, and what happens to it here.
+#[derive(Debug)]
+pub(crate) struct Known<'a> {
+    /// As it is by now.
+    pub(crate) attempt: Attempt,
+    /// It begins here.
+    pub(crate) begins: Option<&'a Reserve>,
+    /// It ends here.
+    pub(crate) ends: Option<Cow<'a, Settlement>>,
+}
+
+/// A lease, and how it was before.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) before: Option<Lease>,
+    pub(crate) now: Lease,
+}
+
+/// What to write.
+#[derive(Debug, Default)]
+pub(crate) struct Writes<'a> {
+    /// Those that begin here, end here, or both.
+    pub(crate) attempts: Vec<Known<'a>>,
+    pub(crate) hits: Vec<&'a Hit>,
+    /// Those that are new or have changed.
+    pub(crate) leases: Vec<Kept>,
+    pub(crate) balances: BTreeMap<BalanceKey, Delta>,
+    /// A charge may be to an account that nothing was set aside in.
+    pub(crate) uncertain: bool,
+}
+
+/// The books at work.
+pub(crate) struct Books<'a> {
+    now: SystemTime,
+    accounts: Accounts<'a>,
+    positions: HashMap<AttemptId, usize>,
+    attempts: Vec<Known<'a>>,
+    charges: HashMap<AttemptId, Vec<Charge>>,
+    leases: BTreeMap<LeaseId, Kept>,
+    fates: Vec<(SessionId, Fate)>,
+    hits: Vec<&'a Hit>,
+    uncertain: bool,
+}
+
+impl<'a> Books<'a> {
+    pub(crate) fn new(loaded: Loaded, limits: &'a LimitsOf<'a>, now: SystemTime) -> Self {
+        let Loaded { attempts, charges, leases, balances, fates } = loaded;
+        let positions = attempts.iter().enumerate().map(|(at, attempt)| (attempt.id, at)).collect();
+        let attempts = attempts.into_iter().map(|attempt| Known { attempt, begins: None, ends: None });
+        let leases = leases.into_iter().map(|now| (now.id, Kept { before: Some(now.clone()), now }));
+        Self {
+            now,
+            accounts: Accounts::new(balances, limits, now),
+            positions,
+            attempts: attempts.collect(),
+            charges,
+            leases: leases.collect(),
+            fates,
+            hits: Vec::new(),
+            uncertain: false,
+        }
     }
 
-    /// Sets `amount` aside for `agent` now, or refuses. Without knowing the limits nothing that costs is let in.
-    pub(crate) fn reserve(
+    /// Decides all of them, and answers in their order. Nothing is leased from the accounts that others wait for.
+    pub(crate) fn decide(
         &mut self,
-        agent: &AgentId,
-        amount: NanoUsd,
-        limits: Option<&Limits>,
-        now: SystemTime,
-    ) -> Result<(), Error> {
-        let Some(limits) = limits else {
-            if amount == NanoUsd::ZERO {
-                return Ok(());
-            }
-            let message = "the ledger does not know the budgets yet, try again once it has reached admin";
-            return Err(Error::unavailable(message));
+        operations: &[&'a Operation],
+        wait: impl Fn() -> Vec<Account>,
+    ) -> Vec<Outcome> {
+        let mut outcomes: Vec<Outcome> = vec![Ok(Answer::Done); operations.len()];
+        let mut rejected: Vec<Vec<Rejected>> = vec![Vec::new(); operations.len()];
+        let reject = |list: &mut Vec<Rejected>, entry: usize, why: Error| {
+            tracing::error!(entry, error = %why, "a posted entry cannot be booked");
+            list.push(Rejected { entry, why });
         };
-        if let Some(limit) = limits.request.filter(|limit| amount > *limit) {
-            // waiting does not help
-            let error = Error::new(
-                Code::BudgetExceeded,
-                format!("the call may cost {amount} USD, more than a request may"),
-            );
-            return Err(error.with_detail("limit", usd(limit)).with_detail("period", "request"));
-        }
-        // what costs nothing passes no limit, and must not wait for anybody's lock
-        if amount == NanoUsd::ZERO {
-            return Ok(());
-        }
-        let day = day_of(now);
-        let keys = BalanceKey::both(agent, day);
-        for key in &keys {
-            let Some(limit) = limits.over(key.period) else { continue };
-            let balance = self.balance(key);
-            if !balance.has_room(amount, limit) {
-                return Err(exceeded(key.period, day, limit, balance, now));
+        for (at, operation) in operations.iter().enumerate() {
+            match operation {
+                Operation::Reserve(reserve) => outcomes[at] = self.reserve(reserve),
+                Operation::Lease(ask) => outcomes[at] = self.lease(ask, &wait),
+                Operation::Post(post) => {
+                    for (entry, reserve) in reservations(post) {
+                        if let Err(why) = self.begin_leased(reserve) {
+                            reject(&mut rejected[at], entry, why);
+                        }
+                    }
+                }
+                _ => {}
             }
         }
-        for key in keys {
-            let limit = limits.over(key.period).map(|limit| limit.0);
-            let delta = self.deltas.entry(key).or_default();
-            delta.reserved += amount.0;
-            delta.admitted += amount.0;
-            delta.limit = limit;
+        for (at, operation) in operations.iter().enumerate() {
+            match operation {
+                Operation::Settle(settlement) => {
+                    outcomes[at] = self.settle(settlement).map(|()| Answer::Done);
+                }
+                Operation::Presume(attempted) => self.presume(*attempted),
+                Operation::Post(post) => {
+                    for (entry, value) in &post.entries {
+                        let done = match value {
+                            Entry::Settled(settlement) => self.settle(settlement),
+                            Entry::Presumed(attempted) => {
+                                self.presume(*attempted);
+                                Ok(())
+                            }
+                            _ => Ok(()),
+                        };
+                        if let Err(why) = done {
+                            reject(&mut rejected[at], *entry, why);
+                        }
+                    }
+                }
+                _ => {}
+            }
         }
-        Ok(())
+        for (at, operation) in operations.iter().enumerate() {
+            let Operation::Post(post) = operation else { continue };
+            for (entry, value) in &post.entries {
+                match value {
+                    Entry::Returned(returned) => {
+                        if let Err(why) = self.give_back(*returned) {
+                            reject(&mut rejected[at], *entry, why);
+                        }
+                    }
+                    Entry::Hit(hit) => self.hits.push(hit),
+                    _ => {}
+                }
+            }
+            let mut all = std::mem::take(&mut rejected[at]);
+            all.extend(post.rejected.iter().cloned());
+            all.sort_by_key(|rejected| rejected.entry);
+            outcomes[at] = Ok(Answer::Posted(all));
+        }
+        self.report_overdrawn();
+        for (session, fate) in &self.fates {
+            for kept in self.leases.values_mut().filter(|kept| kept.now.session == *session) {
+                match fate {
+                    Fate::Lost => kept.now.lose(),
+                    Fate::Found => kept.now.find(),
+                    Fate::Closed => kept.now.close(),
+                }
+            }
+        }
+        outcomes
     }
 
-    /// Turns what an attempt had reserved into `amount` spent, in the periods in which it was reserved.
-    pub(crate) fn settle(&mut self, attempt: &Attempt, amount: NanoUsd) {
-        if attempt.reserved == NanoUsd::ZERO && amount == NanoUsd::ZERO {
-            return;
-        }
-        for key in BalanceKey::both(&attempt.agent, attempt.day) {
-            let delta = self.deltas.entry(key).or_default();
-            delta.reserved -= attempt.reserved.0;
-            delta.spent += amount.0;
+    /// Only after all of a batch: an attempt may have come out of what another one left, whose end is booked after all beginnings.
+    fn report_overdrawn(&self) {
+        for Kept { before, now } in self.leases.values() {
+            let (before, overdrawn) = (before.as_ref().map_or(0, Lease::overdrawn), now.overdrawn());
+            if overdrawn > before {
+                tracing::error!(lease = %now.id, overdrawn, "the attempts of a lease cost more than it had");
+            }
         }
     }
 
     /// Everything to write.
-    pub(crate) fn into_deltas(self) -> BTreeMap<BalanceKey, Delta> {
-        self.deltas
-    }
-
-    /// As it would be for a reader now. Reservations are decided before settlements, so only what is let in counts.
-    fn balance(&self, key: &BalanceKey) -> Balance {
-        let mut balance = self.locked.get(key).copied().unwrap_or_default();
-        if let Some(delta) = self.deltas.get(key) {
-            balance.reserved.0 = balance.reserved.0.saturating_add(delta.admitted);
+    pub(crate) fn into_writes(mut self) -> Writes<'a> {
+        let changed = |kept: &Kept| kept.before.as_ref() != Some(&kept.now);
+        let leases: Vec<Kept> = self.leases.into_values().filter(changed).collect();
+        for Kept { before, now } in &leases {
+            let (leased, presumed) =
+                before.as_ref().map_or((0, 0), |before| (before.leased(), before.presumed()));
+            let (leased, presumed) = (now.leased() - leased, now.presumed() - presumed);
+            self.accounts.lease_moves(&now.path, now.day, leased, presumed);
         }
-        balance
-    }
-}
-
-fn exceeded(period: Period, day: Date, limit: NanoUsd, balance: Balance, now: SystemTime) -> Error {
-    let name = period.as_str();
-    Error::new(Code::BudgetExceeded, format!("the agent's budget of {limit} USD a {name} is used up"))
-        .with_retry_after(seconds_until(period.end(day), now))
-        .with_detail("period", name)
-        .with_detail("limit", usd(limit))
-        .with_detail("spent", usd(balance.spent))
-        .with_detail("reserved", usd(balance.reserved))
-}
-
-/// A JSON number of USD.
-fn usd(amount: NanoUsd) -> serde_json::Value {
-    let text = amount.to_string();
-    serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn now() -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_348_800)
+        self.attempts.retain(|known| known.begins.is_some() || known.ends.is_some());
+        let (hits, uncertain) = (self.hits, self.uncertain);
+        Writes { attempts: self.attempts, hits, leases, balances: self.accounts.into_deltas(), uncertain }
     }
 
-    fn books(spent: i64, reserved: i64) -> Books {
-        let balance = Balance { spent: NanoUsd(spent), reserved: NanoUsd(reserved) };
-        let keys = BalanceKey::both(&AgentId::default(), day_of(now()));
-        Books::new(keys.into_iter().map(|key| (key, balance)).collect())
-    }
-
-    fn reserve(books: &mut Books, amount: i64, limits: &Limits) -> Result<(), Error> {
-        books.reserve(&AgentId::default(), NanoUsd(amount), Some(limits), now())
-    }
-
-    #[test]
-    fn reservations_of_one_transaction_count_against_each_other() {
-        let limits = Limits { day: Some(NanoUsd(10)), ..Limits::default() };
-        let mut books = books(3, 2);
-        assert!(reserve(&mut books, 3, &limits).is_ok());
-        let error = reserve(&mut books, 3, &limits).unwrap_err();
-        assert_eq!(error.code, Code::BudgetExceeded);
-        assert_eq!(error.retry_after, Some(Duration::from_secs(12 * 3600)));
-        assert_eq!(error.details["period"], "day");
-        assert!(reserve(&mut books, 2, &limits).is_ok());
-        for (_, delta) in books.into_deltas() {
-            assert_eq!((delta.reserved, delta.admitted, delta.spent), (5, 5, 0));
+    fn reserve(&mut self, reserve: &'a Reserve) -> Outcome {
+        if let Some(at) = self.positions.get(&reserve.attempt) {
+            let attempt = &self.attempts[*at].attempt;
+            // the money is free again, so "ok" would let a call pass that no budget pays for
+            if attempt.state == State::Voided {
+                let message = "the attempt was voided, reserve under a new id";
+                return Err(Error::new(Code::Conflict, message).with_param("attempt_id"));
+            }
+            same_reservation(attempt, reserve)?;
+            return Ok(Answer::Reserved(attempt.refused.clone()));
         }
+        let (mut refused, mut in_leases) = (Vec::new(), Vec::new());
+        for (at, part) in reserve.parts.iter().enumerate() {
+            if let Err(shortage) = self.accounts.set_aside(&reserve.path(part), part.amount) {
+                in_leases.extend(shortage.in_leases);
+                refused.push(Refused { part: at, why: shortage.why });
+            }
+        }
+        if reserve.may_wait && !in_leases.is_empty() {
+            for part in reserved(&reserve.parts, &refused) {
+                self.accounts.take_back(&reserve.path(part), part.amount);
+            }
+            in_leases.sort();
+            in_leases.dedup();
+            return Ok(Answer::Waits(in_leases));
+        }
+        if refused.len() == reserve.parts.len() {
+            // the refusal of a lone part is the call's
+            return match <[Refused; 1]>::try_from(refused) {
+                Ok([refused]) => Err(refused.why),
+                Err(refused) => Ok(Answer::Reserved(refused)),
+            };
+        }
+        self.begin(reserve, refused.clone());
+        Ok(Answer::Reserved(refused))
     }
 
-    #[test]
-    fn every_limit_is_kept_and_none_is_no_limit() {
-        let month = Limits { day: Some(NanoUsd(100)), month: Some(NanoUsd(4)), ..Limits::default() };
-        let error = reserve(&mut books(3, 0), 2, &month).unwrap_err();
-        assert_eq!((&error.details["period"], &error.details["limit"]), (&"month".into(), &4e-9.into()));
-        let request = Limits { request: Some(NanoUsd(5)), ..Limits::default() };
-        assert_eq!(reserve(&mut books(0, 0), 6, &request).unwrap_err().retry_after, None);
-        assert!(reserve(&mut books(i64::MAX - 5, 0), 5, &Limits::default()).is_ok());
-        // nothing is let in free of charge into a budget of nothing, and nothing is locked for it
-        let none = Limits { day: Some(NanoUsd::ZERO), ..Limits::default() };
-        let mut books = books(0, 0);
-        assert!(reserve(&mut books, 1, &none).is_err());
-        assert!(reserve(&mut books, 0, &none).is_ok());
-        assert!(books.into_deltas().is_empty());
+    fn lease(&mut self, ask: &LeaseAsk, wait: &impl Fn() -> Vec<Account>) -> Outcome {
+        if let Some(kept) = self.leases.get(&ask.lease) {
+            let Lease { session, path, day, granted, .. } = &kept.now;
+            if *session == ask.session && *path == ask.path && !kept.now.closing {
+                return Ok(Answer::Leased(Grant { amount: NanoUsd(*granted), day: *day, ask_again_ms: 0 }));
+            }
+            let message = "the lease is closed, or another's, ask for one with a new id";
+            return Err(Error::new(Code::Conflict, message).with_param("lease_id"));
+        }
+        let waited_for = wait();
+        if !waited_for.is_empty() && touches(&ask.path, waited_for.iter()) {
+            let day = embermesh_escrow::day_of(self.now);
+            let none = Grant { amount: NanoUsd::ZERO, day, ask_again_ms: WANTED_BY_OTHERS_MS };
+            return Ok(Answer::Leased(none));
+        }
+        let grant = self.accounts.lease(ask);
+        if grant.amount > NanoUsd::ZERO {
+            let lease = Lease::new(ask.lease, ask.session, ask.path.clone(), grant.day, grant.amount);
+            self.leases.insert(ask.lease, Kept { before: None, now: lease });
+        }
+        Ok(Answer::Leased(grant))
     }
+
+    /// An attempt whose bytes have left already, out of leases.
+    fn begin_leased(&mut self, reserve: &'a Reserve) -> Result<(), Error> {
+        if let Some(at) = self.positions.get(&reserve.attempt) {
+            return same_reservation(&self.attempts[*at].attempt, reserve);
+        }
+        for (at, part) in reserve.parts.iter().enumerate() {
+            let Some(id) = part.lease else { continue };
+            let field = format!("parts[{at}].lease_id");
+            let lease = self.leases.get(&id).ok_or_else(|| no_lease().with_param(&*field))?;
+            if lease.now.path != reserve.path(part) {
+                return Err(Error::invalid(field, "the lease is of another agent, key or provider"));
+            }
+            if lease.now.day != reserve.day(self.now) {
+                return Err(Error::invalid(field, "the lease is of another day"));
+            }
+        }
+        for part in &reserve.parts {
+            let Some(kept) = part.lease.and_then(|id| self.leases.get_mut(&id)) else { continue };
+            kept.now.begin(part.amount);
+        }
+        self.begin(reserve, Vec::new());
+        Ok(())
+    }
+
+    fn begin(&mut self, reserve: &'a Reserve, refused: Vec<Refused>) {
+        self.positions.insert(reserve.attempt, self.attempts.len());
+        let attempt = Attempt {
+            id: reserve.attempt,
+            created_at: reserve.created_at,
+            state: State::Reserved,
+            parts: reserve.parts.clone(),
+            reserved: reserved(&reserve.parts, &refused).map(|part| part.amount).sum(),
+            refused,
+            provider: reserve.provider.clone(),
+            model: reserve.model.clone(),
+            amount: None,
+            tokens: None,
+            billed_units: None,
+            day: reserve.day(self.now),
+            reserved_at: reserve.reserved_at(self.now),
+        };
+        self.attempts.push(Known { attempt, begins: Some(reserve), ends: None });
+    }
+
+    fn give_back(&mut self, returned: Returned) -> Result<(), Error> {
+        let kept = self.leases.get_mut(&returned.lease).ok_or_else(no_lease)?;
+        kept.now.give_back(returned.amount);
+        if returned.closes {
+            kept.now.close();
+        }
+        Ok(())
+    }
+}
+
+/// What a router reserved by itself, with its position in the message.
+fn reservations(post: &Post) -> impl Iterator<Item = (usize, &Reserve)> {
+    post.entries.iter().filter_map(|(at, entry)| match entry {
+        Entry::Reserved(reserve) => Some((*at, reserve)),
+        _ => None,
+    })
+}
+
+fn no_lease() -> Error {
+    Error::not_found("no such lease was granted").with_param("lease_id")
+}
+
+fn same_reservation(attempt: &Attempt, reserve: &Reserve) -> Result<(), Error> {
+    let same = attempt.parts == reserve.parts
+        && attempt.provider == reserve.provider
+        && attempt.model == reserve.model;
+    if same {
+        return Ok(());
+    }
+    tracing::error!(attempt = %attempt.id, "an attempt was reserved again with other values");
+    Err(Error::new(Code::Conflict, "the attempt was reserved with other values").with_param("attempt_id"))
 }

@@ -61,6 +61,10 @@ impl Span {
 
 /// Reads a request made at `now`.
 pub(crate) fn parse(request: &GetCostReportRequest, now: SystemTime) -> Result<(Span, GroupBy), Error> {
+    // the gateway takes the field out of what it forwards
+    if request.format.as_deref().is_some_and(|format| format != "json") {
+        return Err(Error::invalid("format", "over gRPC a report has one form, ask for csv over REST"));
+    }
     let group_by = request.group_by.as_deref().map_or(Ok(GroupBy::Agent), GroupBy::parse)?;
     let time = |param: &str, given: &Option<prost_types::Timestamp>| match given {
         None => Ok(None),
@@ -85,7 +89,8 @@ mod tests {
 
     fn request(from: Option<i64>, to: Option<i64>, group_by: Option<&str>) -> GetCostReportRequest {
         let time = |seconds| prost_types::Timestamp { seconds, nanos: 0 };
-        GetCostReportRequest { from: from.map(time), to: to.map(time), group_by: group_by.map(str::to_owned) }
+        let group_by = group_by.map(str::to_owned);
+        GetCostReportRequest { from: from.map(time), to: to.map(time), group_by, format: None }
     }
 
     #[test]
@@ -102,6 +107,11 @@ mod tests {
             ("from", request(Some(i64::MAX), None, None)),
         ] {
             assert_eq!(parse(&bad, now).unwrap_err().param.as_deref(), Some(param));
+        }
+        for (format, taken) in [("json", true), ("csv", false), ("", false)] {
+            let of_form =
+                GetCostReportRequest { format: Some(format.to_owned()), ..request(None, None, None) };
+            assert_eq!(parse(&of_form, now).is_ok(), taken, "{format}");
         }
     }
 }

@@ -2,17 +2,27 @@
 
 use embermesh_errors::Error;
 use embermesh_proto::internal::v1::{
-    RecordHitsReply, RecordHitsRequest, ReserveReply, ReserveRequest, SettleReply, SettleRequest,
+    BudgetLeaseReply, BudgetLeaseRequest, CalledBack, PostReply, PostRequest, RefusedPart, RejectedEntry,
+    RenewReply, RenewRequest, ReserveReply, ReserveRequest, SettleReply, SettleRequest,
     ledger_server::Ledger,
 };
 use embermesh_transport::CallContext;
 use tonic::{Request, Response, Status};
 
 use super::Handler;
-use crate::domain::work::{Hit, Operation, Reserve, Settlement, Work};
+use crate::domain::{
+    ids::SessionId,
+    lease_ask::LeaseAsk,
+    parse::parse,
+    part::Refused,
+    post::{Post, Rejected},
+    reserve::Reserve,
+    settlement::Settlement,
+    work::{Answer, Operation, Outcome, Work},
+};
 
 impl Handler {
-    async fn submit(&self, context: &CallContext, operation: Operation) -> Result<(), Error> {
+    async fn submit(&self, context: &CallContext, operation: Operation) -> Outcome {
         self.0.writer.submit(Work { tenant: context.principal.tenant, operation }).await
     }
 }
@@ -22,8 +32,10 @@ impl Ledger for Handler {
     async fn reserve(&self, request: Request<ReserveRequest>) -> Result<Response<ReserveReply>, Status> {
         let context = CallContext::of(&request)?;
         let reserve = Reserve::parse(request.into_inner(), &context.principal, self.0.clock.now())?;
-        self.submit(&context, Operation::Reserve(reserve)).await?;
-        Ok(Response::new(ReserveReply {}))
+        let tenant = context.principal.tenant;
+        let answer = self.0.call_back.reserve(tenant, reserve, context.time_left()).await?;
+        let Answer::Reserved(refused) = answer else { return Err(unanswered().into()) };
+        Ok(Response::new(ReserveReply { refused: refused.into_iter().map(refused_part).collect() }))
     }
 
     /// A router voids what it does not know to be reserved, too: after a `Reserve` without an answer. While the books hold no such
@@ -35,18 +47,68 @@ impl Ledger for Handler {
         let context = CallContext::of(&request)?;
         let settlement = Settlement::parse(request.into_inner(), &context.principal)?;
         self.submit(&context, Operation::Settle(settlement)).await?;
+        self.0.waiting.freed();
         Ok(Response::new(SettleReply {}))
     }
 
-    async fn record_hits(
+    async fn lease_budget(
         &self,
-        request: Request<RecordHitsRequest>,
-    ) -> Result<Response<RecordHitsReply>, Status> {
+        request: Request<BudgetLeaseRequest>,
+    ) -> Result<Response<BudgetLeaseReply>, Status> {
         let context = CallContext::of(&request)?;
-        let hits = request.into_inner().hits.into_iter().enumerate();
-        let hits =
-            hits.map(|(at, hit)| Hit::parse(at, hit, &context.principal)).collect::<Result<Vec<_>, _>>()?;
-        self.submit(&context, Operation::Hits(hits)).await?;
-        Ok(Response::new(RecordHitsReply {}))
+        let ask = LeaseAsk::parse(request.into_inner(), &context.principal)?;
+        self.0.sessions.heard(ask.session).await?;
+        let Answer::Leased(grant) = self.submit(&context, Operation::Lease(ask)).await? else {
+            return Err(unanswered().into());
+        };
+        Ok(Response::new(BudgetLeaseReply {
+            granted_nano_usd: grant.amount.0,
+            day: grant.day.to_string(),
+            ask_again_ms: grant.ask_again_ms,
+        }))
     }
+
+    async fn post(&self, request: Request<PostRequest>) -> Result<Response<PostReply>, Status> {
+        let context = CallContext::of(&request)?;
+        let PostRequest { session_id, entries, closes } = request.into_inner();
+        let post = Post::parse(&session_id, entries, &context.principal, self.0.clock.now())?;
+        let session = post.session;
+        if let Some(session) = session.filter(|_| !closes) {
+            self.0.sessions.heard(session).await?;
+        }
+        let Answer::Posted(rejected) = self.submit(&context, Operation::Post(post)).await? else {
+            return Err(unanswered().into());
+        };
+        if closes {
+            let nobody = || Error::invalid("session_id", "say whose leases are to be closed");
+            self.0.sessions.closed(session.ok_or_else(nobody)?).await?;
+        }
+        self.0.waiting.freed();
+        Ok(Response::new(PostReply { rejected: rejected.into_iter().map(rejected_entry).collect() }))
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewReply>, Status> {
+        let session: SessionId = parse("session_id", &request.into_inner().session_id)?;
+        self.0.sessions.heard(session).await?;
+        let leases = self.0.call_back.called_back(session).await?.into_iter().map(|called| CalledBack {
+            tenant_id: called.tenant.to_string(),
+            lease_id: called.lease.to_string(),
+        });
+        Ok(Response::new(RenewReply { leases: leases.collect() }))
+    }
+}
+
+/// A defect of the books.
+fn unanswered() -> Error {
+    Error::internal("the ledger answered another question, see its log")
+}
+
+fn refused_part(refused: Refused) -> RefusedPart {
+    let part = u32::try_from(refused.part).unwrap_or(u32::MAX);
+    RefusedPart { part, failure: Some((&refused.why).into()) }
+}
+
+fn rejected_entry(rejected: Rejected) -> RejectedEntry {
+    let entry = u32::try_from(rejected.entry).unwrap_or(u32::MAX);
+    RejectedEntry { entry, failure: Some((&rejected.why).into()) }
 }

@@ -1,35 +1,37 @@
 //! `Reports`.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
-use embermesh_auth::Scope;
+use embermesh_auth::Scope as KeyScope;
 use embermesh_errors::{Code, Error};
+use embermesh_escrow::{Period, Scope, day_of, midnight};
 use embermesh_proto::v1::{
-    AgentCost, AgentCosts, Budget, CostReport, CostReportRow, CostsByAgent, GetAgentCostsRequest,
-    GetCostReportRequest, GetCostsByAgentRequest, Period as WirePeriod, reports_server::Reports,
+    AgentCost, AgentCosts, BooksDifference, BooksVerified, Budget, BudgetStates, CostReport, CostReportRow,
+    CostsByAgent, GetAgentCostsRequest, GetBudgetStatesRequest, GetCostReportRequest, GetCostsByAgentRequest,
+    Period as WirePeriod, VerifyBooksRequest, reports_server::Reports,
 };
+use embermesh_subscription::Snapshot;
 use embermesh_transport::CallContext;
 use embermesh_types::{AgentId, NanoUsd};
 use tonic::{Request, Response, Status};
 
-use super::Handler;
+use super::{
+    Handler,
+    standing::{self, budget},
+};
 use crate::{
     domain::{
-        balance::Balance,
-        limits::Limits,
-        period::{Period, day_of, midnight},
+        balance::{Balance, BalanceKey},
+        limited,
         report::{self, GroupBy, Span},
     },
-    store::failed,
+    store::{Difference, failed},
 };
 
 const DEFAULT_DAYS: u32 = 30;
 const MAX_DAYS: u32 = 365;
 
-fn caller<T>(request: &Request<T>, scopes: &[Scope]) -> Result<CallContext, Error> {
+fn caller<T>(request: &Request<T>, scopes: &[KeyScope]) -> Result<CallContext, Error> {
     let context = CallContext::of(request)?;
     if scopes.iter().any(|scope| context.principal.may(*scope)) {
         return Ok(context);
@@ -38,17 +40,23 @@ fn caller<T>(request: &Request<T>, scopes: &[Scope]) -> Result<CallContext, Erro
     Err(Error::new(Code::Forbidden, format!("the key needs the scope {}", names.join(" or "))))
 }
 
-impl Handler {
-    fn budget(&self, context: &CallContext, agent: &AgentId, balance: Balance, now: SystemTime) -> Budget {
-        let snapshot = self.0.subscription.current();
-        let limits = Limits::of(snapshot.agent(context.principal.tenant, agent).map(AsRef::as_ref));
-        Budget {
-            limit_nano_usd: limits.day.map(|limit| limit.0),
-            spent_nano_usd: balance.spent.0,
-            reserved_nano_usd: balance.reserved.0,
-            resets_at: Some(Period::Day.end(day_of(now)).into()),
-        }
-    }
+fn day_key(agent: &str, now: SystemTime) -> BalanceKey {
+    let (scope, subject) = (Scope::Agent, agent.to_owned());
+    BalanceKey { scope, subject, period: Period::Day, start: day_of(now) }
+}
+
+/// The budget of an agent's day.
+fn day_budget(
+    known: &Snapshot,
+    context: &CallContext,
+    agent: &AgentId,
+    balance: &Balance,
+    now: SystemTime,
+) -> Budget {
+    let tenant = context.principal.tenant;
+    let budgets = known.budgets(tenant).map(AsRef::as_ref);
+    let limit = limited::day_of_agent(agent, known.agent(tenant, agent).map(AsRef::as_ref), budgets);
+    budget(limit, balance, Period::Day, now)
 }
 
 #[tonic::async_trait]
@@ -57,7 +65,7 @@ impl Reports for Handler {
         &self,
         request: Request<GetAgentCostsRequest>,
     ) -> Result<Response<AgentCosts>, Status> {
-        let context = caller(&request, &[Scope::Costs, Scope::Read])?;
+        let context = caller(&request, &[KeyScope::Costs, KeyScope::Read])?;
         let GetAgentCostsRequest { agent_id, period_days } = request.into_inner();
         let agent: AgentId = agent_id
             .parse()
@@ -77,8 +85,11 @@ impl Reports for Handler {
         let from = midnight(today) - Duration::from_secs(24 * 3600) * (days - 1);
         let (tenant, span) = (context.principal.tenant, Span { from, to: Period::Day.end(today) });
         let totals = self.0.store.agent_totals(tenant, &agent, span).await.map_err(|error| failed(&error))?;
-        let balances = self.0.store.day_balances(tenant, &[agent.as_str()].into(), today).await;
-        let balance = balances.map_err(|error| failed(&error))?.remove(agent.as_str()).unwrap_or_default();
+        let balances = self.0.store.standings(tenant, &[day_key(agent.as_str(), now)]).await;
+        let balance = balances.map_err(|error| failed(&error))?.first().copied().unwrap_or_default();
+        // without a configuration "no limit" would be a guess
+        let known = self.0.subscription.known();
+        let budget = known.map(|known| day_budget(&known, &context, &agent, &balance, now));
         Ok(Response::new(AgentCosts {
             agent_id,
             period_days: days,
@@ -88,7 +99,7 @@ impl Reports for Handler {
             by_day: totals.by_day,
             request_count: totals.requests,
             tokens_used: totals.tokens,
-            budget: Some(self.budget(&context, &agent, balance, now)),
+            budget,
         }))
     }
 
@@ -96,7 +107,7 @@ impl Reports for Handler {
         &self,
         request: Request<GetCostReportRequest>,
     ) -> Result<Response<CostReport>, Status> {
-        let context = caller(&request, &[Scope::Costs])?;
+        let context = caller(&request, &[KeyScope::Costs])?;
         let (span, group_by) = report::parse(request.get_ref(), self.0.clock.now())?;
         let (tenant, own) = (context.principal.tenant, context.principal.agent.as_ref());
         let rows = self.0.store.report(tenant, span, group_by, own).await.map_err(|error| failed(&error))?;
@@ -123,20 +134,21 @@ impl Reports for Handler {
         &self,
         request: Request<GetCostsByAgentRequest>,
     ) -> Result<Response<CostsByAgent>, Status> {
-        let context = caller(&request, &[Scope::Costs])?;
+        let context = caller(&request, &[KeyScope::Costs])?;
         let now = self.0.clock.now();
         let span = Span::last_day(now);
         let (tenant, own) = (context.principal.tenant, context.principal.agent.as_ref());
         let rows =
             self.0.store.report(tenant, span, GroupBy::Agent, own).await.map_err(|error| failed(&error))?;
-        let names: BTreeSet<&str> = rows.iter().map(|row| row.key.as_str()).collect();
-        let balances =
-            self.0.store.day_balances(tenant, &names, day_of(now)).await.map_err(|error| failed(&error))?;
+        let keys: Vec<BalanceKey> = rows.iter().map(|row| day_key(&row.key, now)).collect();
+        let balances = self.0.store.standings(tenant, &keys).await.map_err(|error| failed(&error))?;
+        let known = self.0.subscription.known();
         let agents = rows
             .into_iter()
-            .map(|row| {
-                let balance = balances.get(&row.key).copied().unwrap_or_default();
-                let budget = row.key.parse().ok().map(|agent| self.budget(&context, &agent, balance, now));
+            .zip(balances)
+            .map(|(row, balance)| {
+                let agent = row.key.parse().ok().zip(known.as_ref());
+                let budget = agent.map(|(agent, known)| day_budget(known, &context, &agent, &balance, now));
                 AgentCost {
                     agent_id: row.key,
                     total_cost_nano_usd: row.cost.0,
@@ -148,4 +160,42 @@ impl Reports for Handler {
         let period = Some(WirePeriod { from: Some(span.from.into()), to: Some(span.to.into()) });
         Ok(Response::new(CostsByAgent { period, agents }))
     }
+
+    async fn get_budget_states(
+        &self,
+        request: Request<GetBudgetStatesRequest>,
+    ) -> Result<Response<BudgetStates>, Status> {
+        let context = caller(&request, &[KeyScope::Costs])?;
+        Ok(Response::new(BudgetStates { budgets: standing::states(&self.0, &context.principal).await? }))
+    }
+
+    async fn verify_books(
+        &self,
+        request: Request<VerifyBooksRequest>,
+    ) -> Result<Response<BooksVerified>, Status> {
+        let context = caller(&request, &[KeyScope::Costs])?;
+        if context.principal.agent.is_some() {
+            let message = "the key is bound to one agent, verify the books with one that is not";
+            return Err(Error::new(Code::Forbidden, message).into());
+        }
+        let tenant = context.principal.tenant;
+        // it reads all there is, so one at a time
+        let _alone = self.0.verifying.lock().await;
+        let verified = self.0.store.verify(tenant).await.map_err(|error| failed(&error))?;
+        if !verified.differences.is_empty() {
+            tracing::error!(%tenant, differences = verified.differences.len(), "the books do not balance");
+        }
+        Ok(Response::new(BooksVerified {
+            attempts: verified.attempts,
+            charges: verified.charges,
+            balances: verified.balances,
+            leases: verified.leases,
+            differences: verified.differences.into_iter().map(difference).collect(),
+        }))
+    }
+}
+
+fn difference(difference: Difference) -> BooksDifference {
+    let Difference { what, subject, recorded, recomputed } = difference;
+    BooksDifference { what, subject, recorded, recomputed }
 }

@@ -1,31 +1,30 @@
 //! Many operations in one transaction: read and lock, decide, write, commit. Nothing is answered before the commit.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     time::SystemTime,
 };
 
-use embermesh_errors::{Code, Error};
+use embermesh_escrow::{Account, Limits, Path, day_of};
 use embermesh_postgres::{DbError, Transaction};
-use embermesh_types::{AgentId, AttemptId, NanoUsd, TenantId};
-use futures::future::try_join_all;
+use embermesh_types::{AttemptId, NanoUsd, TenantId};
+use uuid::Uuid;
 
 use super::{
-    Store, balances,
+    Store, attempts, balances,
     charges::{self, NewCharges},
-    rows,
+    leases, sessions,
 };
 use crate::domain::{
     attempt::{Attempt, State},
     balance::BalanceKey,
-    books::Books,
-    limits::Limits,
-    period::day_of,
-    work::{Operation, Reserve, Settlement, Work},
+    books::{Books, Loaded, Writes},
+    ids::{LeaseId, SessionId},
+    lease::Lease,
+    post::{Entry, Post},
+    reserve::Reserve,
+    work::{Fate, Operation, Outcome, Work},
 };
-
-/// What one operation came to.
-pub(crate) type Outcome = Result<(), Error>;
 
 /// Whether a statement wrote what it should have.
 pub(crate) fn all(written: u64, expected: usize) -> Result<(), DbError> {
@@ -33,14 +32,31 @@ pub(crate) fn all(written: u64, expected: usize) -> Result<(), DbError> {
     if written == expected { Ok(()) } else { Err(DbError::RowCount(written)) }
 }
 
+/// What decisions depend on, beside the books.
+pub(crate) trait Circumstances: Send + Sync {
+    /// The limits of a tenant's path; `None` while they are not known.
+    fn limits(&self, tenant: TenantId, path: &Path) -> Option<Limits>;
+    /// The accounts that reservations wait for.
+    fn waited_for(&self, tenant: TenantId) -> Vec<Account>;
+}
+
+/// How a transaction takes attempts that are posted as begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// As new, which they nearly always are: that saves a look. One that is not violates the table's key.
+    New,
+    /// As what may be there already.
+    Look,
+}
+
 impl Store {
-    /// Commits all of `batch`, in which no attempt may be reserved or settled twice. Answers are in the order of the batch;
-    /// an error of the database means that nothing was done, except [`DbError::Unavailable`], after which that is unknown.
-    /// `limits` says `None` while it does not know any.
+    /// Commits all of `batch`. Answers are in the order of the batch; an error of the database means that nothing was done, except
+    /// [`DbError::Unavailable`], after which that is unknown.
     pub(crate) async fn commit(
         &self,
         batch: &[Work],
-        limits: impl Fn(TenantId, &AgentId) -> Option<Limits>,
+        circumstances: &impl Circumstances,
+        trust: Trust,
         now: SystemTime,
     ) -> Result<Vec<Outcome>, DbError> {
         let mut tenants: BTreeMap<TenantId, Vec<usize>> = BTreeMap::new();
@@ -49,22 +65,27 @@ impl Store {
         }
         let Some(first) = tenants.keys().next() else { return Ok(Vec::new()) };
         // Plans are cached, and those made for an empty table, as a new month's partition is, would go on to read all of a tenant's
-        // rows: so each row is looked for by its whole primary key, in lateral joins or statements of its own, and never by a scan.
+        // rows: so each row is looked for by its whole primary key in a nested loop, and never by a scan.
         let session = self.database.tenant(first.uuid()).with("enable_seqscan", "off").with("jit", "off");
+        let session = session.with("enable_hashjoin", "off").with("enable_mergejoin", "off");
         let transaction = session.begin().await?;
         let mut current = *first;
-        let mut outcomes = vec![Ok(()); batch.len()];
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; batch.len()];
         for (tenant, at) in tenants {
             if tenant != current {
                 let switch = "SELECT set_config('app.tenant', $1, true)";
                 transaction.query(switch, &[&tenant.to_string()]).await?;
                 current = tenant;
             }
-            let part = TenantPart { transaction: &transaction, tenant, now, batch, at: &at };
-            part.commit(&|agent| limits(tenant, agent), &mut outcomes).await?;
+            let operations: Vec<&Operation> = at.iter().map(|at| &batch[*at].operation).collect();
+            let part = TenantPart { transaction: &transaction, tenant, now, trust, operations };
+            for (at, outcome) in at.into_iter().zip(Box::pin(part.commit(circumstances)).await?) {
+                outcomes[at] = Some(outcome);
+            }
         }
         transaction.commit().await?;
-        Ok(outcomes)
+        // each belongs to one tenant, and a tenant's part answers all of its own
+        Ok(outcomes.into_iter().flatten().collect())
     }
 }
 
@@ -73,247 +94,209 @@ struct TenantPart<'a> {
     transaction: &'a Transaction,
     tenant: TenantId,
     now: SystemTime,
-    batch: &'a [Work],
-    at: &'a [usize],
+    trust: Trust,
+    operations: Vec<&'a Operation>,
 }
 
 impl TenantPart<'_> {
-    async fn commit(
-        &self,
-        limits: &impl Fn(&AgentId) -> Option<Limits>,
-        outcomes: &mut [Outcome],
-    ) -> Result<(), DbError> {
-        let held = self.lock_attempts().await?;
-        let locked = balances::lock(self.transaction, self.tenant, &self.balance_keys(&held)).await?;
-        let mut books = Books::new(locked);
-        // reservations first: a caller may have given up on one and void it at once
-        let mut reserved = Vec::new();
-        for (at, reserve) in self.reserves() {
-            outcomes[at] = match held.get(&reserve.attempt) {
-                Some(attempt) => same_reservation(attempt, reserve),
-                None => {
-                    books.reserve(&reserve.agent, reserve.amount, limits(&reserve.agent).as_ref(), self.now)
-                }
-            };
-            if outcomes[at].is_ok() && !held.contains_key(&reserve.attempt) {
-                reserved.push(reserve);
-            }
+    async fn commit(&self, circumstances: &impl Circumstances) -> Result<Vec<Outcome>, DbError> {
+        let loaded = self.load().await?;
+        let locked = !loaded.balances.is_empty();
+        let limits = |path: &Path| circumstances.limits(self.tenant, path);
+        let (outcomes, writes) = {
+            let mut books = Books::new(loaded, &limits, self.now);
+            let outcomes = books.decide(&self.operations, || circumstances.waited_for(self.tenant));
+            (outcomes, books.into_writes())
+        };
+        if writes.uncertain && !locked {
+            let keys = writes.balances.keys().cloned().collect();
+            balances::lock(self.transaction, self.tenant, &keys).await?;
         }
-        let fresh: HashMap<AttemptId, Attempt> =
-            reserved.iter().map(|reserve| (reserve.attempt, self.attempt_of(reserve))).collect();
-        let (mut settled, mut charges) = (Vec::new(), NewCharges::default());
-        for (at, settlement) in self.settlements() {
-            let Some(attempt) = held.get(&settlement.attempt).or_else(|| fresh.get(&settlement.attempt))
-            else {
-                let message = "no such attempt was reserved, reserve it before it is settled";
-                outcomes[at] = Err(Error::not_found(message).with_param("attempt_id"));
-                continue;
-            };
-            outcomes[at] = self.decide_settlement(attempt, settlement).await?;
-            if outcomes[at].is_ok() && attempt.state == State::Reserved {
-                books.settle(attempt, settlement.amount);
-                charges.settle(attempt, settlement);
-                settled.push(settlement);
-            }
-        }
-        for at in self.at {
-            if let Operation::Hits(hits) = &self.batch[*at].operation {
-                hits.iter().for_each(|hit| charges.hit(hit, self.now));
-            }
-        }
-        let deltas = books.into_deltas();
-        // they leave together; a failure of any undoes all
+        // boxed, as what keeps all these statements is large
+        Box::pin(self.write(&writes)).await?;
+        Ok(outcomes)
+    }
+
+    /// They leave together; a failure of any undoes all, and makes those behind it fail too: so the first in order tells why. The
+    /// balances are last, because others wait for them.
+    async fn write(&self, writes: &Writes<'_>) -> Result<(), DbError> {
+        let (transaction, tenant, now) = (self.transaction, self.tenant, self.now);
+        let (charges, hits) = (NewCharges::of(&writes.attempts), NewCharges::hits(&writes.hits));
         tokio::try_join!(
-            async {
-                // in this order, because what is reserved here may end here
-                self.insert_attempts(&reserved).await?;
-                self.end_attempts(&settled).await
-            },
-            charges.insert(self.transaction, self.tenant),
-            balances::add(self.transaction, self.tenant, &deltas),
+            biased;
+            attempts::write(transaction, tenant, &writes.attempts, now),
+            charges.insert(transaction, tenant),
+            hits.insert_new(transaction, tenant),
+            leases::write(transaction, tenant, &writes.leases, now),
+            balances::add(transaction, tenant, &writes.balances),
         )
         .map(drop)
     }
 
-    fn reserves(&self) -> impl Iterator<Item = (usize, &Reserve)> {
-        self.at.iter().filter_map(|at| match &self.batch[*at].operation {
-            Operation::Reserve(reserve) => Some((*at, reserve)),
-            _ => None,
-        })
+    /// Reads and locks what the operations name: attempts, then leases, then balances, each in one order.
+    async fn load(&self) -> Result<Loaded, DbError> {
+        let fates = self.fates().await?;
+        let sessions: Vec<SessionId> = fates.iter().map(|(session, _)| *session).collect();
+        let held = attempts::lock(self.transaction, self.tenant, self.attempt_names()).await?;
+        let mut lease_ids = self.lease_ids();
+        lease_ids.extend(held.iter().flat_map(|attempt| &attempt.parts).filter_map(|part| part.lease));
+        let leases = leases::lock(self.transaction, self.tenant, &lease_ids, &sessions).await?;
+        let balances = match self.admissions() {
+            // what only ends needs no look at the balances
+            paths if paths.is_empty() => Default::default(),
+            paths => {
+                let keys = self.balance_keys(paths, &held, &leases);
+                balances::lock(self.transaction, self.tenant, &keys).await?
+            }
+        };
+        let ended = attempts::ended(&held);
+        let again: BTreeSet<AttemptId> = self.settled().filter(|id| ended.contains_key(id)).collect();
+        let again: Vec<&Attempt> = again.iter().filter_map(|id| ended.get(id).copied()).collect();
+        let charges = charges::of(self.transaction, self.tenant, &again).await?;
+        Ok(Loaded { attempts: held, charges, leases, balances, fates })
     }
 
-    fn settlements(&self) -> impl Iterator<Item = (usize, &Settlement)> {
-        self.at.iter().filter_map(|at| match &self.batch[*at].operation {
-            Operation::Settle(settlement) => Some((*at, settlement)),
-            _ => None,
-        })
-    }
-
-    /// Every attempt that the operations name and the books hold.
-    async fn lock_attempts(&self) -> Result<HashMap<AttemptId, Attempt>, DbError> {
-        let reserves = self.reserves().map(|(_, reserve)| (reserve.attempt.uuid(), reserve.created_at));
-        let settlements =
-            self.settlements().map(|(_, settlement)| (settlement.attempt.uuid(), settlement.created_at));
-        // in one order, and each once
-        let asked: BTreeMap<_, _> = reserves.chain(settlements).collect();
-        if asked.is_empty() {
-            return Ok(HashMap::new());
+    /// Every attempt that may be in the books.
+    fn attempt_names(&self) -> BTreeMap<Uuid, SystemTime> {
+        let mut new: BTreeSet<AttemptId> = BTreeSet::new();
+        let mut names = BTreeMap::new();
+        // a reservation may be refused, and only a look tells whether it was let in before
+        for reserve in self.direct() {
+            names.insert(reserve.attempt.uuid(), reserve.created_at);
         }
-        let (ids, times): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
-        let sql = "SELECT a.* FROM unnest($2::uuid[], $3::timestamptz[]) AS asked (attempt_id, created_at),
-            LATERAL (SELECT attempt_id, state, agent_id, provider, model, reserved_nano_usd, amount_nano_usd, tokens, day,
-                            reserved_at
-                     FROM attempts
-                     WHERE tenant_id = $1 AND attempt_id = asked.attempt_id AND created_at = asked.created_at
-                     FOR UPDATE) AS a";
-        let rows = self.transaction.query(sql, &[&self.tenant.uuid(), &ids, &times]).await?;
-        rows.iter().map(|row| rows::attempt(row).map(|attempt| (attempt.id, attempt))).collect()
+        for reserve in self.posts().flat_map(reserved) {
+            match self.trust {
+                Trust::New => {
+                    new.insert(reserve.attempt);
+                }
+                Trust::Look => {
+                    names.insert(reserve.attempt.uuid(), reserve.created_at);
+                }
+            }
+        }
+        let mut name = |attempt: AttemptId, created_at: SystemTime| {
+            if !new.contains(&attempt) {
+                names.insert(attempt.uuid(), created_at);
+            }
+        };
+        for operation in &self.operations {
+            match operation {
+                Operation::Settle(settlement) => name(settlement.attempt, settlement.created_at),
+                Operation::Presume(attempted) => name(attempted.attempt, attempted.created_at),
+                _ => {}
+            }
+        }
+        for (_, entry) in self.posts().flat_map(|post| &post.entries) {
+            match entry {
+                Entry::Settled(settlement) => name(settlement.attempt, settlement.created_at),
+                Entry::Presumed(attempted) => name(attempted.attempt, attempted.created_at),
+                _ => {}
+            }
+        }
+        names
+    }
+
+    fn lease_ids(&self) -> BTreeSet<LeaseId> {
+        let mut ids = BTreeSet::new();
+        for operation in &self.operations {
+            if let Operation::Lease(ask) = operation {
+                ids.insert(ask.lease);
+            }
+        }
+        for (_, entry) in self.posts().flat_map(|post| &post.entries) {
+            match entry {
+                Entry::Reserved(reserve) => ids.extend(reserve.parts.iter().filter_map(|part| part.lease)),
+                Entry::Returned(returned) => {
+                    ids.insert(returned.lease);
+                }
+                _ => {}
+            }
+        }
+        ids
+    }
+
+    /// What sessions have come to, as far as it is still so.
+    async fn fates(&self) -> Result<Vec<(SessionId, Fate)>, DbError> {
+        let mut hold = Vec::new();
+        for operation in &self.operations {
+            if let Operation::Session(session, fate) = operation
+                && sessions::holds(self.transaction, *session, *fate).await?
+            {
+                hold.push((*session, *fate));
+            }
+        }
+        Ok(hold)
+    }
+
+    /// Where money may be set aside.
+    fn admissions(&self) -> BTreeSet<Path> {
+        let mut paths = BTreeSet::new();
+        for operation in &self.operations {
+            match operation {
+                Operation::Reserve(reserve) => {
+                    let costly = reserve.parts.iter().filter(|part| part.amount > NanoUsd::ZERO);
+                    paths.extend(costly.map(|part| reserve.path(part)));
+                }
+                Operation::Lease(ask) => {
+                    paths.insert(ask.path.clone());
+                }
+                _ => {}
+            }
+        }
+        paths
     }
 
     /// Every balance that may change, whatever is decided.
-    fn balance_keys(&self, held: &HashMap<AttemptId, Attempt>) -> BTreeSet<BalanceKey> {
-        let today = day_of(self.now);
-        let mut keys = BTreeSet::new();
-        for (_, reserve) in self.reserves() {
-            if reserve.amount > NanoUsd::ZERO && !held.contains_key(&reserve.attempt) {
-                keys.extend(BalanceKey::both(&reserve.agent, today));
-            }
-        }
-        for (_, settlement) in self.settlements() {
-            if let Some(attempt) = held.get(&settlement.attempt).filter(|held| held.state == State::Reserved)
-                && (attempt.reserved > NanoUsd::ZERO || settlement.amount > NanoUsd::ZERO)
-            {
-                keys.extend(BalanceKey::both(&attempt.agent, attempt.day));
-            } else if settlement.amount > NanoUsd::ZERO {
-                // one that is reserved in this very batch
-                keys.extend(
-                    settlement.charges.iter().flat_map(|charge| BalanceKey::both(&charge.agent, today)),
-                );
-            }
-        }
-        keys
-    }
-
-    async fn decide_settlement(
+    fn balance_keys(
         &self,
-        attempt: &Attempt,
-        settlement: &Settlement,
-    ) -> Result<Outcome, DbError> {
-        if let Some(at) = settlement.charges.iter().position(|charge| charge.agent != attempt.agent) {
-            let message = "a charge must be to the agent whose budget was reserved";
-            return Ok(Err(Error::invalid(format!("charges[{at}].agent_id"), message)));
+        admissions: BTreeSet<Path>,
+        held: &[Attempt],
+        leases: &[Lease],
+    ) -> BTreeSet<BalanceKey> {
+        let today = day_of(self.now);
+        let mut paths: BTreeSet<_> = admissions.into_iter().map(|path| (path, today)).collect();
+        for attempt in held.iter().filter(|attempt| attempt.state == State::Reserved) {
+            paths.extend(attempt.reserved_parts().map(|part| (part.path(&attempt.provider), attempt.day)));
         }
-        if attempt.state == State::Reserved {
-            if settlement.amount > attempt.reserved {
-                // the provider's word decides; the bound was wrong
-                let (reserved, amount) = (attempt.reserved.0, settlement.amount.0);
-                tracing::error!(attempt = %attempt.id, reserved, amount, "an attempt cost more than its bound");
-            }
-            return Ok(Ok(()));
+        paths.extend(leases.iter().map(|lease| (lease.path.clone(), lease.day)));
+        // what is posted may be charged more than nothing against its bound
+        for reserve in self.posts().flat_map(reserved) {
+            paths.extend(reserve.parts.iter().map(|part| (reserve.path(part), reserve.day(self.now))));
         }
-        if settlement.swept {
-            return Ok(Ok(()));
-        }
-        let mut charges = settlement.charges.clone();
-        charges.sort();
-        let equal = attempt.state == settlement.outcome
-            && attempt.amount == Some(settlement.amount)
-            && attempt.tokens == Some(settlement.tokens)
-            && charges::of(self.transaction, attempt).await? == charges;
-        if equal {
-            return Ok(Ok(()));
-        }
-        let (state, outcome) = (attempt.state.as_str(), settlement.outcome.as_str());
-        tracing::error!(attempt = %attempt.id, state, outcome, "an attempt was settled again with other values");
-        let message = format!("the attempt is {state} already, with other values");
-        Ok(Err(Error::new(Code::Conflict, message).with_param("attempt_id").with_detail("state", state)))
+        paths.iter().flat_map(|(path, day)| BalanceKey::all(path, *day)).collect()
     }
 
-    /// The row that a reservation is about to become.
-    fn attempt_of(&self, reserve: &Reserve) -> Attempt {
-        Attempt {
-            id: reserve.attempt,
-            state: State::Reserved,
-            agent: reserve.agent.clone(),
-            provider: reserve.provider.clone(),
-            model: reserve.model.clone(),
-            reserved: reserve.amount,
-            amount: None,
-            tokens: None,
-            day: day_of(self.now),
-            reserved_at: self.now,
-        }
+    fn posts(&self) -> impl Iterator<Item = &Post> {
+        self.operations.iter().filter_map(|operation| match operation {
+            Operation::Post(post) => Some(post),
+            _ => None,
+        })
     }
 
-    async fn insert_attempts(&self, new: &[&Reserve]) -> Result<(), DbError> {
-        if new.is_empty() {
-            return Ok(());
-        }
-        let column =
-            |of: fn(&Reserve) -> &str| -> Vec<&str> { new.iter().map(|reserve| of(reserve)).collect() };
-        let number =
-            |of: fn(&Reserve) -> i64| -> Vec<i64> { new.iter().map(|reserve| of(reserve)).collect() };
-        let ids: Vec<_> = new.iter().map(|reserve| reserve.attempt.uuid()).collect();
-        let times: Vec<_> = new.iter().map(|reserve| reserve.created_at).collect();
-        let sql = "INSERT INTO attempts (tenant_id, attempt_id, created_at, agent_id, key_id, request_id, provider, deployment,
-                model, space_id, reserved_nano_usd, tokens_bound, price_per_million_nano_usd, state, day, reserved_at)
-            SELECT $1, a.*, 'reserved', $14::date, $15::timestamptz
-            FROM unnest($2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-                $10::text[], $11::bigint[], $12::bigint[], $13::bigint[]) AS a";
-        let written = self
-            .transaction
-            .execute(
-                sql,
-                &[
-                    &self.tenant.uuid(),
-                    &ids,
-                    &times,
-                    &column(|reserve| reserve.agent.as_str()),
-                    &column(|reserve| reserve.key.as_str()),
-                    &column(|reserve| reserve.request.as_str()),
-                    &column(|reserve| &reserve.provider),
-                    &column(|reserve| &reserve.deployment),
-                    &column(|reserve| &reserve.model),
-                    &column(|reserve| reserve.space.as_str()),
-                    &number(|reserve| reserve.amount.0),
-                    &number(|reserve| reserve.tokens_bound),
-                    &number(|reserve| reserve.price.0),
-                    &day_of(self.now),
-                    &self.now,
-                ],
-            )
-            .await?;
-        all(written, new.len())
+    fn direct(&self) -> impl Iterator<Item = &Reserve> {
+        self.operations.iter().filter_map(|operation| match operation {
+            Operation::Reserve(reserve) => Some(reserve),
+            _ => None,
+        })
     }
 
-    async fn end_attempts(&self, ended: &[&Settlement]) -> Result<(), DbError> {
-        let sql = "UPDATE attempts SET state = $4, amount_nano_usd = $5, tokens = $6, settled_at = $7
-                   WHERE tenant_id = $1 AND attempt_id = $2 AND created_at = $3 AND state = 'reserved'";
-        let tenant = self.tenant.uuid();
-        let end = async |settlement: &Settlement| {
-            let (id, state) = (settlement.attempt.uuid(), settlement.outcome.as_str());
-            let (amount, tokens) = (settlement.amount.0, settlement.tokens);
-            let parameters: [&(dyn embermesh_postgres::types::ToSql + Sync); 7] =
-                [&tenant, &id, &settlement.created_at, &state, &amount, &tokens, &self.now];
-            all(self.transaction.execute(sql, &parameters).await?, 1)
-        };
-        try_join_all(ended.iter().map(|settlement| end(settlement))).await.map(drop)
+    /// Attempts that are settled, maybe again.
+    fn settled(&self) -> impl Iterator<Item = AttemptId> {
+        let direct = self.operations.iter().filter_map(|operation| match operation {
+            Operation::Settle(settlement) => Some(settlement.attempt),
+            _ => None,
+        });
+        let posted = self.posts().flat_map(|post| &post.entries).filter_map(|(_, entry)| match entry {
+            Entry::Settled(settlement) => Some(settlement.attempt),
+            _ => None,
+        });
+        direct.chain(posted)
     }
 }
 
-fn same_reservation(attempt: &Attempt, reserve: &Reserve) -> Outcome {
-    // the money is free again, so "ok" would let a call pass that no budget pays for
-    if attempt.state == State::Voided {
-        let message = "the attempt was voided, reserve under a new id";
-        return Err(Error::new(Code::Conflict, message).with_param("attempt_id"));
-    }
-    let same = attempt.agent == reserve.agent
-        && attempt.reserved == reserve.amount
-        && attempt.provider == reserve.provider
-        && attempt.model == reserve.model;
-    if same {
-        return Ok(());
-    }
-    tracing::error!(attempt = %attempt.id, "an attempt was reserved again with other values");
-    Err(Error::new(Code::Conflict, "the attempt was reserved with other values").with_param("attempt_id"))
+fn reserved(post: &Post) -> impl Iterator<Item = &Reserve> {
+    post.entries.iter().filter_map(|(_, entry)| match entry {
+        Entry::Reserved(reserve) => Some(reserve),
+        _ => None,
+    })
 }

@@ -1,17 +1,12 @@
 //! What was spent, added up by PostgreSQL.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use embermesh_postgres::{DbError, Row};
 use embermesh_types::{AgentId, NanoUsd, TenantId};
-use jiff::civil::Date;
 
 use super::Store;
-use crate::domain::{
-    balance::Balance,
-    period::Period,
-    report::{GroupBy, Span},
-};
+use crate::domain::report::{GroupBy, Span};
 
 /// A line of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,29 +93,6 @@ impl Store {
             }
         }
         Ok(totals)
-    }
-
-    /// The balances of `day`, by agent; an agent that spent nothing has none.
-    pub(crate) async fn day_balances(
-        &self,
-        tenant: TenantId,
-        agents: &BTreeSet<&str>,
-        day: Date,
-    ) -> Result<BTreeMap<String, Balance>, DbError> {
-        let sql = "SELECT agent_id, spent, reserved FROM balances
-                   WHERE agent_id = ANY ($1) AND period = $2 AND period_start = $3";
-        let agents: Vec<&str> = agents.iter().copied().collect();
-        let session = self.database.tenant(tenant.uuid());
-        let rows = session.query(sql, &[&agents, &Period::Day.as_str(), &day]).await?;
-        rows.iter()
-            .map(|row| {
-                let balance = Balance {
-                    spent: NanoUsd(row.try_get("spent")?),
-                    reserved: NanoUsd(row.try_get("reserved")?),
-                };
-                Ok((row.try_get("agent_id")?, balance))
-            })
-            .collect()
     }
 }
 

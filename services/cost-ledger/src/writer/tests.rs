@@ -5,19 +5,20 @@ use embermesh_telemetry::Metrics;
 use embermesh_types::TenantId;
 
 use super::*;
-use crate::store::MIGRATIONS;
+use crate::{domain::post::Post, store::MIGRATIONS};
 
 async fn writer(database: &TestDatabase, tasks: &Tasks) -> Writer {
     migrate(database.url(), Schema::Ledger, &MIGRATIONS).await.unwrap();
     let pool = PoolConfig::default();
     let connected = Database::connect(database.url(), Schema::Ledger, Role::App, &pool).await.unwrap();
     let metrics = LedgerMetrics::new(&Metrics::default()).unwrap();
-    let desk = Desk::new(Store::new(connected), Subscription::unknown(), Clock::system(), metrics, 8);
+    let (unknown, clock) = (Subscription::unknown(), Clock::system());
+    let desk = Desk::new(Store::new(connected), unknown, clock, Waiting::default(), metrics, 8);
     Writer::new(desk, 8, tasks.clone())
 }
 
 fn nothing_to_do() -> Work {
-    Work { tenant: TenantId::new(uuid::Uuid::nil()), operation: Operation::Hits(Vec::new()) }
+    Work { tenant: TenantId::new(uuid::Uuid::nil()), operation: Operation::Post(Post::default()) }
 }
 
 #[tokio::test]
@@ -42,7 +43,7 @@ async fn who_waits_for_a_writer_that_panics_is_told_and_the_next_is_served() {
     for outcome in outcomes {
         assert_eq!(outcome.unwrap_err().code, Code::Internal);
     }
-    assert_eq!(writer.submit(nothing_to_do()).await, Ok(()));
+    assert_eq!(writer.submit(nothing_to_do()).await, Ok(Answer::Posted(Vec::new())));
 }
 
 #[tokio::test]

@@ -2,7 +2,13 @@ use std::time::Duration;
 
 use embermesh_errors::Code;
 
-use crate::world::{HOUR, World, limits, reservation, settlement, voided};
+use embermesh_types::{AgentId, TenantId};
+
+use crate::world::{HOUR, World, context, limits, reservation, settlement, voided};
+
+fn system() -> embermesh_transport::CallContext {
+    context(TenantId::SYSTEM, None)
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_64_at_once_over_two_replicas_exactly_those_who_fit_get_in() {
@@ -115,6 +121,15 @@ async fn before_the_budgets_are_known_nothing_that_costs_gets_in() {
     world.reserve(repeated, "docs", 3).await.unwrap();
     world.settle(settlement(before, "docs", 4)).await.unwrap();
     assert_eq!(world.today("docs").await, (4, 3));
+
+    // Embermesh's own calls have no budget to wait for
+    world
+        .replica
+        .ledger
+        .clone()
+        .reserve(system().request(reservation(world.attempt(), AgentId::SYSTEM, 5)))
+        .await
+        .unwrap();
 
     world.replica = informed;
     world.reserve(world.attempt(), "docs", 3).await.unwrap();

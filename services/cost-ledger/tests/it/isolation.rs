@@ -3,7 +3,7 @@ use embermesh_postgres::{DbError, Role};
 use embermesh_proto::{internal::v1::SettleRequest, v1::GetCostReportRequest};
 use embermesh_transport::CallContext;
 
-use crate::world::{World, context, limits, reservation, settlement, tenant, voided};
+use crate::world::{World, context, limits, part, reservation, settlement, shared, tenant, voided};
 
 async fn settle(world: &World, by: &CallContext, message: SettleRequest) -> Result<(), Error> {
     world.replica.ledger.clone().settle(by.request(message)).await.map(drop).map_err(Error::from)
@@ -42,16 +42,21 @@ async fn another_tenants_attempts_do_not_exist() {
 async fn without_a_tenant_every_table_is_empty_and_closed_and_partitions_are_out_of_reach() {
     let world = World::new(limits(&[])).await;
     world.spend("docs", 10).await;
+    let message = shared(world.attempt(), vec![part("a", "docs", 1), part("b", "code", 1)]);
+    world.share(message).await.unwrap();
     let application = world.connect(Role::App).await;
-    for table in ["attempts", "charges", "balances", "embedding_metrics"] {
+    for table in ["attempts", "attempt_parts", "charges", "balances", "leases", "embedding_metrics"] {
         let sql = format!("SELECT count(*) FROM {table}");
         let seen: i64 = application.system().query_one(&sql, &[]).await.unwrap().get(0);
         assert_eq!(seen, 0, "{table}");
     }
     let own = application.tenant(tenant(1).uuid());
     for sql in [
-        "INSERT INTO balances VALUES ('00000000-0000-0000-0000-000000000002', 'a', 'day', '2026-11-22', 0, 0)",
+        "INSERT INTO balances VALUES ('00000000-0000-0000-0000-000000000002', 'agent', 'a', 'day', '2026-11-22')",
         "SELECT * FROM charges_2026_11",
+        "SELECT * FROM attempt_parts_2026_11",
+        "UPDATE attempt_parts SET refusal = NULL",
+        "DELETE FROM attempt_parts",
         "UPDATE charges SET amount_nano_usd = 0",
         "DELETE FROM charges",
         "DELETE FROM attempts",

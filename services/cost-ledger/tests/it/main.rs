@@ -2,11 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod alerts;
 mod budgets;
+mod callback;
 mod isolation;
+mod journal;
+mod leases;
 mod model;
 mod reports;
+mod router;
 mod schema;
+mod sessions;
 mod settlement;
-mod speed;
+mod sharing;
+mod verify;
 mod world;

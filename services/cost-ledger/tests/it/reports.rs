@@ -2,14 +2,14 @@ use std::time::Duration;
 
 use embermesh_errors::{Code, Error};
 use embermesh_proto::{
-    internal::v1::{Hit, RecordHitsRequest},
+    internal::v1::{Entry, Hit, PostRequest, entry::Entry as Value},
     v1::{CostReport, GetAgentCostsRequest, GetCostReportRequest, GetCostsByAgentRequest},
 };
 
 use crate::world::{HOUR, World, context, limits, reservation, settlement, tenant};
 
 async fn hits(world: &World, agent: &str, saved: i64) {
-    let hit = Hit {
+    let hit = || Hit {
         request_id: "hit".to_owned(),
         agent_id: agent.to_owned(),
         key_id: "key1".to_owned(),
@@ -18,9 +18,11 @@ async fn hits(world: &World, agent: &str, saved: i64) {
         tokens: 7,
         inputs: 2,
         saved_nano_usd: saved,
+        charge_id: world.attempt().to_string(),
     };
-    let request = world.context.request(RecordHitsRequest { hits: vec![hit.clone(), hit] });
-    world.replica.ledger.clone().record_hits(request).await.unwrap();
+    let entries = [hit(), hit()].map(|hit| Entry { entry: Some(Value::Hit(hit)) }).to_vec();
+    let request = world.context.request(PostRequest { entries, ..PostRequest::default() });
+    world.replica.ledger.clone().post(request).await.unwrap();
 }
 
 /// Two agents, three days, two models.
@@ -108,7 +110,12 @@ async fn a_report_is_the_sum_of_its_rows_in_every_grouping() {
     ] {
         // `to` is the end, not part of it
         let to = Some(prost_types::Timestamp { seconds: 1_795_348_800 + 48 * 3600, nanos: 0 });
-        let request = GetCostReportRequest { from, to, group_by: Some(group_by.to_owned()) };
+        let request = GetCostReportRequest {
+            from,
+            to,
+            group_by: Some(group_by.to_owned()),
+            ..GetCostReportRequest::default()
+        };
         let whole = report(&world, request).await;
         assert_eq!(rows(&whole), expected, "{group_by}");
         assert_eq!(whole.total_cost_nano_usd, 137);
@@ -143,4 +150,13 @@ async fn a_key_of_one_agent_sees_that_agent_alone() {
     let other = GetAgentCostsRequest { agent_id: "docs".to_owned(), period_days: None };
     let error = Error::from(reports.get_agent_costs(bound.request(other)).await.unwrap_err());
     assert_eq!(error.code, Code::Forbidden);
+}
+
+#[tokio::test]
+async fn csv_is_known_to_rest_alone() {
+    let world = history().await;
+    let ask = GetCostReportRequest { format: Some("csv".to_owned()), ..GetCostReportRequest::default() };
+    let refused =
+        world.replica.reports.clone().get_cost_report(world.context.request(ask)).await.unwrap_err();
+    assert_eq!(Error::from(refused).param.as_deref(), Some("format"));
 }

@@ -24,11 +24,13 @@ async fn repeating_changes_nothing_and_other_values_are_a_conflict() {
     // one that is settled is still the same reservation
     world.reserve(attempt, "docs", 10).await.unwrap();
 
-    let split = vec![charge("a", "docs", 1), charge("b", "docs", 3)];
+    let request = attempt.to_string();
+    let split = vec![charge(&request, "docs", 1), charge(&request, "docs", 3)];
     for other in [
         settlement(attempt, "docs", 5),
         voided(attempt),
         SettleRequest { tokens: 11, ..good.clone() },
+        SettleRequest { billed_units: 9, ..good.clone() },
         SettleRequest { outcome: AttemptOutcome::Presumed.into(), ..good.clone() },
         SettleRequest { charges: split, ..good },
     ] {
@@ -43,12 +45,14 @@ async fn charges_sum_to_the_amount_or_nothing_is_written() {
     let attempt = world.attempt();
     world.reserve(attempt, "docs", 10).await.unwrap();
     let with = |charges| SettleRequest { charges, ..settlement(attempt, "docs", 7) };
+    let of = |nanos| charge(&attempt.to_string(), "docs", nanos);
     for (param, bad) in [
-        ("charges", with(vec![charge("a", "docs", 3), charge("b", "docs", 3)])),
+        ("charges", with(vec![of(3), of(3)])),
         ("charges", with(vec![])),
-        ("charges", with(vec![charge("a", "docs", i64::MAX), charge("b", "docs", i64::MAX)])),
-        ("charges[1].amount_nano_usd", with(vec![charge("a", "docs", 8), charge("b", "docs", -1)])),
-        ("charges[0].agent_id", with(vec![charge("a", "other-agent", 7)])),
+        ("charges", with(vec![of(i64::MAX), of(i64::MAX)])),
+        ("charges[1].amount_nano_usd", with(vec![of(8), of(-1)])),
+        ("charges[0].agent_id", with(vec![charge(&attempt.to_string(), "other-agent", 7)])),
+        ("charges[1].request_id", with(vec![of(3), charge("other-request", "docs", 4)])),
         ("outcome", SettleRequest { outcome: 0, ..settlement(attempt, "docs", 7) }),
         ("amount_nano_usd", SettleRequest { amount_nano_usd: 7, ..voided(attempt) }),
     ] {
@@ -56,7 +60,7 @@ async fn charges_sum_to_the_amount_or_nothing_is_written() {
         assert_eq!((error.code, error.param.as_deref()), (Code::Invalid, Some(param)), "{error}");
     }
     assert_eq!(world.today("docs").await, (0, 10));
-    world.settle(with(vec![charge("a", "docs", 3), charge("b", "docs", 4)])).await.unwrap();
+    world.settle(with(vec![of(3), of(4)])).await.unwrap();
     assert_eq!(world.today("docs").await, (7, 0));
 }
 
@@ -82,11 +86,8 @@ async fn what_was_never_reserved_cannot_be_settled() {
     world.clock.advance(HOUR * 25);
     assert_eq!(world.reserve(early, "docs", 1).await.unwrap_err().param.as_deref(), Some("attempt_id"));
     let mut bad = reservation(world.attempt(), "docs", -1);
-    bad.key_id = String::new();
-    let request = world.context.request(bad);
-    let error =
-        embermesh_errors::Error::from(world.replica.ledger.clone().reserve(request).await.unwrap_err());
-    assert_eq!(error.param.as_deref(), Some("amount_nano_usd"));
+    bad.parts[0].key_id = String::new();
+    assert_eq!(world.share(bad).await.unwrap_err().param.as_deref(), Some("parts[0].amount_nano_usd"));
 }
 
 #[tokio::test]
@@ -108,7 +109,7 @@ async fn attempts_of_a_router_that_died_are_presumed_at_their_bound_once() {
     let operator = world.connect(Role::Operator).await;
     let sql = "SELECT request_id, cost_usd::text FROM embedding_metrics WHERE presumed";
     let row = operator.system().query_one(sql, &[]).await.unwrap();
-    assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), ("request", "0.000000006"));
+    assert_eq!((row.get(0), row.get::<_, &str>(1)), (lost.to_string(), "0.000000006"));
 }
 
 #[tokio::test]
@@ -123,13 +124,15 @@ async fn an_attempt_that_cannot_be_presumed_holds_up_no_other() {
     let application = world.connect(Role::App).await;
     let own = application.tenant(world.context.principal.tenant.uuid());
     // less set aside than the attempt would take away
-    let lose = "UPDATE balances SET reserved = 0 WHERE agent_id = 'broken' RETURNING period";
+    let lose =
+        "UPDATE balances SET reserved = 0 WHERE scope = 'agent' AND subject = 'broken' RETURNING period";
     assert_eq!(own.execute_returning(lose, &[]).await.unwrap().len(), 2);
     world.clock.advance(HOUR);
     assert_eq!(world.replica.service.presume_overdue().await, Ok(520));
     assert_eq!(world.today("docs").await, (520, 0));
     assert_eq!(world.replica.service.presume_overdue().await, Ok(0));
-    let repair = "UPDATE balances SET reserved = 5 WHERE agent_id = 'broken' RETURNING period";
+    let repair =
+        "UPDATE balances SET reserved = 5 WHERE scope = 'agent' AND subject = 'broken' RETURNING period";
     own.execute_returning(repair, &[]).await.unwrap();
     assert_eq!(world.replica.service.presume_overdue().await, Ok(1));
     assert_eq!(world.today("broken").await, (5, 0));

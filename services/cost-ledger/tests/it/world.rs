@@ -9,7 +9,10 @@ use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_postgres::{Database, PoolConfig, Role, Schema};
 use embermesh_private_postgres::TestDatabase;
 use embermesh_proto::{
-    internal::v1::{AttemptOutcome, Charge, ReserveRequest, SettleRequest, ledger_client::LedgerClient},
+    internal::v1::{
+        AttemptOutcome, Charge, RefusedPart, ReservePart, ReserveRequest, SettleRequest,
+        ledger_client::LedgerClient,
+    },
     v1::{Agent, Constraints, reports_client::ReportsClient},
 };
 use embermesh_subscription::{Snapshot, Subscription};
@@ -64,14 +67,28 @@ impl World {
     }
 
     pub(crate) async fn at(start: SystemTime, snapshot: Snapshot) -> Self {
+        Self::start(start, snapshot, Settings::default()).await
+    }
+
+    pub(crate) async fn with(snapshot: Snapshot, settings: Settings) -> Self {
+        Self::start(SystemTime::UNIX_EPOCH + NOON, snapshot, settings).await
+    }
+
+    async fn start(start: SystemTime, snapshot: Snapshot, settings: Settings) -> Self {
         let database = TestDatabase::create().await;
         let clock = ManualClock::new(start);
-        let replica = Replica::start(&database, &clock, Subscription::fixed(snapshot.clone())).await;
+        let known = Subscription::fixed(snapshot.clone());
+        let replica = Replica::start_with(&database, &clock, known, settings).await;
         Self { database, clock, snapshot, replica, context: context(tenant(1), None) }
     }
 
     pub(crate) async fn another_replica(&self) -> Replica {
         Replica::start(&self.database, &self.clock, Subscription::fixed(self.snapshot.clone())).await
+    }
+
+    pub(crate) async fn another_replica_with(&self, settings: Settings) -> Replica {
+        let known = Subscription::fixed(self.snapshot.clone());
+        Replica::start_with(&self.database, &self.clock, known, settings).await
     }
 
     /// One that has reached admin as little as it has found a copy on disk.
@@ -86,8 +103,14 @@ impl World {
     }
 
     pub(crate) async fn reserve(&self, attempt: Uuid, agent: &str, nanos: i64) -> Result<(), Error> {
-        let request = self.context.request(reservation(attempt, agent, nanos));
-        self.replica.ledger.clone().reserve(request).await.map(drop).map_err(Error::from)
+        self.share(reservation(attempt, agent, nanos)).await.map(drop)
+    }
+
+    /// Reserves; returns the parts that were left out.
+    pub(crate) async fn share(&self, message: ReserveRequest) -> Result<Vec<RefusedPart>, Error> {
+        let request = self.context.request(message);
+        let reply = self.replica.ledger.clone().reserve(request).await.map_err(Error::from)?;
+        Ok(reply.into_inner().refused)
     }
 
     pub(crate) async fn settle(&self, message: SettleRequest) -> Result<(), Error> {
@@ -105,11 +128,23 @@ impl World {
 
     /// Spent and reserved in the period of `kind` that begins on `start`.
     pub(crate) async fn balance(&self, agent: &str, kind: &str, start: &str) -> (i64, i64) {
-        let sql = "SELECT spent, reserved FROM balances
-                   WHERE tenant_id = $1 AND agent_id = $2 AND period = $3 AND period_start::text = $4";
+        let [spent, reserved, ..] = self.account(("agent", agent), kind, start).await;
+        (spent, reserved)
+    }
+
+    /// Spent, reserved, leased and presumed of an account in the period of `kind` that begins on `start`.
+    pub(crate) async fn account(&self, (scope, subject): (&str, &str), kind: &str, start: &str) -> [i64; 4] {
+        let sql = "SELECT spent, reserved, leased, presumed FROM balances
+                   WHERE tenant_id = $1 AND scope = $2 AND subject = $3 AND period = $4 AND period_start::text = $5";
         let (database, tenant) = (self.connect(Role::Operator).await, self.context.principal.tenant.uuid());
-        let row = database.system().query_opt(sql, &[&tenant, &agent, &kind, &start]).await.unwrap();
-        row.map_or((0, 0), |row| (row.get(0), row.get(1)))
+        let row =
+            database.system().query_opt(sql, &[&tenant, &scope, &subject, &kind, &start]).await.unwrap();
+        row.map_or([0; 4], |row| [0, 1, 2, 3].map(|column| row.get(column)))
+    }
+
+    /// The same of an agent's day.
+    pub(crate) async fn day_of(&self, agent: &str) -> [i64; 4] {
+        self.account(("agent", agent), "day", "2026-11-22").await
     }
 
     pub(crate) async fn today(&self, agent: &str) -> (i64, i64) {
@@ -124,6 +159,15 @@ impl World {
 
 impl Replica {
     async fn start(database: &TestDatabase, clock: &ManualClock, subscription: Subscription) -> Self {
+        Self::start_with(database, clock, subscription, Settings::default()).await
+    }
+
+    async fn start_with(
+        database: &TestDatabase,
+        clock: &ManualClock,
+        subscription: Subscription,
+        settings: Settings,
+    ) -> Self {
         let parts = Parts {
             database_url: database.url().clone(),
             subscription,
@@ -132,7 +176,7 @@ impl Replica {
             metrics: Metrics::default(),
             clock: clock.clock(),
         };
-        let service = CostLedger::start(Settings::default(), parts).await.unwrap();
+        let service = CostLedger::start(settings, parts).await.unwrap();
         let calls = GrpcMetrics::new(&Metrics::default()).unwrap();
         Self {
             ledger: LedgerClient::new(in_process(service.ledger_server(), &calls)),
@@ -155,19 +199,34 @@ pub(crate) fn context(tenant: TenantId, agent: Option<&str>) -> CallContext {
     }
 }
 
+/// A request's share of an attempt.
+pub(crate) fn part(request: &str, agent: &str, nanos: i64) -> ReservePart {
+    ReservePart {
+        request_id: request.to_owned(),
+        agent_id: agent.to_owned(),
+        key_id: "key1".to_owned(),
+        amount_nano_usd: nanos,
+        tokens_bound: 100,
+        inputs: 3,
+        lease_id: String::new(),
+    }
+}
+
+/// Of one request, named after the attempt.
 pub(crate) fn reservation(attempt: Uuid, agent: &str, nanos: i64) -> ReserveRequest {
+    shared(attempt, vec![part(&attempt.to_string(), agent, nanos)])
+}
+
+pub(crate) fn shared(attempt: Uuid, parts: Vec<ReservePart>) -> ReserveRequest {
     ReserveRequest {
         attempt_id: attempt.to_string(),
-        agent_id: agent.to_owned(),
-        request_id: "request".to_owned(),
-        key_id: "key1".to_owned(),
+        parts,
         provider: "openai".to_owned(),
         deployment: "openai-1".to_owned(),
         model: "small".to_owned(),
         space_id: "acme/small@8".to_owned(),
-        amount_nano_usd: nanos,
-        tokens_bound: 100,
         price_per_million_nano_usd: 20_000_000,
+        session_id: String::new(),
     }
 }
 
@@ -183,12 +242,18 @@ pub(crate) fn charge(request: &str, agent: &str, nanos: i64) -> Charge {
 }
 
 pub(crate) fn settlement(attempt: Uuid, agent: &str, nanos: i64) -> SettleRequest {
+    settled(attempt, vec![charge(&attempt.to_string(), agent, nanos)])
+}
+
+/// With what the charges sum to.
+pub(crate) fn settled(attempt: Uuid, charges: Vec<Charge>) -> SettleRequest {
     SettleRequest {
         attempt_id: attempt.to_string(),
         outcome: AttemptOutcome::Settled.into(),
-        amount_nano_usd: nanos,
-        tokens: 10,
-        charges: vec![charge(&attempt.to_string(), agent, nanos)],
+        amount_nano_usd: charges.iter().fold(0, |sum, charge| sum.saturating_add(charge.amount_nano_usd)),
+        tokens: charges.iter().map(|charge| charge.tokens).sum(),
+        charges,
+        billed_units: 0,
     }
 }
 

@@ -1,6 +1,6 @@
 use std::time::{Duration, SystemTime};
 
-use embermesh_auth::Scopes;
+use embermesh_auth::{ApiKey, Scopes};
 use embermesh_subscription::{KeyRecord, Snapshot};
 use embermesh_types::ManualClock;
 use http::HeaderValue;
@@ -26,7 +26,8 @@ fn key() -> ApiKey {
 }
 
 fn authenticator(record: KeyRecord, clock: &ManualClock) -> Authenticator {
-    Authenticator::new(Subscription::fixed(Snapshot::default().with_key(record)), clock.clock())
+    let uses = KeyUse::new(&clock.clock());
+    Authenticator::new(Subscription::fixed(Snapshot::default().with_key(record)), clock.clock(), uses)
 }
 
 fn headers<const N: usize>(pairs: [(&'static str, &str); N]) -> HeaderMap {
@@ -62,9 +63,11 @@ fn every_other_request_gets_the_same_refusal() {
     let revoked = KeyRecord { revoked: true, ..record(&good) };
     let expired = KeyRecord { expires_at: Some(SystemTime::UNIX_EPOCH), ..record(&good) };
     let bearer = format!("Bearer {shown}");
+    let mistyped = format!("{}{}", &shown[..shown.len() - 1], if shown.ends_with('0') { '1' } else { '0' });
     let cases = [
         ("no key", record(&good), headers([])),
         ("not a key", record(&good), headers([("x-api-key", "hello")])),
+        ("a wrong checksum", record(&good), headers([("x-api-key", &mistyped)])),
         ("unknown", record(&other), headers([("x-api-key", &shown)])),
         ("wrong secret", forged, headers([("x-api-key", &shown)])),
         ("revoked", revoked, headers([("x-api-key", &shown)])),
@@ -98,7 +101,8 @@ fn a_key_works_until_it_expires() {
 
 #[test]
 fn before_the_keys_are_known_nobody_is_told_that_a_key_is_wrong() {
-    let authenticator = Authenticator::new(Subscription::unknown(), Clock::system());
+    let clock = Clock::system();
+    let authenticator = Authenticator::new(Subscription::unknown(), clock.clone(), KeyUse::new(&clock));
     let error = authenticator.authenticate(&headers([("x-api-key", key().reveal())])).unwrap_err();
     assert_eq!(error.code, Code::Unavailable);
 }

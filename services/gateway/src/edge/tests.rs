@@ -7,4 +7,5 @@ mod harness;
 mod hostile;
 mod openapi;
 mod operations;
+mod router_operations;
 mod scopes;

@@ -5,16 +5,33 @@ use embermesh_proto::{from_le_bytes, v1};
 use serde_json::Value;
 
 use super::{
-    Summary,
     caller::Caller,
     defect,
-    embed::{Embedded, Outcome, Refused},
+    embed::{Embedded, Kept},
+    too_long::{Cut, Piece},
 };
+
+/// Why a text has no answer.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    pub error: Error,
+    /// What was paid for nevertheless.
+    pub paid: Option<Box<v1::EmbedResponse>>,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { error, paid: None }
+    }
+}
+
+/// What a text is answered.
+pub(super) type Reply = Result<v1::EmbedResponse, Refusal>;
 
 impl Embedded {
     /// The answer to one text.
     pub(super) fn into_response(self, caller: &Caller) -> Result<v1::EmbedResponse, Error> {
-        let Self { scrubbed, model, item, millis, kept } = self;
+        let Self { scrubbed, model, instead_of, item, millis, kept } = self;
         let entry = scrubbed.entry;
         let embedding = if entry.return_vector {
             from_le_bytes(&item.vector).map_err(|_| defect("a vector is no multiple of four bytes"))?
@@ -35,47 +52,54 @@ impl Embedded {
             generation_time_ms: millis,
             cached: item.cached,
             deduplicated: kept.as_ref().is_some_and(|kept| kept.deduplicated),
-            embedding_id: kept.map(|kept| kept.embedding_id),
+            too_long: item.cut.as_ref().map(|cut| too_long(cut, kept.as_ref())),
+            embedding_id: kept.and_then(|kept| kept.embedding_ids.into_iter().next()),
+            instead_of_space_id: instead_of.map(String::from),
             pii: Some(scrubbed.pii),
             metadata: entry.metadata.map(String::from).unwrap_or_default(),
         })
     }
 }
 
-/// The answer to a batch, and what its headers say.
-pub(super) fn batch(outcomes: Vec<Outcome>, caller: &Caller) -> (v1::EmbedBatchResponse, Summary) {
-    let mut summary = Summary::default();
-    let mut failed = 0;
-    let embeddings: Vec<_> = outcomes
-        .into_iter()
-        .map(|outcome| {
-            let (embedded, error) = match outcome {
-                Ok(embedded) => (Some(embedded), None),
-                Err(Refused { error, embedded }) => (embedded.map(|paid| *paid), Some(error)),
-            };
-            match &embedded {
-                Some(embedded) => summary.add(&embedded.item),
-                None => summary.add_failed(),
-            }
-            // what was paid for is handed over beside the error
-            let (mut entry, error) = match embedded.map(|embedded| embedded.into_response(caller)).transpose()
-            {
-                Ok(answer) => (answer.map(entry).unwrap_or_default(), error),
-                Err(defect) => (v1::BatchEntry::default(), Some(defect)),
-            };
-            failed += u32::from(error.is_some());
-            entry.error = error.map(|error| error_body(error, caller));
-            entry
-        })
-        .collect();
-    let answer = v1::EmbedBatchResponse {
-        count: u32::try_from(embeddings.len()).unwrap_or(u32::MAX),
-        embeddings,
-        failed,
-        total_cost_nano_usd: summary.cost.0,
-        total_tokens: summary.tokens,
+fn too_long(cut: &Cut, kept: Option<&Kept>) -> v1::TooLong {
+    let id = |at: usize| kept.and_then(|kept| kept.embedding_ids.get(at)).cloned();
+    let chunk = |(at, piece): (usize, &Piece)| v1::Chunk {
+        embedding_id: id(at),
+        start: piece.range.start as u64,
+        end: piece.range.end as u64,
+        tokens: piece.tokens,
     };
-    (answer, summary)
+    v1::TooLong {
+        action: cut.action.as_str().to_owned(),
+        tokens: cut.tokens,
+        tokens_exact: cut.tokens_exact,
+        limit: cut.limit,
+        chunks: cut.pieces.iter().enumerate().map(chunk).collect(),
+    }
+}
+
+/// The answer to a batch.
+pub(super) fn batch(replies: Vec<Reply>, caller: &Caller) -> v1::EmbedBatchResponse {
+    let mut answer = v1::EmbedBatchResponse {
+        count: u32::try_from(replies.len()).unwrap_or(u32::MAX),
+        embeddings: Vec::with_capacity(replies.len()),
+        ..Default::default()
+    };
+    for reply in replies {
+        let (embedded, error) = match reply {
+            Ok(embedded) => (Some(embedded), None),
+            // what was paid for is handed over beside the error
+            Err(Refusal { error, paid }) => (paid.map(|paid| *paid), Some(error)),
+        };
+        let mut entry = embedded.map(entry).unwrap_or_default();
+        answer.failed += u32::from(error.is_some());
+        answer.total_cost_nano_usd =
+            answer.total_cost_nano_usd.saturating_add(entry.cost_nano_usd.unwrap_or(0));
+        answer.total_tokens = answer.total_tokens.saturating_add(entry.tokens_used.unwrap_or(0));
+        entry.error = error.map(|error| error_body(error, caller));
+        answer.embeddings.push(entry);
+    }
+    answer
 }
 
 fn entry(answer: v1::EmbedResponse) -> v1::BatchEntry {
@@ -95,11 +119,17 @@ fn entry(answer: v1::EmbedResponse) -> v1::BatchEntry {
         deduplicated: Some(answer.deduplicated),
         pii: answer.pii,
         metadata: answer.metadata,
+        too_long: answer.too_long,
+        instead_of_space_id: answer.instead_of_space_id,
         error: None,
     }
 }
 
-fn error_body(error: Error, caller: &Caller) -> v1::ErrorBody {
+fn error_body(mut error: Error, caller: &Caller) -> v1::ErrorBody {
+    if let Some(after) = error.retry_after {
+        // an entry has no headers, so what would be Retry-After stands here
+        error = error.with_detail("retry_after_seconds", after.as_millis().div_ceil(1000) as u64);
+    }
     let details =
         if error.details.is_empty() { String::new() } else { Value::Object(error.details).to_string() };
     v1::ErrorBody {

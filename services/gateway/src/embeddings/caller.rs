@@ -9,7 +9,7 @@ use super::IdempotencyKey;
 use crate::http::context;
 
 /// The circumstances of a public call, as the edge has established them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Caller {
     /// Who asks.
     pub context: CallContext,

@@ -1,18 +1,18 @@
-//! The way of a call: parse, scrub, look up repeats, embed by route, keep by space, and back in the order of the request.
+//! The way of a call: parse, scrub, embed by route, keep by space, and back in the order of the request.
 
 use std::{collections::HashMap, time::Instant};
 
-use embermesh_errors::{Code, Error};
-use embermesh_proto::{
-    internal::v1::{FindRequestRequest, StoreGetRequest, StoreRow},
-    v1,
-};
-use embermesh_types::{NanoUsd, RequestId};
+use embermesh_errors::Error;
+use embermesh_proto::v1;
+use embermesh_types::SpaceId;
 use futures::{StreamExt, stream};
 
 use super::{
-    Embeddings, Item, MAX_BATCH, Route, about, caller::Caller, defect, entry, entry::Entry, fields,
-    idempotency::fingerprint,
+    Embeddings, Item, MAX_BATCH, Route, about,
+    answer::{self, Refusal, Reply},
+    caller::Caller,
+    defect, entry,
+    entry::Entry,
 };
 use crate::scrub::Tally;
 
@@ -24,8 +24,6 @@ const MAX_OPEN_CALLS: usize = 16;
 pub(super) struct Scrubbed {
     pub entry: Entry,
     pub pii: v1::PiiReport,
-    /// Of the entry, when it has an idempotency key.
-    pub fingerprint: Option<[u8; 32]>,
 }
 
 /// A text with its vector.
@@ -33,16 +31,19 @@ pub(super) struct Scrubbed {
 pub(super) struct Embedded {
     pub scrubbed: Scrubbed,
     pub model: String,
+    /// The agent's own space, when a fallback model answered for it.
+    pub instead_of: Option<SpaceId>,
     pub item: Item,
     pub millis: u64,
     pub kept: Option<Kept>,
 }
 
-/// The row of a text.
+/// The rows of a text.
 #[derive(Debug)]
 pub(super) struct Kept {
-    pub embedding_id: String,
-    /// The row existed already.
+    /// One for each piece of a text in chunks, else one.
+    pub embedding_ids: Vec<String>,
+    /// They existed already.
     pub deduplicated: bool,
 }
 
@@ -71,7 +72,7 @@ impl Embeddings {
         &self,
         caller: &Caller,
         request: v1::EmbedRequest,
-    ) -> Result<Embedded, Error> {
+    ) -> Result<v1::EmbedResponse, Error> {
         let mut entry = Entry::parse(request, caller, &self.0.limits)?;
         if let Some(key) = &caller.idempotency_key
             && entry.request_id.get_or_insert_with(|| key.clone()) != key
@@ -79,9 +80,19 @@ impl Embeddings {
             let message = "request_id and the Idempotency-Key header differ, send one of them";
             return Err(Error::invalid("request_id", message));
         }
-        match self.run(caller, vec![Ok(entry)]).await.pop() {
-            Some(outcome) => outcome.map_err(|refused| refused.error),
-            None => Err(defect("one text gave no result")),
+        let key = entry.request_id.clone();
+        let scrubbed = self.scrub(caller, entry)?;
+        match key {
+            None => self.answer_one(caller, scrubbed).await.map_err(|refusal| refusal.error),
+            Some(key) => self.embed_under_key(caller, &key, scrubbed).await,
+        }
+    }
+
+    /// Answers one text.
+    pub(super) async fn answer_one(&self, caller: &Caller, scrubbed: Scrubbed) -> Reply {
+        match self.answer_each(caller, vec![(0, scrubbed)]).await.pop() {
+            Some((_, reply)) => reply,
+            None => Err(defect("one text gave no result").into()),
         }
     }
 
@@ -90,7 +101,7 @@ impl Embeddings {
         &self,
         caller: &Caller,
         requests: Vec<v1::EmbedRequest>,
-    ) -> Result<Vec<Outcome>, Error> {
+    ) -> Result<v1::EmbedBatchResponse, Error> {
         let count = requests.len();
         if !(1..=MAX_BATCH).contains(&count) {
             let message = format!("a batch has 1 to {MAX_BATCH} entries, this one has {count}");
@@ -102,35 +113,44 @@ impl Embeddings {
             requests.iter().map(|request| request.text.len()).sum(),
             self.0.limits.max_total_bytes,
         )?;
-        let mut entries = Vec::with_capacity(count);
-        for (place, request) in requests.into_iter().enumerate() {
-            let of_header = caller.idempotency_key.as_ref().map(|key| of_entry(key, place)).transpose()?;
-            entries.push(Entry::parse(request, caller, &self.0.limits).map(|mut entry| {
-                entry.request_id = entry.request_id.or(of_header);
-                entry
-            }));
+        let parse = |request| {
+            Entry::parse(request, caller, &self.0.limits).and_then(|entry| self.scrub(caller, entry))
+        };
+        let entries: Vec<Result<Scrubbed, Error>> = requests.into_iter().map(parse).collect();
+        let has_key = |scrubbed: &Scrubbed| scrubbed.entry.request_id.is_some();
+        if caller.idempotency_key.is_some() || entries.iter().flatten().any(has_key) {
+            return self.embed_under_keys(caller, entries).await;
         }
-        Ok(self.run(caller, entries).await)
-    }
-
-    async fn run(&self, caller: &Caller, entries: Vec<Result<Entry, Error>>) -> Vec<Outcome> {
-        let mut done: Placed<Outcome> = Vec::with_capacity(entries.len());
-        let mut waiting: Placed<Scrubbed> = Vec::with_capacity(entries.len());
+        let mut done: Placed<Reply> = Vec::with_capacity(count);
+        let mut waiting: Placed<Scrubbed> = Vec::with_capacity(count);
         for (place, entry) in entries.into_iter().enumerate() {
-            match entry.and_then(|entry| self.scrub(caller, entry)) {
+            match entry {
                 Ok(scrubbed) => waiting.push((place, scrubbed)),
                 Err(error) => done.push((place, Err(error.into()))),
             }
         }
-        let waiting = self.answer_repeats(caller, waiting, &mut done).await;
+        done.extend(self.answer_each(caller, waiting).await);
+        done.sort_unstable_by_key(|(place, _)| *place);
+        Ok(answer::batch(done.into_iter().map(|(_, reply)| reply).collect(), caller))
+    }
+
+    /// Embeds and keeps texts; the replies are in no order.
+    pub(super) async fn answer_each(&self, caller: &Caller, waiting: Placed<Scrubbed>) -> Placed<Reply> {
+        let mut done: Placed<Outcome> = Vec::with_capacity(waiting.len());
         let embedded = self.embed_routes(caller, waiting, &mut done).await;
         let (to_keep, answered) =
             embedded.into_iter().partition(|(_, embedded)| embedded.scrubbed.entry.store);
         let answered: Placed<Embedded> = answered;
         done.extend(answered.into_iter().map(|(place, embedded)| (place, Ok(embedded))));
         done.extend(self.keep(caller, to_keep).await);
-        done.sort_unstable_by_key(|(place, _)| *place);
-        done.into_iter().map(|(_, outcome)| outcome).collect()
+        let reply = |outcome: Outcome| match outcome {
+            Ok(embedded) => Ok(embedded.into_response(caller)?),
+            Err(Refused { error, embedded }) => {
+                let paid = embedded.map(|embedded| embedded.into_response(caller)).transpose()?;
+                Err(Refusal { error, paid: paid.map(Box::new) })
+            }
+        };
+        done.into_iter().map(|(place, outcome)| (place, reply(outcome))).collect()
     }
 
     fn scrub(&self, caller: &Caller, mut entry: Entry) -> Result<Scrubbed, Error> {
@@ -147,58 +167,7 @@ impl Embeddings {
         if let Some(context_id) = &entry.context_id {
             scrubber.name("context_id", context_id, &mut tally)?;
         }
-        let fingerprint = entry.request_id.is_some().then(|| fingerprint(&entry));
-        Ok(Scrubbed { entry, pii: scrubber.report(tally), fingerprint })
-    }
-
-    /// Answers what an earlier call with the same key has made already, and hands back the rest.
-    async fn answer_repeats(
-        &self,
-        caller: &Caller,
-        waiting: Placed<Scrubbed>,
-        done: &mut Placed<Outcome>,
-    ) -> Placed<Scrubbed> {
-        let (keyed, mut rest): (Placed<Scrubbed>, Placed<Scrubbed>) = waiting
-            .into_iter()
-            .partition(|(_, scrubbed)| scrubbed.entry.store && scrubbed.fingerprint.is_some());
-        if keyed.is_empty() {
-            return rest;
-        }
-        let lookups = keyed.into_iter().map(|(place, scrubbed)| async move {
-            let found = self.earlier_row(caller, &scrubbed).await;
-            (place, scrubbed, found)
-        });
-        let found: Vec<_> = stream::iter(lookups).buffered(MAX_OPEN_CALLS).collect().await;
-        for (place, scrubbed, earlier) in found {
-            match earlier {
-                Ok(None) => rest.push((place, scrubbed)),
-                Ok(Some(row)) => done.push((place, repeated(scrubbed, row).map_err(Refused::from))),
-                Err(error) => done.push((place, Err(error.into()))),
-            }
-        }
-        rest.sort_unstable_by_key(|(place, _)| *place);
-        rest
-    }
-
-    async fn earlier_row(&self, caller: &Caller, scrubbed: &Scrubbed) -> Result<Option<StoreRow>, Error> {
-        let (Some(key), Some(fingerprint)) = (&scrubbed.entry.request_id, &scrubbed.fingerprint) else {
-            return Ok(None);
-        };
-        let request = FindRequestRequest { request_id: key.as_str().to_owned() };
-        let found = self.0.store().find_request(caller.context.request(request)).await?.into_inner();
-        if found.request_hash.is_empty() {
-            return Ok(None);
-        }
-        if found.request_hash != fingerprint[..] {
-            return Err(conflict());
-        }
-        // a row that was deleted since is made anew
-        let Some(row) = found.row else { return Ok(None) };
-        if !scrubbed.entry.return_vector || !row.vector.is_empty() {
-            return Ok(Some(row));
-        }
-        let request = StoreGetRequest { embedding_id: row.embedding_id, return_vector: true };
-        Ok(Some(self.0.store().get(caller.context.request(request)).await?.into_inner()))
+        Ok(Scrubbed { entry, pii: scrubber.report(tally) })
     }
 
     /// One call to the router for each route, side by side.
@@ -240,9 +209,9 @@ impl Embeddings {
                         match item {
                             Err(error) => done.push((place, Err(about(error, "text").into()))),
                             Ok(item) => {
-                                let model = routed.model.clone();
-                                embedded
-                                    .push((place, Embedded { scrubbed, model, item, millis, kept: None }));
+                                let (model, instead_of) = (routed.model.clone(), routed.instead_of.clone());
+                                let one = Embedded { scrubbed, model, instead_of, item, millis, kept: None };
+                                embedded.push((place, one));
                             }
                         }
                     }
@@ -252,31 +221,4 @@ impl Embeddings {
         embedded.sort_unstable_by_key(|(place, _)| *place);
         embedded
     }
-}
-
-/// The idempotency key of one entry, from that of its batch.
-fn of_entry(key: &RequestId, place: usize) -> Result<RequestId, Error> {
-    let id = format!("{}#{place}", key.as_str()).parse();
-    id.map_err(|_| Error::invalid("Idempotency-Key", "the key of a batch has at most 250 characters"))
-}
-
-/// The same key with another body.
-pub(super) fn conflict() -> Error {
-    Error::new(Code::Conflict, "this request_id was used with another body, choose a new one")
-        .with_param("request_id")
-}
-
-/// The answer of an earlier call, from its row.
-fn repeated(scrubbed: Scrubbed, row: StoreRow) -> Result<Embedded, Error> {
-    let space = fields::space(&row.space_id).map_err(|_| defect("a stored row names no space"))?;
-    let item = Item {
-        vector: row.vector,
-        space,
-        provider: row.provider,
-        tokens: row.tokens,
-        cost: NanoUsd(row.cost_nano_usd),
-        cached: true,
-    };
-    let kept = Some(Kept { embedding_id: row.embedding_id, deduplicated: true });
-    Ok(Embedded { scrubbed, model: row.model, item, millis: 0, kept })
 }

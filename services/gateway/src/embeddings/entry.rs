@@ -4,7 +4,7 @@ use embermesh_errors::{Code, Error};
 use embermesh_proto::v1;
 use embermesh_types::RequestId;
 
-use super::{EmbeddingLimits, InputType, JsonObject, Route, caller::Caller, fields};
+use super::{EmbeddingLimits, InputType, JsonObject, OnTooLong, Route, caller::Caller, fields};
 
 /// Most texts in one call.
 pub(crate) const MAX_BATCH: usize = 2048;
@@ -37,7 +37,6 @@ impl Entry {
     ) -> Result<Self, Error> {
         let agent = caller.agent(&request.agent_id)?;
         check_text("text", &request.text, limits.max_text_bytes)?;
-        on_too_long(request.on_too_long.as_deref())?;
         Ok(Self {
             route: Route {
                 agent,
@@ -45,6 +44,7 @@ impl Entry {
                 task_type: fields::task_type(request.task_type)?,
                 input_type: input_type(request.input_type.as_deref())?,
                 dimensions: fields::dimensions(request.dimensions)?,
+                on_too_long: OnTooLong::parse(request.on_too_long.as_deref())?,
             },
             text: request.text,
             store: request.store.unwrap_or(true),
@@ -89,18 +89,6 @@ fn input_type(given: Option<&str>) -> Result<InputType, Error> {
         None | Some("document") => Ok(InputType::Document),
         Some("query") => Ok(InputType::Query),
         Some(_) => Err(Error::invalid("input_type", "input_type must be document or query")),
-    }
-}
-
-fn on_too_long(given: Option<&str>) -> Result<(), Error> {
-    let refused = |code, message| Err(Error::new(code, message).with_param("on_too_long"));
-    match given {
-        None | Some("error") => Ok(()),
-        Some(later @ ("truncate" | "chunk")) => refused(
-            Code::NotImplemented,
-            format!("on_too_long '{later}' is not available in this version, use error"),
-        ),
-        Some(_) => refused(Code::Invalid, "on_too_long must be error, truncate or chunk".to_owned()),
     }
 }
 

@@ -1,109 +1,162 @@
-//! Hands vectors to the store: one call a space, in the order of the request.
+//! Hands vectors to the store: one call a space, in the order of the request. A text in chunks is a row for each.
 
 use embermesh_errors::{Code, Error};
 use embermesh_proto::internal::v1::{PutRequest, PutResult, PutRow};
 
 use super::{
-    Embeddings,
+    Embeddings, OnTooLong,
     caller::Caller,
     defect,
-    embed::{Embedded, Kept, Outcome, Placed, Refused, conflict},
+    embed::{Embedded, Kept, Outcome, Placed, Refused},
+    too_long::Piece,
 };
 
 /// What goes in one message; far below what one may hold, whatever the last row adds.
 const MAX_PUT_BYTES: usize = 16 * 1024 * 1024;
+/// Most rows that the store takes at once.
+const MAX_PUT_ROWS: usize = 2048;
+
+/// A row to be: of which text, and of which piece of it.
+type Part = (usize, usize);
 
 impl Embeddings {
     /// Keeps what was embedded. What cannot be kept is still answered: it was paid for.
     pub(super) async fn keep(&self, caller: &Caller, embedded: Placed<Embedded>) -> Placed<Outcome> {
-        let mut outcomes = Vec::with_capacity(embedded.len());
-        for group in by_space(embedded) {
-            outcomes.extend(self.put(caller, group).await);
+        let mut results: Vec<Vec<Result<PutResult, Error>>> = embedded.iter().map(|_| Vec::new()).collect();
+        for put in puts(&embedded) {
+            let outcome = self.put(caller, &embedded, &put).await;
+            match outcome {
+                Ok(done) => put.iter().zip(done).for_each(|((of, _), result)| results[*of].push(Ok(result))),
+                Err(error) => put.iter().for_each(|(of, _)| results[*of].push(Err(error.clone()))),
+            }
         }
-        outcomes
+        let outcomes = embedded.into_iter().zip(results);
+        outcomes.map(|((place, embedded), results)| (place, outcome(embedded, results))).collect()
     }
 
-    async fn put(&self, caller: &Caller, group: Placed<Embedded>) -> Placed<Outcome> {
-        let Some((_, first)) = group.first() else { return Vec::new() };
+    async fn put(
+        &self,
+        caller: &Caller,
+        embedded: &Placed<Embedded>,
+        put: &[Part],
+    ) -> Result<Vec<PutResult>, Error> {
+        let Some((first, _)) = put.first() else { return Ok(Vec::new()) };
+        let space = &embedded[*first].1.item.space;
         let request = PutRequest {
-            space_id: first.item.space.as_str().to_owned(),
-            dimensions: first.item.space.dimensions(),
-            rows: group.iter().map(|(_, embedded)| row(embedded)).collect(),
+            space_id: space.as_str().to_owned(),
+            dimensions: space.dimensions(),
+            rows: put.iter().map(|(of, piece)| row(&embedded[*of].1, *piece)).collect(),
         };
-        let answer = self.0.store().put(caller.context.request(request)).await.map_err(Error::from);
-        let results = answer.and_then(|reply| {
-            let results = reply.into_inner().results;
-            if results.len() == group.len() {
-                Ok(results)
-            } else {
-                Err(defect("the store answered for other rows than sent"))
-            }
-        });
-        match results {
-            Ok(results) => group
-                .into_iter()
-                .zip(results)
-                .map(|((place, one), result)| (place, outcome(one, result)))
-                .collect(),
-            Err(error) => group.into_iter().map(|(place, one)| (place, Err(not_kept(one, &error)))).collect(),
+        let results = self.0.store().put(caller.context.request(request)).await?.into_inner().results;
+        if results.len() == put.len() {
+            Ok(results)
+        } else {
+            Err(defect("the store answered for other rows than sent"))
         }
     }
 }
 
-fn by_space(embedded: Placed<Embedded>) -> Vec<Placed<Embedded>> {
-    let mut groups: Vec<(usize, Placed<Embedded>)> = Vec::new();
-    for (place, one) in embedded {
-        let size = size(&one);
-        let of_space = |group: &Placed<Embedded>| {
-            group.first().is_some_and(|(_, first)| first.item.space == one.item.space)
-        };
+/// Which rows go together. Those of one text stay together wherever one message can hold them, because a message is kept wholly or
+/// not at all.
+fn puts(embedded: &Placed<Embedded>) -> Vec<Vec<Part>> {
+    let mut puts: Vec<Put> = Vec::new();
+    for (of, (_, one)) in embedded.iter().enumerate() {
+        let sizes: Vec<usize> = (0..row_count(one)).map(|piece| size(one, piece)).collect();
+        let together = (sizes.iter().sum(), sizes.len());
+        let of_space =
+            |put: &Put| put.parts.first().is_some_and(|(at, _)| embedded[*at].1.item.space == one.item.space);
         // only the newest of a space is added to, so that rows stay in order
-        match groups.iter_mut().rev().find(|(_, group)| of_space(group)) {
-            Some((bytes, group)) if bytes.saturating_add(size) <= MAX_PUT_BYTES => {
-                *bytes += size;
-                group.push((place, one));
-            }
-            _ => groups.push((size, vec![(place, one)])),
+        let mut open = puts.iter().rposition(of_space).filter(|at| puts[*at].has_room(together));
+        for (piece, size) in sizes.into_iter().enumerate() {
+            let at = match open.filter(|at| puts[*at].has_room((size, 1))) {
+                Some(at) => at,
+                None => {
+                    puts.push(Put::default());
+                    puts.len() - 1
+                }
+            };
+            puts[at].bytes = puts[at].bytes.saturating_add(size);
+            puts[at].parts.push((of, piece));
+            open = Some(at);
         }
     }
-    groups.into_iter().map(|(_, group)| group).collect()
+    puts.into_iter().map(|put| put.parts).collect()
 }
 
-fn size(embedded: &Embedded) -> usize {
+#[derive(Default)]
+struct Put {
+    bytes: usize,
+    parts: Vec<Part>,
+}
+
+impl Put {
+    fn has_room(&self, (bytes, rows): (usize, usize)) -> bool {
+        self.bytes.saturating_add(bytes) <= MAX_PUT_BYTES && self.parts.len() + rows <= MAX_PUT_ROWS
+    }
+}
+
+/// The pieces of a text in chunks, else one.
+fn row_count(embedded: &Embedded) -> usize {
+    embedded.item.cut.as_ref().map_or(1, |cut| cut.pieces.len())
+}
+
+/// What a row holds of the text: all of it, its beginning, or a chunk.
+fn content(embedded: &Embedded, piece: usize) -> &str {
+    let text = &embedded.scrubbed.entry.text;
+    piece_of(embedded, piece).and_then(|piece| text.get(piece.range.clone())).unwrap_or(text)
+}
+
+fn piece_of(embedded: &Embedded, piece: usize) -> Option<&Piece> {
+    embedded.item.cut.as_ref()?.pieces.get(piece)
+}
+
+/// A chunk has a vector of its own; what is truncated has that of the text.
+fn chunk_of(embedded: &Embedded, piece: usize) -> Option<&Piece> {
+    let chunks = embedded.item.cut.as_ref().filter(|cut| cut.action == OnTooLong::Chunk)?;
+    chunks.pieces.get(piece)
+}
+
+fn size(embedded: &Embedded, piece: usize) -> usize {
     let entry = &embedded.scrubbed.entry;
     // 1 KiB is more than the ids beside them take
-    entry.text.len()
+    content(embedded, piece).len()
         + entry.metadata.as_ref().map_or(0, |metadata| metadata.as_str().len())
         + embedded.item.vector.len()
         + 1024
 }
 
-fn row(embedded: &Embedded) -> PutRow {
+fn row(embedded: &Embedded, piece: usize) -> PutRow {
     let Embedded { scrubbed, model, item, .. } = embedded;
     let entry = &scrubbed.entry;
+    let (vector, tokens, cost) = match chunk_of(embedded, piece) {
+        Some(chunk) => (&chunk.vector, chunk.tokens, chunk.cost),
+        None => (&item.vector, item.tokens, item.cost),
+    };
     PutRow {
         agent_id: entry.route.agent.as_str().to_owned(),
         context_id: entry.context_id.clone().unwrap_or_default(),
-        content: entry.text.clone(),
+        content: content(embedded, piece).to_owned(),
         metadata: entry.metadata.as_ref().map_or("{}", |metadata| metadata.as_str()).to_owned(),
         model: model.clone(),
         provider: item.provider.clone(),
         input_type: entry.route.input_type.as_str().to_owned(),
         task_type: entry.route.task_type.clone(),
         pii_policy_version: scrubbed.pii.policy_version.clone(),
-        tokens: item.tokens,
-        cost_nano_usd: item.cost.0,
-        vector: item.vector.clone(),
-        request_id: entry.request_id.as_ref().map_or("", |id| id.as_str()).to_owned(),
-        request_hash: scrubbed.fingerprint.map_or_else(Vec::new, |hash| hash.to_vec()).into(),
+        tokens,
+        cost_nano_usd: cost.0,
+        vector: vector.clone(),
     }
 }
 
-fn outcome(mut embedded: Embedded, result: PutResult) -> Outcome {
-    if result.conflict {
-        return Err(Refused { error: conflict(), embedded: Some(Box::new(embedded)) });
-    }
-    embedded.kept = Some(Kept { embedding_id: result.embedding_id, deduplicated: result.deduplicated });
+fn outcome(mut embedded: Embedded, results: Vec<Result<PutResult, Error>>) -> Outcome {
+    let results = match results.into_iter().collect::<Result<Vec<_>, _>>() {
+        Ok(results) => results,
+        Err(error) => return Err(not_kept(embedded, &error)),
+    };
+    embedded.kept = Some(Kept {
+        deduplicated: results.iter().all(|result| result.deduplicated),
+        embedding_ids: results.into_iter().map(|result| result.embedding_id).collect(),
+    });
     Ok(embedded)
 }
 
@@ -120,3 +173,6 @@ fn not_kept(embedded: Embedded, why: &Error) -> Refused {
     error = error.with_detail("cost_usd", embedded.item.cost.to_string());
     Refused { error, embedded: Some(Box::new(embedded)) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,8 @@ use embermesh_proto::{
 use embermesh_types::{AgentId, SpaceId};
 
 use super::{
-    Embeddings, InputType, Item, JsonObject, Route, Summary, about, caller::Caller, defect, entry, fields,
+    Embeddings, InputType, Item, JsonObject, OnTooLong, Route, Summary, about, caller::Caller, defect, entry,
+    fields,
 };
 use crate::scrub::Tally;
 
@@ -42,6 +43,7 @@ impl Query {
                     task_type: fields::task_type(request.task_type.take())?,
                     input_type: InputType::Query,
                     dimensions: fields::dimensions(request.dimensions)?,
+                    on_too_long: OnTooLong::Error,
                 };
                 Ok(Self::Text { text, route })
             }

@@ -1,9 +1,14 @@
 //! A router and a store that are as small as their contracts allow: deterministic, remembering what they saw. Tests only; the
 //! flow over the real ones is tested in `integration-tests`.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use embermesh_auth::{Principal, Scopes};
+use embermesh_errors::{Code, Error};
+use embermesh_lifecycle::Tasks;
 use embermesh_pii::{Action, Policy};
 use embermesh_proto::{
     from_le_bytes,
@@ -44,7 +49,33 @@ impl RouterStandIn {
     }
 }
 
-/// `fail…` is a text that fails, `hit…` one that is known; the agent `down` and the model `short` fail whole calls.
+/// What the model takes of a text that begins with `long`, in bytes, each of which is a token.
+pub(crate) const LIMIT: usize = 10;
+
+/// How a text over the limit is cut; not inside a character.
+fn cut(text: &str, action: &str, dimensions: u32) -> Option<Cut> {
+    let most = if action == "truncate" { 1 } else { usize::MAX };
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    while start < text.len() && pieces.len() < most {
+        let end = text.floor_char_boundary((start + LIMIT).min(text.len()));
+        pieces.push(Piece {
+            start: start as u64,
+            end: end as u64,
+            vector: to_le_bytes(&vector_of(&text[start..end], dimensions)),
+            tokens: (end - start) as u64,
+            cost_nano_usd: 2 * (end - start) as i64,
+            cached: false,
+        });
+        start = end;
+    }
+    let (tokens, limit) = (text.len() as u64, LIMIT as u64);
+    let is_cut = text.starts_with("long") && text.len() > LIMIT;
+    is_cut.then(|| Cut { action: action.to_owned(), tokens, tokens_exact: true, limit, pieces })
+}
+
+/// `fail…` is a text that fails, `hit…` one that is known, `long…` one with a limit, `slow…` one that is throttled; the agents `down`
+/// and `throttled` and the model `short` fail whole calls, the agent `elsewhere` has a fallback model.
 #[tonic::async_trait]
 impl Router for RouterStandIn {
     async fn embed(&self, request: Request<RouteRequest>) -> Result<Response<RouteReply>, Status> {
@@ -52,18 +83,52 @@ impl Router for RouterStandIn {
         let request = request.into_inner();
         self.seen.lock().unwrap().push(request.clone());
         if request.agent_id == "down" {
-            return Err(embermesh_errors::Error::unavailable("no provider can serve this").into());
+            return Err(Error::unavailable("no provider can serve this").into());
         }
-        let model = if request.model.is_empty() { "pinned".to_owned() } else { request.model };
+        let throttled = || {
+            let error = Error::new(Code::RateLimited, "the agent has used up its requests of this minute");
+            error.with_retry_after(Duration::from_millis(2500))
+        };
+        if request.agent_id == "throttled" {
+            return Err(throttled().into());
+        }
+        let is_elsewhere = request.agent_id == "elsewhere" && !request.stay_in_space;
+        let model = match request.model.as_str() {
+            "" if is_elsewhere => "fallback".to_owned(),
+            "" => "pinned".to_owned(),
+            asked => asked.to_owned(),
+        };
         let dimensions = if request.dimensions == 0 { DIMENSIONS } else { request.dimensions };
         let item = |text: &String| {
-            let failure = text.starts_with("fail").then(|| Failure {
+            let refused =
+                cut(text, &request.on_too_long, dimensions).is_some() && request.on_too_long == "error";
+            let mut failure = (text.starts_with("fail") || refused).then(|| Failure {
                 code: "input_too_long".into(),
                 message: "text has 9000 tokens, the model takes 256".into(),
                 param: "texts".into(),
                 details: r#"{"tokens":9000}"#.into(),
                 retry_after_ms: 0,
             });
+            if text.starts_with("slow") {
+                let error = throttled();
+                failure = Some(Failure {
+                    code: error.code.as_str().into(),
+                    message: error.message,
+                    retry_after_ms: 2500,
+                    ..Default::default()
+                });
+            }
+            if let (None, Some(cut)) = (&failure, cut(text, &request.on_too_long, dimensions)) {
+                return RouteItem {
+                    // of the beginning, or of no text in particular
+                    vector: cut.pieces[0].vector.clone(),
+                    tokens: cut.pieces.iter().map(|piece| piece.tokens).sum(),
+                    cost_nano_usd: cut.pieces.iter().map(|piece| piece.cost_nano_usd).sum(),
+                    provider: "stand-in".into(),
+                    cut: Some(cut),
+                    ..Default::default()
+                };
+            }
             RouteItem {
                 vector: if failure.is_some() {
                     Default::default()
@@ -75,6 +140,7 @@ impl Router for RouterStandIn {
                 cached: text.starts_with("hit"),
                 provider: "stand-in".into(),
                 failure,
+                cut: None,
             }
         };
         let mut items: Vec<_> = request.texts.iter().map(item).collect();
@@ -86,6 +152,7 @@ impl Router for RouterStandIn {
             model,
             dimensions,
             items,
+            instead_of: if is_elsewhere { "test/own@7".to_owned() } else { String::new() },
         }))
     }
 
@@ -99,6 +166,7 @@ impl Router for RouterStandIn {
             deployment: "stand-in".into(),
             status: "healthy".into(),
             breaker: "closed".into(),
+            ..Default::default()
         };
         Ok(Response::new(HealthReply { deployments: vec![of] }))
     }
@@ -110,7 +178,7 @@ pub(crate) struct StoreStandIn {
     pub searches: Mutex<Vec<StoreSearchRequest>>,
     pub deletes: Mutex<Vec<StoreDeleteRequest>>,
     pub is_down: Mutex<bool>,
-    rows: Mutex<Vec<(StoreRow, PutRow)>>,
+    rows: Mutex<Vec<StoreRow>>,
 }
 
 impl StoreStandIn {
@@ -119,7 +187,7 @@ impl StoreStandIn {
     }
 
     pub fn rows(&self) -> Vec<StoreRow> {
-        self.rows.lock().unwrap().iter().map(|(row, _)| row.clone()).collect()
+        self.rows.lock().unwrap().clone()
     }
 }
 
@@ -131,53 +199,25 @@ impl Store for StoreStandIn {
         self.puts.lock().unwrap().push(put.clone());
         let mut rows = self.rows.lock().unwrap();
         let results = put.rows.into_iter().map(|new| {
-            let known =
-                rows.iter().find(|(_, old)| !new.request_id.is_empty() && old.request_id == new.request_id);
-            if let Some((row, old)) = known {
-                let conflict = old.request_hash != new.request_hash;
-                return PutResult {
-                    embedding_id: row.embedding_id.clone(),
-                    deduplicated: true,
-                    created_at: None,
-                    conflict,
-                };
-            }
             let embedding_id = Uuid::now_v7().to_string();
-            rows.push((
-                StoreRow {
-                    embedding_id: embedding_id.clone(),
-                    agent_id: new.agent_id.clone(),
-                    context_id: new.context_id.clone(),
-                    content: new.content.clone(),
-                    metadata: new.metadata.clone(),
-                    model: new.model.clone(),
-                    provider: new.provider.clone(),
-                    space_id: put.space_id.clone(),
-                    dimensions: put.dimensions,
-                    tokens: new.tokens,
-                    cost_nano_usd: new.cost_nano_usd,
-                    vector: new.vector.clone(),
-                    ..Default::default()
-                },
-                new,
-            ));
-            PutResult { embedding_id, deduplicated: false, created_at: None, conflict: false }
+            rows.push(StoreRow {
+                embedding_id: embedding_id.clone(),
+                agent_id: new.agent_id,
+                context_id: new.context_id,
+                content: new.content,
+                metadata: new.metadata,
+                model: new.model,
+                provider: new.provider,
+                space_id: put.space_id.clone(),
+                dimensions: put.dimensions,
+                tokens: new.tokens,
+                cost_nano_usd: new.cost_nano_usd,
+                vector: new.vector,
+                ..Default::default()
+            });
+            PutResult { embedding_id, deduplicated: false, created_at: None }
         });
         Ok(Response::new(PutReply { results: results.collect() }))
-    }
-
-    async fn find_request(
-        &self,
-        request: Request<FindRequestRequest>,
-    ) -> Result<Response<FindRequestReply>, Status> {
-        self.check()?;
-        let rows = self.rows.lock().unwrap();
-        let found = rows.iter().find(|(_, put)| put.request_id == request.get_ref().request_id);
-        Ok(Response::new(found.map_or_else(FindRequestReply::default, |(row, put)| FindRequestReply {
-            request_hash: put.request_hash.clone(),
-            // as from a store that leaves vectors out unless asked
-            row: Some(StoreRow { vector: Default::default(), ..row.clone() }),
-        })))
     }
 
     async fn search(
@@ -209,7 +249,7 @@ impl Store for StoreStandIn {
         self.check()?;
         let get = request.into_inner();
         let row = self.rows().into_iter().find(|row| row.embedding_id == get.embedding_id);
-        let mut row = row.ok_or_else(|| embermesh_errors::Error::not_found("no embedding has this id"))?;
+        let mut row = row.ok_or_else(|| Error::not_found("no embedding has this id"))?;
         if !get.return_vector {
             row.vector.clear();
         }
@@ -283,6 +323,7 @@ impl Bench {
             scrubbing: Arc::new(Scrubbing::new(Policy::built_in(Action::Redact), &metrics).unwrap()),
             costs: Costs::new(&metrics).unwrap(),
             limits: EmbeddingLimits { max_text_bytes: 1000, max_total_bytes: 4000, max_metadata_bytes: 200 },
+            tasks: Tasks::new(),
         };
         Self { parts, router, store, metrics }
     }

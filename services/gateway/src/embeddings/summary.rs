@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use embermesh_proto::v1;
 use embermesh_types::NanoUsd;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::Response;
@@ -27,19 +28,41 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// Counts one vector.
-    pub fn add(&mut self, item: &Item) {
-        self.spaces.add(item.space.as_str());
-        self.providers.add(&item.provider);
-        self.cached += usize::from(item.cached);
-        self.inputs += 1;
-        self.cost = NanoUsd(self.cost.0.saturating_add(item.cost.0));
-        self.tokens = self.tokens.saturating_add(item.tokens);
+    /// Of the answer to one text.
+    pub fn of_one(answer: &v1::EmbedResponse) -> Self {
+        let mut summary = Self::default();
+        let cost = NanoUsd(answer.cost_nano_usd);
+        summary.count(&answer.space_id, &answer.provider, answer.cached, cost, answer.tokens_used);
+        summary
     }
 
-    /// Counts an input that gave no vector.
-    pub fn add_failed(&mut self) {
+    /// Of the answer to a batch, in which some may have no vector.
+    pub fn of_batch(answer: &v1::EmbedBatchResponse) -> Self {
+        let mut summary = Self::default();
+        for entry in &answer.embeddings {
+            let (Some(space), Some(provider)) = (&entry.space_id, &entry.provider) else {
+                summary.inputs += 1;
+                continue;
+            };
+            let cost = NanoUsd(entry.cost_nano_usd.unwrap_or(0));
+            let (is_cached, tokens) = (entry.cached.unwrap_or(false), entry.tokens_used.unwrap_or(0));
+            summary.count(space, provider, is_cached, cost, tokens);
+        }
+        summary
+    }
+
+    /// Counts one vector.
+    pub fn add(&mut self, item: &Item) {
+        self.count(item.space.as_str(), &item.provider, item.cached, item.cost, item.tokens);
+    }
+
+    fn count(&mut self, space: &str, provider: &str, is_cached: bool, cost: NanoUsd, tokens: u64) {
+        self.spaces.add(space);
+        self.providers.add(provider);
+        self.cached += usize::from(is_cached);
         self.inputs += 1;
+        self.cost = NanoUsd(self.cost.0.saturating_add(cost.0));
+        self.tokens = self.tokens.saturating_add(tokens);
     }
 
     /// Writes the headers.
@@ -100,12 +123,13 @@ mod tests {
             tokens: 3,
             cost: NanoUsd(cost),
             cached,
+            cut: None,
         };
         let mut summary = Summary::default();
         summary.add(&item("a@3", "openai", true, 0));
         summary.add(&item("b@3", "azure", false, 20));
         summary.add(&item("a@3", "openai", false, 1));
-        summary.add_failed();
+        summary.inputs += 1;
         let answer = summary.dress(());
         let text = |name| answer.metadata().get(name).unwrap().to_str().unwrap();
         assert_eq!(text("x-embermesh-space"), "a@3,b@3");

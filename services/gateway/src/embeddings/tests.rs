@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use embermesh_errors::Code;
 use embermesh_proto::v1::embeddings_server::Embeddings as _;
 use embermesh_subscription::Snapshot;
@@ -9,6 +11,7 @@ use crate::embeddings::stand_ins::{Bench, DIMENSIONS, context, tenant, vector_of
 mod batch;
 mod rows;
 mod searching;
+mod too_long;
 
 fn bench() -> (Bench, Embeddings) {
     let pii = |action: &str| Some(v1::PiiSettings { action: Some(action.into()), entities: vec![] });
@@ -24,12 +27,6 @@ fn bench() -> (Bench, Embeddings) {
 fn call<T>(message: T, bound: Option<&str>) -> Request<T> {
     let mut request = Request::new(message);
     request.extensions_mut().insert(context(bound));
-    request
-}
-
-fn keyed<T>(message: T, key: &str) -> Request<T> {
-    let mut request = call(message, None);
-    request.extensions_mut().insert(IdempotencyKey(key.parse().unwrap()));
     request
 }
 
@@ -78,19 +75,16 @@ async fn a_text_is_embedded_and_kept() {
         ("research", "document", r#"{"n":1.0}"#)
     );
     assert_eq!(row.pii_policy_version, answer.pii.as_ref().unwrap().policy_version);
-    assert_eq!((row.request_id.as_str(), row.request_hash.len()), ("", 0));
 }
 
 #[tokio::test]
 async fn nothing_is_kept_and_no_vector_returned_when_so_asked() {
     let (bench, service) = bench();
-    let request =
-        of_json(json!({"text": "hit", "store": false, "return_vector": false, "request_id": "mine"}));
+    let request = of_json(json!({"text": "hit", "store": false, "return_vector": false}));
     let response = service.embed(call(request, None)).await.unwrap();
     assert_eq!(response.metadata().get("x-embermesh-cached").unwrap(), "1/1");
     let answer = response.into_inner();
     assert_eq!((answer.embedding_id, answer.embedding.len(), answer.cached), (None, 0, true));
-    assert_eq!(answer.request_id, "mine");
     assert!(bench.store.puts.lock().unwrap().is_empty());
 }
 
@@ -134,8 +128,6 @@ async fn each_bad_field_is_named() {
         (json!({"text": "x", "request_id": "a b"}), Code::Invalid, "request_id"),
         (json!({"text": "x", "metadata": {"a": "\u{0}"}}), Code::Invalid, "metadata"),
         (json!({"text": "x", "metadata": {"a": "y".repeat(200)}}), Code::Invalid, "metadata"),
-        (json!({"text": "x", "on_too_long": "chunk"}), Code::NotImplemented, "on_too_long"),
-        (json!({"text": "x", "on_too_long": "truncate"}), Code::NotImplemented, "on_too_long"),
         (json!({"text": "x", "on_too_long": "cut"}), Code::Invalid, "on_too_long"),
     ] {
         let error = refused(&service, of_json(request.clone())).await;
@@ -193,6 +185,11 @@ async fn the_failure_of_the_text_is_the_calls() {
     assert_eq!(error.code, Code::Unavailable);
     let error = refused(&service, of_json(json!({"model": "short", "text": "x"}))).await;
     assert_eq!(error.code, Code::Internal);
+    for throttled in [json!({"agent_id": "throttled", "text": "x"}), json!({"text": "slow"})] {
+        let error = refused(&service, of_json(throttled)).await;
+        let after = Some(Duration::from_millis(2500));
+        assert_eq!((error.code, error.param, error.retry_after), (Code::RateLimited, None, after));
+    }
 }
 
 #[tokio::test]
@@ -206,37 +203,4 @@ async fn what_was_paid_and_not_stored_says_that_a_retry_is_free() {
         json!({"embedded": true, "stored": false, "cost_usd": "0.00000002"})
     );
     assert!(error.retry_after.is_some());
-}
-
-#[tokio::test]
-async fn a_repeat_gets_the_same_answer_and_is_not_embedded_again() {
-    let (bench, service) = bench();
-    let request = || of_json(json!({"text": "joe@example.com", "request_id": "r1", "metadata": {"a": 1}}));
-    let first = service.embed(call(request(), None)).await.unwrap().into_inner();
-    let again = service.embed(call(request(), None)).await.unwrap().into_inner();
-    assert_eq!(bench.router.texts().len(), 1);
-    assert!(again.deduplicated && !first.deduplicated);
-    let same = v1::EmbedResponse {
-        deduplicated: false,
-        cached: first.cached,
-        generation_time_ms: first.generation_time_ms,
-        ..again.clone()
-    };
-    assert_eq!(same, first);
-
-    let quiet: v1::EmbedRequest = v1::EmbedRequest { return_vector: Some(false), ..request() };
-    let answer = service.embed(keyed(quiet, "r1")).await.unwrap().into_inner();
-    assert_eq!((answer.embedding_id, answer.embedding.len()), (first.embedding_id, 0));
-
-    for other in [
-        json!({"text": "y"}),
-        json!({"text": "joe@example.com"}),
-        json!({"text": "joe@example.com", "agent_id": "b"}),
-    ] {
-        let other = v1::EmbedRequest { request_id: Some("r1".into()), ..of_json(other) };
-        let error = refused(&service, other).await;
-        assert_eq!((error.code, error.param.as_deref()), (Code::Conflict, Some("request_id")));
-    }
-    let error = Error::from(service.embed(keyed(request(), "r2")).await.unwrap_err());
-    assert_eq!((error.code, error.param.as_deref()), (Code::Invalid, Some("request_id")));
 }

@@ -11,14 +11,16 @@ pub(super) enum Encoding {
     Base64,
 }
 
-/// The JSON of an embeddings answer. Every vector must be finite and a multiple of four bytes.
-pub(super) fn answer<'v>(
+/// The JSON of an embeddings answer. Every vector must be finite and a multiple of four bytes; where numbers are asked for, `floats`
+/// appends them.
+pub(super) fn answer<V: AsRef<[u8]>>(
     model: &str,
-    vectors: impl ExactSizeIterator<Item = &'v [u8]> + Clone,
+    vectors: impl ExactSizeIterator<Item = V> + Clone,
     encoding: Encoding,
     tokens: u64,
+    floats: impl Fn(&mut Vec<u8>, V),
 ) -> Vec<u8> {
-    let bytes: usize = vectors.clone().map(<[u8]>::len).sum();
+    let bytes: usize = vectors.clone().map(|vector| vector.as_ref().len()).sum();
     // 3 bytes are 4 characters; a float of a unit vector has 12 characters with its comma, and seldom more than 14
     let digits = match encoding {
         Encoding::Base64 => bytes / 3 * 4,
@@ -34,7 +36,7 @@ pub(super) fn answer<'v>(
         number(&mut out, index as u64);
         out.extend_from_slice(br#","embedding":"#);
         match encoding {
-            Encoding::Base64 => base64(&mut out, vector),
+            Encoding::Base64 => base64(&mut out, vector.as_ref()),
             Encoding::Float => floats(&mut out, vector),
         }
         out.push(b'}');
@@ -55,7 +57,8 @@ fn base64(out: &mut Vec<u8>, vector: &[u8]) {
     out.push(b'"');
 }
 
-fn floats(out: &mut Vec<u8>, vector: &[u8]) {
+/// A vector as JSON numbers of shortest digits.
+pub(super) fn floats(out: &mut Vec<u8>, vector: &[u8]) {
     out.push(b'[');
     let mut digits = zmij::Buffer::new();
     for (index, float) in vector.as_chunks::<4>().0.iter().enumerate() {

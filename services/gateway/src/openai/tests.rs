@@ -187,6 +187,32 @@ async fn one_failed_input_fails_the_request_and_is_named() {
 }
 
 #[tokio::test]
+async fn what_is_throttled_says_when_to_come_again() {
+    let bench = bench();
+    for body in [
+        json!({"input": ["a", "slow"], "model": "m"}),
+        json!({"input": "x", "model": "m", "user": "throttled"}),
+    ] {
+        let answer = post(&bench, body.clone()).await;
+        assert_eq!(answer.error(), (429, "rate_limited", None), "{body}");
+        assert_eq!(answer.refusal.unwrap().retry_after.unwrap().as_millis(), 2500);
+    }
+}
+
+#[tokio::test]
+async fn over_long_texts_are_refused_and_a_fallback_model_shows_in_the_answer() {
+    let bench = bench();
+    let answer = post(&bench, json!({"input": "long and longer", "model": "m"})).await;
+    assert_eq!(answer.error(), (422, "input_too_long", Some("input")));
+    assert_eq!(bench.router.seen.lock().unwrap()[0].on_too_long, "error");
+    let answer = post(&bench, json!({"input": "x", "model": "auto", "user": "elsewhere"})).await;
+    assert_eq!(
+        (answer.header("x-embermesh-space"), &answer.body["model"]),
+        ("test/fallback@4", &json!("fallback"))
+    );
+}
+
+#[tokio::test]
 async fn each_bad_request_is_named() {
     let bench = bench();
     for (body, status, param) in [

@@ -32,13 +32,24 @@ pub(crate) struct Choice {
     pub unpinned: bool,
 }
 
-/// Chooses by what the client named, else by the agent's pin, else by its preferences, else by `defaults`. `serves` tells
-/// whether any deployment gives vectors of a model.
+/// Why a model is a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    Asked,
+    Pinned,
+    Primary,
+    Fallback,
+    Default,
+}
+
+/// Chooses by what the client named, else by the agent's pin, else among its preferences by `best`, else the first of `defaults` that
+/// is served. `serves` tells whether any provider gives vectors of a model; `best` puts models that are preferred alike in order.
 pub(crate) fn choose(
     wanted: &Wanted<'_>,
     snapshot: &Snapshot,
     defaults: &[String],
     serves: &dyn Fn(&CatalogModel) -> bool,
+    best: &dyn Fn(&[Arc<CatalogModel>]) -> Option<usize>,
 ) -> Result<Choice, Error> {
     if let Some(id) = wanted.model {
         let model = catalog(snapshot, id)?;
@@ -49,20 +60,59 @@ pub(crate) fn choose(
         return pinned(pin, snapshot, wanted.dimensions);
     }
     let agent = snapshot.agent(wanted.tenant, wanted.agent);
-    let preferred = agent.map(|agent| preferences(agent, wanted.task_type)).filter(|ids| !ids.is_empty());
-    let ids: Vec<&str> = preferred.unwrap_or_else(|| defaults.iter().map(String::as_str).collect());
-    let known: Vec<_> = ids.iter().filter_map(|id| snapshot.model(id)).collect();
-    let model = known.iter().find(|model| serves(model)).ok_or_else(|| {
-        Error::unavailable(format!("no configured provider serves any of {}", ids.join(", ")))
-    })?;
+    let (model, _) = tiers(agent.map(|agent| &**agent), wanted.task_type, defaults)
+        .into_iter()
+        .find_map(|(role, ids)| {
+            let known = ids.iter().filter_map(|id| snapshot.model(id)).filter(|model| serves(model));
+            let known: Vec<_> = known.cloned().collect();
+            let at = if known.len() > 1 { best(&known).unwrap_or(0) } else { 0 };
+            known.get(at).map(|model| (Arc::clone(model), role))
+        })
+        .ok_or_else(|| {
+            let ids = tiers(agent.map(|agent| &**agent), wanted.task_type, defaults);
+            let ids: Vec<&str> = ids.into_iter().flat_map(|(_, ids)| ids).collect();
+            Error::unavailable(format!("no configured provider serves any of {}", ids.join(", ")))
+        })?;
     let asked = agent.and_then(|agent| agent.constraints.as_ref()?.preferred_dimensions);
     // a preference that the chosen model cannot give is no reason to refuse
-    let dimensions = wanted.dimensions.or_else(|| asked.filter(|d| space_of(model, Some(*d)).is_ok()));
-    Ok(Choice {
-        space: space_of(model, dimensions)?,
-        model: Arc::clone(model),
-        unpinned: wanted.dimensions.is_none(),
-    })
+    let dimensions = wanted.dimensions.or_else(|| asked.filter(|d| space_of(&model, Some(*d)).is_ok()));
+    Ok(Choice { space: space_of(&model, dimensions)?, model, unpinned: wanted.dimensions.is_none() })
+}
+
+/// The models that an agent's configuration puts up for a task type, in the order of preference; those of one entry are preferred
+/// alike. Without any, the operator's defaults, one after the other.
+pub(crate) fn tiers<'a>(
+    agent: Option<&'a Agent>,
+    task_type: &str,
+    defaults: &'a [String],
+) -> Vec<(Role, Vec<&'a str>)> {
+    let of = |wanted: &str| agent?.model_preferences.iter().find(|p| p.task_type == wanted);
+    let Some(preference) = of(task_type).or_else(|| of(GENERAL)) else {
+        return defaults.iter().map(|id| (Role::Default, vec![id.as_str()])).collect();
+    };
+    let ids = |ids: &'a [String]| ids.iter().map(String::as_str).collect::<Vec<_>>();
+    let primaries = (Role::Primary, ids(&preference.primary_models));
+    let fallbacks = (Role::Fallback, ids(&preference.fallback_models));
+    [primaries, fallbacks].into_iter().filter(|(_, ids)| !ids.is_empty()).collect()
+}
+
+/// The models that may answer while `choice` is down, in the order of preference; with `dimensions` only those that have that length.
+pub(crate) fn fallbacks(
+    choice: &Choice,
+    dimensions: Option<u32>,
+    agent: Option<&Agent>,
+    task_type: &str,
+    snapshot: &Snapshot,
+    serves: &dyn Fn(&CatalogModel) -> bool,
+) -> Vec<Choice> {
+    let others = tiers(agent, task_type, &[]).into_iter().flat_map(|(_, ids)| ids);
+    let others = others.filter_map(|id| snapshot.model(id)).filter(|model| model.id != choice.model.id);
+    let served = others.filter(|model| serves(model));
+    let choices = served.filter_map(|model| {
+        let space = space_of(model, dimensions).ok()?;
+        (space != choice.space).then(|| Choice { model: Arc::clone(model), space, unpinned: false })
+    });
+    choices.collect()
 }
 
 fn catalog(snapshot: &Snapshot, id: &str) -> Result<Arc<CatalogModel>, Error> {
@@ -77,12 +127,6 @@ pub(crate) fn pinned(pin: &Pinned, snapshot: &Snapshot, dimensions: Option<u32>)
     let model = catalog(snapshot, &pin.model)?;
     let space = space_of(&model, dimensions.or(Some(pin.space.dimensions())))?;
     Ok(Choice { model, space, unpinned: false })
-}
-
-fn preferences<'a>(agent: &'a Agent, task_type: &str) -> Vec<&'a str> {
-    let of = |wanted: &str| agent.model_preferences.iter().find(|p| p.task_type == wanted);
-    let Some(preference) = of(task_type).or_else(|| of(GENERAL)) else { return Vec::new() };
-    preference.primary_models.iter().chain(&preference.fallback_models).map(String::as_str).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Failure, KeysFile};
-use crate::cli::ServerArguments;
+use crate::cli::{DataArguments, OperatorArguments, ServerArguments};
 
 /// A server and a key for it.
 #[derive(Debug)]
@@ -15,17 +15,44 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Finds server and key. A key of the data folder is sent to the server of the data folder only.
+    /// Finds server and key for what an agent may do.
     pub fn find(arguments: &ServerArguments) -> Result<Self, Failure> {
+        let ServerArguments { url, api_key, data } = arguments;
+        Told { url: url.as_deref(), key: api_key.as_ref(), data }
+            .complete("EMBERMESH_API_KEY", |file| file.agent_key)
+    }
+
+    /// Finds server and key for what an operator may do.
+    pub fn find_for_operator(arguments: &OperatorArguments) -> Result<Self, Failure> {
+        let OperatorArguments { url, api_key, data } = arguments;
+        Told { url: url.as_deref(), key: api_key.as_ref(), data }
+            .complete("EMBERMESH_ADMIN_KEY", |file| file.admin_key)
+    }
+}
+
+/// What was said on the command line or in the environment.
+struct Told<'a> {
+    url: Option<&'a str>,
+    key: Option<&'a SecretString>,
+    data: &'a DataArguments,
+}
+
+impl Told<'_> {
+    /// With what was not said from the data folder. A key of the data folder is sent to the server of the data folder only.
+    fn complete(
+        self,
+        variable: &str,
+        key_of: impl FnOnce(KeysFile) -> SecretString,
+    ) -> Result<Connection, Failure> {
         // an empty variable is an unset one
-        let url = arguments.url.as_deref().filter(|url| !url.is_empty()).map(checked).transpose()?;
-        let key = arguments.api_key.clone().filter(|key| !key.expose_secret().is_empty());
+        let url = self.url.filter(|url| !url.is_empty()).map(checked).transpose()?;
+        let key = self.key.cloned().filter(|key| !key.expose_secret().is_empty());
         if let (Some(url), Some(key)) = (&url, &key) {
-            return Ok(Self { url: url.clone(), key: key.clone() });
+            return Ok(Connection { url: url.clone(), key: key.clone() });
         }
-        let Some(file) = KeysFile::read(&arguments.data)? else {
+        let Some(file) = KeysFile::read(self.data)? else {
             return Err(Failure::Usage(match (url, key) {
-                (Some(url), _) => format!("no key for {url}: set EMBERMESH_API_KEY"),
+                (Some(url), _) => format!("no key for {url}: set {variable}"),
                 (_, Some(_)) => "no server for this key: set EMBERMESH_URL".to_owned(),
                 _ => NO_SERVER.to_owned(),
             }));
@@ -33,9 +60,9 @@ impl Connection {
         let own = checked(&file.url)?;
         match url {
             Some(url) if url != own => Err(Failure::Usage(format!(
-                "no key for {url}: set EMBERMESH_API_KEY (the data folder's key belongs to {own})"
+                "no key for {url}: set {variable} (the data folder's key belongs to {own})"
             ))),
-            _ => Ok(Self { url: own, key: key.unwrap_or(file.agent_key) }),
+            _ => Ok(Connection { url: own, key: key.unwrap_or_else(|| key_of(file)) }),
         }
     }
 }
@@ -91,6 +118,19 @@ mod tests {
             let (url_found, key_found) = find(dir.path(), url, key).unwrap();
             assert_eq!((url_found.as_str(), key_found.as_str()), expected);
         }
+    }
+
+    #[test]
+    fn an_operator_has_the_admin_key_of_the_data_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataArguments { data_dir: Some(dir.path().to_owned()) };
+        let elsewhere = Some("http://a".to_owned());
+        let told = OperatorArguments { url: elsewhere, api_key: None, data: data.clone() };
+        let refused = Connection::find_for_operator(&told).unwrap_err().to_string();
+        assert!(refused.contains("set EMBERMESH_ADMIN_KEY"), "{refused}");
+        std::fs::write(dir.path().join("keys.json"), KEYS).unwrap();
+        let found = Connection::find_for_operator(&OperatorArguments { url: None, ..told }).unwrap();
+        assert_eq!(found.key.expose_secret(), "admin");
     }
 
     #[test]

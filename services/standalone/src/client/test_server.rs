@@ -20,6 +20,7 @@ use super::{Client, Connection, Patience};
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub path: String,
+    pub query: String,
     pub headers: HeaderMap,
     pub body: serde_json::Value,
 }
@@ -44,8 +45,11 @@ pub(crate) async fn with_server<T, W: Future<Output = T>>(
         async move {
             let (head, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
+            // what is got has no body
+            let body = if body.is_empty() { b"null".as_slice().into() } else { body };
             let body = serde_json::from_slice(&body).unwrap();
-            let asked = Asked { path: head.uri.path().to_owned(), headers: head.headers, body };
+            let (path, query) = (head.uri.path().to_owned(), head.uri.query().unwrap_or_default().to_owned());
+            let asked = Asked { path, query, headers: head.headers, body };
             let earlier = {
                 let mut seen = seen.lock().unwrap();
                 seen.push(asked.clone());

@@ -7,6 +7,7 @@ use embermesh_admin::{AdminService, FirstStart};
 use embermesh_cost_ledger::CostLedger;
 use embermesh_gateway::{Gateway, Services};
 use embermesh_process::{BoxError, Process};
+use embermesh_proto::internal::v1::router_server::RouterServer;
 use embermesh_provider_router::ProviderRouter;
 use embermesh_transport::InProcess;
 use embermesh_vector_store::VectorStore;
@@ -33,6 +34,9 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
         .service(admin.agents_server())
         .service(admin.keys_server())
         .service(admin.catalog_server())
+        .service(admin.budgets_server())
+        .service(admin.audit_server())
+        .service(admin.key_use_server())
         .service(admin.config_server())
         .transport();
 
@@ -42,12 +46,21 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
 
     let parts = embermesh_vector_store::parts(process)?;
     let store = VectorStore::start(embermesh_vector_store::settings(config)?, parts).await?;
-    let to_store = in_process().service(store.store_server()).transport();
+    let to_store = in_process()
+        .service(store.store_server())
+        .service(store.answers_server())
+        .service(store.vector_cache_server())
+        .service(store.throttle_server())
+        .transport();
 
-    let parts = embermesh_provider_router::parts(process, to_ledger.clone(), to_admin.clone());
+    let parts =
+        embermesh_provider_router::parts(process, to_ledger.clone(), to_admin.clone(), to_store.clone());
     let router = ProviderRouter::start(config, parts).await?;
-    let to_router =
-        in_process().service(router.router_server()).service(router.operations_server()).transport();
+    let to_router = in_process()
+        .service(router.router_server())
+        .direct::<RouterServer<()>, _>(router.router())
+        .service(router.operations_server())
+        .transport();
 
     let services = Services { router: to_router, store: to_store, ledger: to_ledger, admin: to_admin };
     let gateway =

@@ -50,7 +50,6 @@ mod tests {
             tokens: 1,
             cost_nano_usd: 2,
             vector: vec![1.0],
-            request: None,
         }
     }
 

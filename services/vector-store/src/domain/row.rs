@@ -3,7 +3,7 @@
 use embermesh_auth::Principal;
 use embermesh_errors::Error;
 use embermesh_proto::internal::v1::{PutRequest, PutRow};
-use embermesh_types::{AgentId, RequestId, SpaceId};
+use embermesh_types::{AgentId, SpaceId};
 
 use super::{agent, filter::parse_space, metadata::Metadata, text, vector};
 
@@ -25,14 +25,6 @@ pub(crate) struct NewRow {
     pub(crate) tokens: i64,
     pub(crate) cost_nano_usd: i64,
     pub(crate) vector: Vec<f32>,
-    pub(crate) request: Option<Request>,
-}
-
-/// The caller's idempotency key, and a hash of what was asked under it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Request {
-    pub(crate) id: RequestId,
-    pub(crate) hash: Vec<u8>,
 }
 
 /// Reads the rows of a call, all of which must be right.
@@ -90,21 +82,7 @@ fn parse_row(row: PutRow, space: &SpaceId, principal: &Principal) -> Result<NewR
         tokens: i64::try_from(row.tokens).map_err(|_| too_large("tokens"))?,
         cost_nano_usd: row.cost_nano_usd,
         vector,
-        request: parse_request(&row.request_id, &row.request_hash)?,
     })
-}
-
-fn parse_request(id: &str, hash: &[u8]) -> Result<Option<Request>, Error> {
-    if id.is_empty() {
-        return Ok(None);
-    }
-    let id = id
-        .parse()
-        .map_err(|error: embermesh_types::IdError| Error::invalid("request_id", error.to_string()))?;
-    if hash.is_empty() || hash.len() > 64 {
-        return Err(Error::invalid("request_hash", "a request_id needs a request_hash of 1 to 64 bytes"));
-    }
-    Ok(Some(Request { id, hash: hash.to_vec() }))
 }
 
 #[cfg(test)]

@@ -68,9 +68,6 @@ impl Store {
             ), keys AS (
                 DELETE FROM embedding_keys k USING gone g
                 WHERE k.tenant_id = $1 AND k.shard_key = $2 AND k.embedding_id = g.embedding_id
-            ), forgotten AS (
-                DELETE FROM requests r USING gone g
-                WHERE r.tenant_id = $1 AND r.shard_key = $2 AND r.embedding_id = g.embedding_id
             )
             SELECT (SELECT count(*) FROM picked), (SELECT count(*) FROM gone)"
         );

@@ -9,8 +9,10 @@ use secrecy::SecretString;
 
 use crate::StartError;
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { name: "V001__store", sql: include_str!("../../../../migrations/store/V001__store.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { name: "V001__store", sql: include_str!("../../../../migrations/store/V001__store.sql") },
+    Migration { name: "V002__answers", sql: include_str!("../../../../migrations/store/V002__answers.sql") },
+];
 
 pub(crate) struct Pools {
     /// Obeys row-level security.

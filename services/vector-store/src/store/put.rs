@@ -1,8 +1,7 @@
 //! Keeping rows, each exactly once.
 //!
 //! One statement enters the keys and, for those that were not there, the rows; a concurrent call with an equal row waits at the
-//! unique key until this one has committed, then finds its id. Rows under idempotency keys need a transaction of several
-//! statements: see [`claims`](super::claims).
+//! unique key until this one has committed, then finds its id.
 //!
 //! A row that is found instead of stored keeps its place: it stays in the partition of the month in which it was first put, and goes
 //! when that month goes.
@@ -13,15 +12,10 @@ use std::{
 };
 
 use embermesh_errors::Error;
-use embermesh_postgres::{DbError, Row, Session, Transaction, types::ToSql};
+use embermesh_postgres::{DbError, Session, types::ToSql};
 use embermesh_types::{EmbeddingId, SpaceId, TenantId};
 
-use super::{
-    Owner, Store,
-    claims::{Claims, Standing},
-    spaces::Space,
-    vector_column::Outgoing,
-};
+use super::{Owner, Store, spaces::Space, vector_column::Outgoing};
 use crate::{
     domain::{dedup, id, row::NewRow, vector},
     error::of_database,
@@ -39,8 +33,6 @@ pub(crate) enum Kept {
     Stored(EmbeddingId),
     /// It was there.
     Known(EmbeddingId),
-    /// Its idempotency key belongs to another body.
-    Conflict,
 }
 
 /// Equal rows of one call.
@@ -98,31 +90,18 @@ impl Store {
         let millis = self.clock.unix_millis();
         let moment = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
         self.cover(space, moment).await?;
-        let batch = Batch { owner, space, rows, moment };
+        let batch = Batch { owner, space, rows, moment, session: self.session(owner) };
         let ids: Vec<EmbeddingId> = (0..rows.len()).map(|at| id::mint(millis, at)).collect();
-        if rows.iter().all(|row| row.request.is_none()) {
-            let groups = group(hashes, &ids, |_| true);
-            let kept = batch.keep(&Via::Alone(self.session(owner)), &groups).await?;
-            return Ok(answers(hashes, &kept));
-        }
-        let transaction = self.session(owner).begin().await?;
-        let expiry = self.request_expiry();
-        let claims = Claims::make(&transaction, owner, rows, &ids, moment, expiry).await?;
-        let groups = group(hashes, &ids, |at| claims.standing(at) == Standing::New);
-        let kept = batch.keep(&Via::Within(&transaction), &groups).await?;
-        let final_id = |at: usize| kept.get(&hashes[at]).map(|(id, _)| *id);
-        claims.settle(&transaction, owner, rows, final_id, moment).await?;
-        transaction.commit().await?;
-        let answers = answers(hashes, &kept);
-        Ok((0..rows.len()).map(|at| claims.answer(at, &answers)).collect())
+        let kept = batch.keep(&group(hashes, &ids)).await?;
+        answers(hashes, &kept)
     }
 }
 
 /// Equal rows together, in the order of their hashes: every call enters its keys in the same order, so that none waits for one
 /// that waits for it.
-fn group(hashes: &[Hash], ids: &[EmbeddingId], include: impl Fn(usize) -> bool) -> Vec<Group> {
+fn group(hashes: &[Hash], ids: &[EmbeddingId]) -> Vec<Group> {
     let mut groups: HashMap<Hash, Group> = HashMap::with_capacity(hashes.len());
-    for (row, hash) in hashes.iter().enumerate().filter(|(row, _)| include(*row)) {
+    for (row, hash) in hashes.iter().enumerate() {
         groups.entry(*hash).or_insert(Group { hash: *hash, row, id: ids[row] });
     }
     let mut groups: Vec<_> = groups.into_values().collect();
@@ -131,35 +110,13 @@ fn group(hashes: &[Hash], ids: &[EmbeddingId], include: impl Fn(usize) -> bool) 
 }
 
 /// What each row is told, the first of equal new ones that it is new.
-fn answers(hashes: &[Hash], kept: &KeptGroups) -> Vec<Kept> {
+fn answers(hashes: &[Hash], kept: &KeptGroups) -> Result<Vec<Kept>, DbError> {
     let answer = |(at, hash): (usize, &Hash)| match kept.get(hash) {
-        Some((id, Some(first))) if *first == at => Kept::Stored(*id),
-        Some((id, _)) => Kept::Known(*id),
-        None => Kept::Conflict,
+        Some((id, Some(first))) if *first == at => Ok(Kept::Stored(*id)),
+        Some((id, _)) => Ok(Kept::Known(*id)),
+        None => Err(DbError::RowCount(0)),
     };
     hashes.iter().enumerate().map(answer).collect()
-}
-
-/// How a statement runs: as a transaction of its own in one round trip, or as a part of one.
-enum Via<'a> {
-    Alone(Session<'a>),
-    Within(&'a Transaction),
-}
-
-impl Via<'_> {
-    async fn write(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, DbError> {
-        match self {
-            Self::Alone(session) => session.execute_returning(sql, parameters).await,
-            Self::Within(transaction) => transaction.query(sql, parameters).await,
-        }
-    }
-
-    async fn read(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, DbError> {
-        match self {
-            Self::Alone(session) => session.query(sql, parameters).await,
-            Self::Within(transaction) => transaction.query(sql, parameters).await,
-        }
-    }
 }
 
 struct Batch<'a> {
@@ -167,18 +124,19 @@ struct Batch<'a> {
     space: &'a Space,
     rows: &'a [NewRow],
     moment: SystemTime,
+    session: Session<'a>,
 }
 
 impl Batch<'_> {
     /// Enters the groups.
-    async fn keep(&self, via: &Via<'_>, groups: &[Group]) -> Result<KeptGroups, DbError> {
+    async fn keep(&self, groups: &[Group]) -> Result<KeptGroups, DbError> {
         let mut kept = HashMap::with_capacity(groups.len());
         let mut open = groups.to_vec();
         for _ in 0..ROUNDS {
             if open.is_empty() {
                 return Ok(kept);
             }
-            let entered = self.enter(via, &open).await?;
+            let entered = self.enter(&open).await?;
             open.retain(|group| {
                 let new = entered.contains(&group.id);
                 if new {
@@ -189,7 +147,7 @@ impl Batch<'_> {
             if open.is_empty() {
                 return Ok(kept);
             }
-            for (hash, id) in self.find(via, &open).await? {
+            for (hash, id) in self.find(&open).await? {
                 kept.insert(hash, (id, None));
             }
             open.retain(|group| !kept.contains_key(&group.hash));
@@ -198,7 +156,7 @@ impl Batch<'_> {
     }
 
     /// One statement for keys and rows; returns the ids that are new.
-    async fn enter(&self, via: &Via<'_>, groups: &[Group]) -> Result<Vec<EmbeddingId>, DbError> {
+    async fn enter(&self, groups: &[Group]) -> Result<Vec<EmbeddingId>, DbError> {
         let Self { owner, space, moment, .. } = self;
         let sql = format!(
             "WITH input AS (
@@ -258,17 +216,20 @@ impl Batch<'_> {
             &costs,
             &vectors,
         ];
-        let rows = via.write(&sql, &parameters).await?;
+        let rows = self.session.execute_returning(&sql, &parameters).await?;
         rows.iter().map(|row| Ok(EmbeddingId::new(row.try_get(0)?))).collect()
     }
 
     /// The ids under which rows are known. Has to be a statement of its own: that of [`Batch::enter`] began before the rows it
     /// waited for were committed, so it cannot see them.
-    async fn find(&self, via: &Via<'_>, groups: &[Group]) -> Result<Vec<(Hash, EmbeddingId)>, DbError> {
+    async fn find(&self, groups: &[Group]) -> Result<Vec<(Hash, EmbeddingId)>, DbError> {
         let sql = "SELECT dedup_hash, embedding_id FROM embedding_keys
             WHERE tenant_id = $1 AND shard_key = $2 AND space_no = $3 AND dedup_hash = ANY($4)";
         let hashes = column(groups, |group| group.hash.as_slice());
-        let rows = via.read(sql, &[&self.owner.tenant, &self.owner.shard, &self.space.no, &hashes]).await?;
+        let rows = self
+            .session
+            .query(sql, &[&self.owner.tenant, &self.owner.shard, &self.space.no, &hashes])
+            .await?;
         rows.iter()
             .map(|row| {
                 let hash: &[u8] = row.try_get(0)?;

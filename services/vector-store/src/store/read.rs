@@ -38,7 +38,7 @@ impl Store {
         Ok(self.spaces_numbered(&[key.try_get(0)?]).await?.pop())
     }
 
-    pub(super) async fn row(
+    async fn row(
         &self,
         owner: Owner,
         space: &Space,

@@ -63,10 +63,7 @@ async fn rows_that_are_put_and_deleted_at_once_stay_equal_to_their_keys() {
         let caller = caller.clone();
         async move {
             if turn % 2 == 0 {
-                let mut rows: Vec<_> =
-                    (0..10).map(|n| row(&n.to_string(), &[1.0, n as f32, 0.0, 0.0])).collect();
-                rows[0].request_id = format!("r{}", turn % 6);
-                rows[0].request_hash = vec![1].into();
+                let rows = (0..10).map(|n| row(&n.to_string(), &[1.0, n as f32, 0.0, 0.0])).collect();
                 caller.put_into(crate::harness::SPACE, rows).await.map(drop)
             } else {
                 let filter = StoreFilter { agent_id: "a".into(), ..StoreFilter::default() };

@@ -6,24 +6,25 @@ use std::{
 };
 
 use embermesh_auth::{Principal, Scopes};
+use embermesh_config::{Redis, Secret};
 use embermesh_errors::Error;
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_postgres::{Database, PoolConfig, Role, Schema};
 use embermesh_private_postgres::TestDatabase;
 use embermesh_proto::{
     internal::v1::{
-        FindRequestReply, FindRequestRequest, PutRequest, PutResult, PutRow, StoreDeleteRequest, StoreFilter,
-        StoreGetRequest, StoreListReply, StoreListRequest, StoreRow, StoreSearchReply, StoreSearchRequest,
-        store_client::StoreClient,
+        BeginReply, BeginRequest, FinishRequest, Finished, PutRequest, PutResult, PutRow, StoreDeleteRequest,
+        StoreFilter, StoreGetRequest, StoreListReply, StoreListRequest, StoreRow, StoreSearchReply,
+        StoreSearchRequest, answers_client::AnswersClient, store_client::StoreClient,
     },
     to_le_bytes,
 };
 use embermesh_telemetry::Metrics;
-use embermesh_transport::{CallContext, GrpcMetrics, MAX_MESSAGE_BYTES, Transport, in_process};
+use embermesh_transport::{CallContext, GrpcMetrics, InProcess, MAX_MESSAGE_BYTES, Transport};
 use embermesh_types::{ManualClock, TenantId};
 use secrecy::SecretString;
 
-use embermesh_vector_store::{Parts, Settings, VectorStore};
+use embermesh_vector_store::{Parts, RedisTuning, Settings, VectorStore};
 
 /// The space of most tests.
 pub const SPACE: &str = "test/model@4";
@@ -53,18 +54,39 @@ impl Bench {
 
     /// With a store that logs in as somebody else than the superuser.
     pub async fn logged_in(database: TestDatabase, url: SecretString, settings: Settings) -> Self {
+        Self::beside(database, url, settings, Redis::default()).await
+    }
+
+    /// With a Redis, or what is configured as one.
+    pub async fn with_redis(url: &str, tuning: RedisTuning) -> Self {
+        let database = TestDatabase::create().await;
+        let login = database.url().clone();
+        let redis = Redis { url: Some(Secret::new(url)), ..Redis::default() };
+        let settings = Settings { redis: tuning, ..Settings::default() };
+        Self::beside(database, login, settings, redis).await
+    }
+
+    async fn beside(database: TestDatabase, url: SecretString, settings: Settings, redis: Redis) -> Self {
         // the middle of a month
         let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_763_164_800));
         let (metrics, tasks) = (Metrics::default(), Tasks::new());
         let parts = Parts {
             database: url,
+            redis,
             tasks: tasks.clone(),
             readiness: Readiness::default(),
             metrics: metrics.clone(),
             clock: clock.clock(),
         };
+        let mut settings = settings;
+        // a hundred at once on a busy machine
+        settings.pool.acquire_timeout = Duration::from_secs(120);
+        settings.pool.connect_timeout = Duration::from_secs(120);
         let store = VectorStore::start(settings, parts).await.unwrap();
-        let transport = in_process(store.store_server(), &GrpcMetrics::new(&Metrics::default()).unwrap());
+        let transport = InProcess::new(GrpcMetrics::new(&Metrics::default()).unwrap())
+            .service(store.store_server())
+            .service(store.answers_server())
+            .transport();
         Self { database, store, clock, metrics, transport, _tasks: tasks }
     }
 
@@ -76,7 +98,11 @@ impl Bench {
 
     pub fn caller_of(&self, tenant: TenantId, agent: Option<&str>) -> Caller {
         let client = StoreClient::new(self.transport.clone());
+        let answers = AnswersClient::new(self.transport.clone());
         Caller {
+            answers: answers
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES),
             client: client
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
@@ -115,6 +141,7 @@ impl Bench {
 #[derive(Clone)]
 pub struct Caller {
     client: StoreClient<Transport>,
+    answers: AnswersClient<Transport>,
     pub context: CallContext,
 }
 
@@ -167,9 +194,16 @@ impl Caller {
         reply.map(|reply| reply.into_inner().count).map_err(Error::from)
     }
 
-    pub async fn find_request(&self, request_id: &str) -> FindRequestReply {
-        let request = FindRequestRequest { request_id: request_id.into() };
-        self.client.clone().find_request(self.context.request(request)).await.unwrap().into_inner()
+    pub async fn begin(&self, request: BeginRequest) -> Result<BeginReply, Error> {
+        let reply = self.answers.clone().begin(self.context.request(request)).await;
+        reply.map(tonic::Response::into_inner).map_err(Error::from)
+    }
+
+    /// Returns the keys that were somebody else's.
+    pub async fn finish(&self, holder: u8, finished: Vec<Finished>) -> Vec<String> {
+        let request = FinishRequest { holder: vec![holder; 16].into(), finished };
+        let reply = self.answers.clone().finish(self.context.request(request)).await;
+        reply.unwrap().into_inner().lost
     }
 }
 

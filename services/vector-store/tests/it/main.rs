@@ -1,4 +1,4 @@
-//! The vector store as its callers see it, on real PostgreSQL.
+//! The vector store as its callers see it, on real PostgreSQL and Redis.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -13,6 +13,7 @@ mod index;
 mod listing;
 mod month_roll_over;
 mod owner;
+mod redis;
 mod search_order;
 mod tenants;
 mod text;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use embermesh_postgres::{Database, PoolConfig, Role, Schema};
 use embermesh_private_postgres::TestDatabase;
+use embermesh_proto::internal::v1::KeyState;
 use embermesh_vector_store::{Hnsw, Settings};
 
 use crate::harness::{Bench, row, search};
@@ -27,15 +28,13 @@ async fn creates_spaces_builds_indexes_and_expires_without_superuser_rights() {
     let settings = Settings { hnsw: Hnsw { min_rows: 2, ..Hnsw::default() }, ..Settings::default() };
     let bench = Bench::logged_in(database, url, settings).await;
     let caller = bench.caller();
-    let mut asked = row("one", &[1.0, 0.0, 0.0, 0.0]);
-    asked.request_id = "r".into();
-    asked.request_hash = vec![1].into();
-    caller.put(vec![asked, row("two", &[0.0, 1.0, 0.0, 0.0])]).await;
+    caller.put(vec![row("one", &[1.0, 0.0, 0.0, 0.0]), row("two", &[0.0, 1.0, 0.0, 0.0])]).await;
+    assert_eq!(caller.take("k", 1, 1).await, KeyState::Taken);
     assert_eq!(caller.search(search(&[1.0; 4])).await.unwrap().hits.len(), 2);
 
     bench.clock.advance(Duration::from_secs(25 * 3600));
     bench.store.maintain().await.unwrap();
-    assert_eq!(bench.number("SELECT count(*) FROM requests").await, 0);
+    assert_eq!(bench.number("SELECT count(*) FROM answers").await, 0);
     assert_eq!(bench.number("SELECT count(*) FROM pg_indexes WHERE indexname LIKE '%hnsw'").await, 1);
     assert_eq!(bench.rows_and_keys().await, (2, 2));
 }

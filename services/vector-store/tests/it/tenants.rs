@@ -1,7 +1,7 @@
 //! I4: a tenant sees its own rows and no others.
 
 use embermesh_postgres::Role;
-use embermesh_proto::internal::v1::{StoreFilter, StoreListRequest};
+use embermesh_proto::internal::v1::{KeyState, StoreFilter, StoreListRequest};
 
 use crate::harness::{Bench, row, search};
 
@@ -9,16 +9,13 @@ use crate::harness::{Bench, row, search};
 async fn two_tenants_never_meet_in_any_call() {
     let bench = Bench::start().await;
     let (one, two) = (bench.caller(), bench.caller());
-    let mut secret = row("secret", &[1.0; 4]);
-    secret.request_id = "r".into();
-    secret.request_hash = vec![1].into();
+    let secret = row("secret", &[1.0; 4]);
     let id = one.put_one(secret.clone()).await;
 
     let reply = two.search(search(&[1.0; 4])).await.unwrap();
     assert!(reply.hits.is_empty() && reply.other_spaces.is_empty());
     assert!(two.get(&id).await.is_err());
     assert!(two.list(StoreListRequest::default()).await.unwrap().rows.is_empty());
-    assert!(two.find_request("r").await.row.is_none());
     for filter in [
         StoreFilter { embedding_ids: vec![id.clone()], ..StoreFilter::default() },
         StoreFilter { agent_id: "a".into(), ..StoreFilter::default() },
@@ -27,9 +24,9 @@ async fn two_tenants_never_meet_in_any_call() {
         assert_eq!(two.delete(filter.clone(), true).await.unwrap(), 0);
         assert_eq!(two.delete(filter, false).await.unwrap(), 0);
     }
-    // neither the text nor the request id is shared
+    // the text is not shared either
     let own = two.put(vec![secret]).await.remove(0);
-    assert!(!own.deduplicated && !own.conflict && own.embedding_id != id);
+    assert!(!own.deduplicated && own.embedding_id != id);
     assert!(one.get(&id).await.is_ok());
     assert_eq!(bench.rows_and_keys().await, (2, 2));
 }
@@ -38,12 +35,10 @@ async fn two_tenants_never_meet_in_any_call() {
 async fn the_application_role_sees_nothing_without_a_tenant_and_reaches_no_partition() {
     let bench = Bench::start().await;
     let caller = bench.caller();
-    let mut stored = row("secret", &[1.0; 4]);
-    stored.request_id = "r".into();
-    stored.request_hash = vec![1].into();
-    caller.put_one(stored).await;
+    caller.put_one(row("secret", &[1.0; 4])).await;
+    assert_eq!(caller.take("k", 1, 1).await, KeyState::Taken);
     let app = bench.sql(Role::App).await;
-    for table in ["space_1", "embedding_keys", "requests", "embeddings"] {
+    for table in ["space_1", "embedding_keys", "answers", "embeddings"] {
         let sql = format!("SELECT count(*) FROM {table}");
         let seen = async |session: embermesh_postgres::Session<'_>| -> i64 {
             session.query_one(&sql, &[]).await.unwrap().get(0)

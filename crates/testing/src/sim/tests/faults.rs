@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::super::{Fault, Simulator, reset, vector};
-use super::{SMALL, embed, floats, one_deployment, post, texts, unpack};
+use super::super::{Api, DeploymentSpec, Fault, RetryAfter, Simulator, reset, vector, wall};
+use super::{SMALL, client, embed, floats, one_deployment, post, send, texts, unpack};
 
 async fn faulty(fault: Fault) -> Simulator {
     let sim = one_deployment().await;
@@ -25,7 +25,7 @@ async fn assert_healed(sim: &Simulator) {
 
 #[tokio::test]
 async fn status_comes_with_retry_after_and_a_body() {
-    let fault = Fault::Status { status: 429, retry_after_s: Some(3), body: None };
+    let fault = Fault::status(429).retry_after(RetryAfter::Seconds(3));
     let sim = faulty(fault.clone()).await;
     let answer = post(&sim, &texts(&["x"])).await.unwrap();
     assert_eq!(answer.status().as_u16(), 429);
@@ -38,7 +38,7 @@ async fn status_comes_with_retry_after_and_a_body() {
     assert_eq!((calls[0].status, calls[0].fault.as_ref()), (Some(429), Some(&fault)));
     assert_eq!((calls[1].status, calls[1].fault.as_ref()), (Some(200), None));
 
-    let page = Fault::Status { status: 502, retry_after_s: None, body: Some("<html>".to_owned()) };
+    let page = Fault::Status { status: 502, retry_after: None, body: Some("<html>".to_owned()) };
     sim.deployments()[0].inject([page.times(1)]);
     let answer = post(&sim, &texts(&["x"])).await.unwrap();
     assert_eq!(answer.status().as_u16(), 502);
@@ -112,6 +112,54 @@ async fn a_delay_is_late_and_right() {
     assert!(asked.elapsed() >= Duration::from_millis(80));
     assert_eq!(floats(&answer, 0), vector(SMALL, "x", 1536));
     assert_healed(&sim).await;
+}
+
+#[tokio::test]
+async fn a_trickle_sends_the_head_at_once_and_the_body_in_pieces() {
+    let sim = faulty(Fault::Trickle { bytes: 2000, every_ms: 20 }).await;
+    let asked = Instant::now();
+    let mut answer = post(&sim, &json!({"model": SMALL, "input": "x", "dimensions": 256})).await.unwrap();
+    let length: usize = answer.headers()["content-length"].to_str().unwrap().parse().unwrap();
+    let (mut pieces, mut body) = (0, Vec::new());
+    while let Some(piece) = answer.chunk().await.unwrap() {
+        assert!(piece.len() <= 2000);
+        body.extend_from_slice(&piece);
+        pieces += 1;
+    }
+    assert_eq!((body.len(), pieces), (length, length.div_ceil(2000)));
+    assert!(asked.elapsed() >= Duration::from_millis(20) * pieces as u32);
+    assert_eq!(floats(&serde_json::from_slice(&body).unwrap(), 0), vector(SMALL, "x", 256));
+    assert_healed(&sim).await;
+}
+
+#[tokio::test]
+async fn the_time_to_come_back_is_said_in_each_way() {
+    for (wait, name) in [
+        (RetryAfter::Seconds(30), "retry-after"),
+        (RetryAfter::Date(30), "retry-after"),
+        (RetryAfter::Millis(1500), "retry-after-ms"),
+    ] {
+        let sim = faulty(Fault::status(429).retry_after(wait)).await;
+        let answer = post(&sim, &texts(&["x"])).await.unwrap();
+        let value = answer.headers()[name].to_str().unwrap();
+        match wait {
+            RetryAfter::Seconds(_) => assert_eq!(value, "30"),
+            RetryAfter::Millis(_) => assert_eq!(value, "1500"),
+            RetryAfter::Date(_) => {
+                let ahead = httpdate::parse_http_date(value).unwrap().duration_since(wall::now()).unwrap();
+                assert!((25..=31).contains(&ahead.as_secs()), "{ahead:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_an_index_a_wrong_one_is_a_vector_too_many() {
+    let sim = Simulator::start(&[DeploymentSpec::of(Api::Cohere, "a")]).await.unwrap();
+    sim.deployments()[0].inject([Fault::WrongIndex.times(1)]);
+    let body = json!({"model": "embed-v4.0", "texts": ["x", "y"], "input_type": "search_query"});
+    let answer = send(&sim, "/v2/embed", &[], &body).await.body;
+    assert_eq!(answer["embeddings"]["float"].as_array().unwrap().len(), 3);
 }
 
 #[tokio::test]
@@ -206,13 +254,13 @@ async fn base64_may_be_ignored() {
 async fn a_listing_of_models_does_not_use_up_a_vector_fault() {
     let sim = faulty(Fault::ZeroVector).await;
     let url = format!("{}/models", sim.deployments()[0].base_url());
-    assert_eq!(reqwest::get(&url).await.unwrap().status().as_u16(), 200);
+    assert_eq!(client().get(&url).send().await.unwrap().status().as_u16(), 200);
     assert_eq!(floats(&embed(&sim, &texts(&["x"])).await, 0)[0].to_bits(), 0);
 
     sim.deployments()[0].inject([Fault::status(503).forever()]);
     for _ in 0..3 {
-        assert_eq!(reqwest::get(&url).await.unwrap().status().as_u16(), 503);
+        assert_eq!(client().get(&url).send().await.unwrap().status().as_u16(), 503);
     }
     sim.deployments()[0].heal();
-    assert_eq!(reqwest::get(&url).await.unwrap().status().as_u16(), 200);
+    assert_eq!(client().get(&url).send().await.unwrap().status().as_u16(), 200);
 }

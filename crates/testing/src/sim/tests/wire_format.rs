@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::{DeploymentSpec, ModelSpec, Simulator, count_tokens, vector};
-use super::{SMALL, embed, floats, one_deployment, post, refusal, texts, unpack};
+use super::{SMALL, client, embed, floats, one_deployment, post, refusal, texts, unpack};
 
 #[tokio::test]
 async fn answers_in_order_with_exact_usage() {
@@ -100,7 +100,7 @@ async fn unknown_fields_and_nulls_are_refused() {
     }
     assert_eq!(refusal(&sim, &json!({"input": "x"})).await.0, 400);
     let url = format!("{}/embeddings", sim.deployments()[0].base_url());
-    let answer = reqwest::Client::new().post(url).body(texts(&["x"]).to_string()).send().await.unwrap();
+    let answer = client().post(url).body(texts(&["x"]).to_string()).send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 400, "no content type");
 }
 
@@ -120,7 +120,7 @@ async fn a_configured_key_is_insisted_on() {
     let sim = Simulator::start(&[spec]).await.unwrap();
     let (status, error) = refusal(&sim, &texts(&["x"])).await;
     assert_eq!((status, &error["type"]), (401, &json!("invalid_request_error")));
-    let client = reqwest::Client::new();
+    let client = client();
     for (key, expected) in [("sk-wrong", 401), ("sk-right", 200)] {
         let url = format!("{}/embeddings", sim.deployments()[0].base_url());
         let answer = client.post(url).bearer_auth(key).json(&texts(&["x"])).send().await.unwrap();
@@ -140,17 +140,17 @@ async fn models_are_listed_below_the_prefix_only() {
     let sim = Simulator::start(&[spec]).await.unwrap();
     let base = sim.deployments()[0].base_url();
     assert!(base.ends_with("/openai/v1"));
-    let list: Value = reqwest::get(format!("{base}/models")).await.unwrap().json().await.unwrap();
+    let list: Value = client().get(format!("{base}/models")).send().await.unwrap().json().await.unwrap();
     assert_eq!(list["object"], "list");
     assert_eq!(list["data"][0]["id"], "org/bge-small");
     assert_eq!(list["data"][0]["object"], "model");
     let one: Value =
-        reqwest::get(format!("{base}/models/org/bge-small")).await.unwrap().json().await.unwrap();
+        client().get(format!("{base}/models/org/bge-small")).send().await.unwrap().json().await.unwrap();
     assert_eq!(one, list["data"][0]);
 
     let outside = format!("http://{}/v1/models", sim.deployments()[0].address());
     for missing in [outside, format!("{base}/models/none"), format!("{base}/embeddings")] {
-        assert_eq!(reqwest::get(missing).await.unwrap().status().as_u16(), 404);
+        assert_eq!(client().get(missing).send().await.unwrap().status().as_u16(), 404);
     }
     let answer = embed(&sim, &json!({"model": "org/bge-small", "input": "x"})).await;
     assert_eq!(floats(&answer, 0), vector("bge", "x", 384), "vectors follow the family, not the name");
@@ -161,7 +161,7 @@ async fn the_same_seed_agrees_and_another_drifts() {
     let drifted = DeploymentSpec { seed: 7, ..DeploymentSpec::named("drifted") };
     let sim =
         Simulator::start(&[DeploymentSpec::named("a"), DeploymentSpec::named("b"), drifted]).await.unwrap();
-    let client = reqwest::Client::new();
+    let client = client();
     let mut vectors = Vec::new();
     for deployment in sim.deployments() {
         let url = format!("{}/embeddings", deployment.base_url());

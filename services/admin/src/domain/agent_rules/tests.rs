@@ -21,13 +21,30 @@ fn a_full_configuration_passes() {
             "max_latency_p99_ms": 500, "max_tokens_per_request": 8000, "preferred_dimensions": 1536,
             "rate_limits": {"requests_per_minute": 1, "tokens_per_minute": 1, "concurrent_requests": 1}
         },
-        "fallback_behavior": {"max_retries": 0, "cross_space": "allow", "use_cache_on_failure": true},
+        "fallback_behavior": {"max_retries": 0, "cross_space": "allow", "use_cache_on_failure": true, "on_budget_exceeded": "cheaper"},
         "cache": {"enabled": true, "ttl": "1h 30m"},
         "pii": {"action": "reject", "entities": ["email", "ssn", "employee_number"]},
         "metadata": {"team": "x"}
     }"#;
     check_json(json).unwrap();
     check_json(r#"{"agent_id": "bare"}"#).unwrap();
+}
+
+#[test]
+fn every_named_choice_passes() {
+    for strategy in ["smart", "balanced", "quality", "speed", "cost"] {
+        for cross_space in ["never", "allow"] {
+            let json = format!(
+                r#"{{"agent_id": "a", "embedding_strategy": "{strategy}", "fallback_behavior": {{"cross_space": "{cross_space}"}}}}"#
+            );
+            check_json(&json).unwrap();
+        }
+    }
+    for choice in ["refuse", "cheaper"] {
+        let json =
+            format!(r#"{{"agent_id": "a", "fallback_behavior": {{"on_budget_exceeded": "{choice}"}}}}"#);
+        check_json(&json).unwrap();
+    }
 }
 
 #[test]
@@ -81,10 +98,22 @@ fn every_refusal_names_its_field() {
             "constraints.rate_limits.tokens_per_minute",
             r#"{"agent_id": "a", "constraints": {"rate_limits": {"tokens_per_minute": 0}}}"#,
         ),
+        (
+            "constraints.rate_limits.requests_per_minute",
+            r#"{"agent_id": "a", "constraints": {"rate_limits": {"requests_per_minute": 0}}}"#,
+        ),
+        (
+            "constraints.rate_limits.concurrent_requests",
+            r#"{"agent_id": "a", "constraints": {"rate_limits": {"concurrent_requests": 0}}}"#,
+        ),
         ("fallback_behavior.max_retries", r#"{"agent_id": "a", "fallback_behavior": {"max_retries": 11}}"#),
         (
             "fallback_behavior.cross_space",
             r#"{"agent_id": "a", "fallback_behavior": {"cross_space": "maybe"}}"#,
+        ),
+        (
+            "fallback_behavior.on_budget_exceeded",
+            r#"{"agent_id": "a", "fallback_behavior": {"on_budget_exceeded": "ignore"}}"#,
         ),
         ("cache.ttl", r#"{"agent_id": "a", "cache": {"ttl": "soon"}}"#),
         ("cache.ttl", r#"{"agent_id": "a", "cache": {"ttl": "0s"}}"#),

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tonic::{Response, Status, async_trait};
 use tower::ServiceExt;
 
+use super::router_operations;
 use crate::{
     Settings,
     backends::Upstreams,
@@ -168,6 +169,19 @@ impl agents_server::Agents for Remote {
         Ok(Response::new(Default::default()))
     }
 
+    async fn list_agent_versions(
+        &self,
+        _: tonic::Request<v1::ListAgentVersionsRequest>,
+    ) -> Answer<v1::ListAgentVersionsResponse> {
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn rollback_agent(&self, request: tonic::Request<v1::RollbackAgentRequest>) -> Answer<v1::Agent> {
+        let metadata = reached(&request)?;
+        let agent_id = request.into_inner().agent_id;
+        Ok(Response::new(v1::Agent { agent_id, metadata, ..Default::default() }))
+    }
+
     async fn get_agent_models(
         &self,
         _: tonic::Request<v1::GetAgentModelsRequest>,
@@ -239,17 +253,19 @@ impl TestEdge {
         });
         let subscription = Subscription::fixed(snapshot);
         let admin = ReadYourWrites::new(remote.clone(), subscription.clone());
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH).clock();
         let parts = EdgeParts {
             embeddings: Arc::new(Echo),
             openai: Router::new()
                 .route("/v1/embeddings", openai)
                 .route("/v1/models", axum::routing::get(|| async {})),
-            upstreams: Upstreams { admin, ledger: remote.clone(), router: remote },
+            upstreams: Upstreams { admin, ledger: remote, router: router_operations::router(&grpc_metrics) },
             subscription,
+            key_uses: crate::key_use::KeyUse::new(&clock),
             tasks: tasks.clone(),
             ops: Ops { readiness: Readiness::default(), metrics: metrics.clone() },
             grpc_metrics,
-            clock: ManualClock::new(SystemTime::UNIX_EPOCH).clock(),
+            clock,
         };
         Self { app: router(&settings, parts).await.unwrap(), metrics, tasks, keys }
     }

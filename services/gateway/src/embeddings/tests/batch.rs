@@ -122,38 +122,6 @@ async fn a_batch_has_1_to_2048_entries_and_a_bounded_size() {
 }
 
 #[tokio::test]
-async fn the_key_of_a_batch_is_a_key_of_each_entry() {
-    let (bench, service) = bench();
-    let request = || v1::EmbedBatchRequest {
-        requests: of_json(json!([{"text": "a"}, {"text": "b", "request_id": "own"}])),
-    };
-    let first = service.embed_batch(keyed(request(), "k")).await.unwrap().into_inner();
-    let again = service.embed_batch(keyed(request(), "k")).await.unwrap().into_inner();
-    let ids = |answer: &v1::EmbedBatchResponse| -> Vec<_> {
-        answer.embeddings.iter().map(|entry| (entry.embedding_id.clone(), entry.request_id.clone())).collect()
-    };
-    assert_eq!(ids(&first), ids(&again));
-    assert_eq!(first.embeddings[0].request_id.as_deref(), Some("k#0"));
-    assert_eq!(first.embeddings[1].request_id.as_deref(), Some("own"));
-    assert_eq!(bench.router.texts(), ["a", "b"]);
-    let error = service.embed_batch(keyed(request(), &"k".repeat(255))).await.unwrap_err();
-    assert_eq!(Error::from(error).param.as_deref(), Some("Idempotency-Key"));
-}
-
-#[tokio::test]
-async fn one_key_twice_in_a_batch_conflicts_with_itself_alone() {
-    let (_, service) = bench();
-    let answer = batch(
-        &service,
-        json!([{"text": "a", "request_id": "r"}, {"text": "b", "request_id": "r"}, {"text": "c"}]),
-    )
-    .await;
-    let codes: Vec<_> =
-        answer.embeddings.iter().map(|entry| entry.error.as_ref().map(|e| e.code.as_str())).collect();
-    assert_eq!(codes, [None, Some("conflict"), None]);
-}
-
-#[tokio::test]
 async fn rows_too_large_for_one_message_are_put_in_several_in_order() {
     let (mut bench, _) = bench();
     bench.parts.limits.max_text_bytes = 10 << 20;

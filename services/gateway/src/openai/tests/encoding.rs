@@ -1,19 +1,22 @@
 use proptest::prelude::*;
 
-use crate::openai::encode::{Encoding, answer};
+use crate::openai::encode::{Encoding, answer, floats};
 
 fn read(model: &str, vectors: &[Vec<f32>], encoding: Encoding) -> serde_json::Value {
     let bytes: Vec<Vec<u8>> =
         vectors.iter().map(|v| v.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
-    serde_json::from_slice(&answer(model, bytes.iter().map(Vec::as_slice), encoding, u64::MAX)).unwrap()
+    let vectors = bytes.iter().map(Vec::as_slice);
+    serde_json::from_slice(&answer(model, vectors, encoding, u64::MAX, floats)).unwrap()
 }
 
 #[test]
 fn an_answer_is_written_to_the_byte() {
     let vectors =
         [[1.0_f32, -0.5], [1e-7, 0.0]].map(|v| v.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
-    let written =
-        |encoding| String::from_utf8(answer("m\"1", vectors.iter().map(Vec::as_slice), encoding, 7)).unwrap();
+    let written = |encoding| {
+        let vectors = vectors.iter().map(Vec::as_slice);
+        String::from_utf8(answer("m\"1", vectors, encoding, 7, floats)).unwrap()
+    };
     assert_eq!(
         written(Encoding::Float),
         concat!(

@@ -37,7 +37,9 @@ fn snapshot() -> Snapshot {
 fn pick(task: &str, model: Option<&str>, snapshot: &Snapshot, down: &[&str]) -> Result<Choice, Error> {
     let id: AgentId = "a".parse().unwrap();
     let wanted = Wanted { tenant: tenant(), agent: &id, task_type: task, model, dimensions: None };
-    choose(&wanted, snapshot, &["two".to_owned()], &|m| !down.contains(&m.id.as_str()))
+    // the last of the alike is the best
+    let best = |models: &[Arc<CatalogModel>]| models.len().checked_sub(1);
+    choose(&wanted, snapshot, &["two".to_owned()], &|m| !down.contains(&m.id.as_str()), &best)
 }
 
 #[test]
@@ -73,4 +75,37 @@ fn an_agent_without_configuration_runs_on_the_defaults() {
     let bare = Snapshot::default().with_model(model("one")).with_model(model("two"));
     let choice = pick("general_qa", None, &bare, &[]).unwrap();
     assert_eq!((choice.space.as_str(), choice.unpinned), ("f/two@8", true));
+}
+
+#[test]
+fn primaries_are_ranked_and_defaults_are_taken_in_their_order() {
+    let mut several = agent();
+    several.model_preferences[0].primary_models.push("two".into());
+    let ranked = snapshot().with_agent(tenant(), several);
+    assert_eq!(pick("general_qa", None, &ranked, &[]).unwrap().model.id, "two");
+    let bare = Snapshot::default().with_model(model("one")).with_model(model("two"));
+    let id: AgentId = "a".parse().unwrap();
+    let wanted = Wanted { tenant: tenant(), agent: &id, task_type: "x", model: None, dimensions: None };
+    let defaults = ["one".to_owned(), "two".to_owned()];
+    let choice = choose(&wanted, &bare, &defaults, &|_| true, &|models| models.len().checked_sub(1)).unwrap();
+    assert_eq!(choice.model.id, "one");
+}
+
+#[test]
+fn what_may_answer_while_the_space_is_down_is_another_space_of_the_agents_models() {
+    let choice = pick("general_qa", None, &snapshot(), &["two"]).unwrap();
+    let others = |down: &str| {
+        let snapshot = snapshot();
+        let agent = agent();
+        fallbacks(&choice, None, Some(&agent), "general_qa", &snapshot, &|m| m.id != down)
+    };
+    let ids: Vec<String> = others("").into_iter().map(|choice| choice.space.to_string()).collect();
+    assert_eq!(ids, ["f/two@8"]);
+    assert!(others("two").is_empty());
+    let of_length = |length| {
+        let (snapshot, agent) = (snapshot(), agent());
+        fallbacks(&choice, Some(length), Some(&agent), "general_qa", &snapshot, &|_| true)
+    };
+    assert_eq!(of_length(3)[0].space.as_str(), "f/two@3");
+    assert!(of_length(9).is_empty(), "a fallback gives the length that was asked for, or none");
 }

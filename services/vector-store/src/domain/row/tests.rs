@@ -55,8 +55,6 @@ fn the_wrong_part_of_a_row_is_named() {
         (PutRow { vector: to_le_bytes(&[0.0, 0.0]), ..row() }, "vector"),
         (PutRow { vector: to_le_bytes(&[f32::NAN, 0.0]), ..row() }, "vector"),
         (PutRow { tokens: u64::MAX, ..row() }, "tokens"),
-        (PutRow { request_id: "r".into(), ..row() }, "request_hash"),
-        (PutRow { request_id: "a b".into(), request_hash: vec![1].into(), ..row() }, "request_id"),
     ];
     for (bad, param) in bad {
         let error = parse(put(vec![row(), bad]), &principal(None)).unwrap_err();

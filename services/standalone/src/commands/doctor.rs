@@ -1,0 +1,45 @@
+//! `embermesh doctor`: what is wrong, and what to do about it. Looks at the configuration and what it names from this machine, and at
+//! the running system from outside.
+
+mod finding;
+mod here;
+mod system;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use finding::{Finding, show};
+
+use super::{ask::Ask, block_on, output};
+use crate::client::{Failure, Patience};
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    /// Configuration file; default: embermesh.yaml, if there is one
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+/// Looks at everything and prints what it found; exit code 1 when something is broken.
+pub(crate) fn run(arguments: &DoctorArguments) -> Result<ExitCode, Failure> {
+    let findings = block_on(examine(arguments))?;
+    let broken = findings.iter().any(Finding::is_broken);
+    if arguments.ask.json {
+        let text = serde_json::to_string(&findings).map_err(|error| Failure::Garbled(error.to_string()))?;
+        output::print(&format!("{text}\n"));
+    } else {
+        output::print(&show(&findings));
+    }
+    Ok(ExitCode::from(u8::from(broken)))
+}
+
+async fn examine(arguments: &DoctorArguments) -> Result<Vec<Finding>, Failure> {
+    let mut findings = here::examine(arguments.config.as_deref()).await;
+    match arguments.ask.client(Patience { total: std::time::Duration::ZERO, ..Patience::SHORT }) {
+        Ok(client) => findings.extend(system::examine(&client).await),
+        Err(failure) => findings.push(Finding::unknown("server", &failure.to_string())),
+    }
+    Ok(findings)
+}

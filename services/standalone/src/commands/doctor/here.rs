@@ -1,0 +1,155 @@
+//! The configuration, and what it names, as this machine sees them.
+
+use std::{path::Path, time::Duration};
+
+use embermesh_cache::{RedisCache, RedisSettings, VectorKey};
+use embermesh_config::{Config, Provider, ProviderKind, Source};
+use embermesh_lifecycle::Lifecycle;
+use embermesh_postgres::{Database, DbError, PoolConfig, Role, Schema};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::finding::Finding;
+
+/// PostgreSQL's own way to write a version.
+const POSTGRES_15: i32 = 150_000;
+const PGVECTOR: (u32, u32) = (0, 8);
+/// How long Redis may take to be found.
+const REDIS_PATIENCE: Duration = Duration::from_secs(3);
+
+pub(super) async fn examine(file: Option<&Path>) -> Vec<Finding> {
+    let config = match Config::load(&Source::process(file)) {
+        Ok(config) => config,
+        Err(error) => {
+            let advice = "mend it; `embermesh-gateway --dump-config` shows what is read";
+            return vec![Finding::broken("configuration", &error.to_string(), advice)];
+        }
+    };
+    let mut findings = vec![Finding::well("configuration", "it can be read")];
+    findings.extend(databases(&config).await);
+    findings.push(redis(&config).await);
+    findings.extend(config.embedding.providers.iter().filter_map(|(name, entry)| provider(name, entry)));
+    findings
+}
+
+async fn databases(config: &Config) -> Vec<Finding> {
+    let (admin, ledger, store) =
+        (config.database.for_admin(), config.database.for_ledger(), config.database.for_store());
+    let (Ok(admin), Ok(ledger), Ok(store)) = (admin, ledger, store) else {
+        return vec![Finding::unknown("database", "none is configured: `embermesh up` runs one of its own")];
+    };
+    let same = |one: &SecretString, other: &SecretString| one.expose_secret() == other.expose_secret();
+    let mut findings = vec![database("database", &store, true).await];
+    for (name, url) in [("database of the ledger", &ledger), ("database of admin", &admin)] {
+        if !same(url, &store) {
+            findings.push(database(name, url, false).await);
+        }
+    }
+    findings
+}
+
+/// A database that can be reached is new enough and, if it is to hold vectors, knows them.
+async fn database(what: &str, url: &SecretString, vectors: bool) -> Finding {
+    let limits = PoolConfig::default();
+    let connected = Database::connect(url, Schema::Store, Role::Owner, &limits).await;
+    let database = match connected {
+        Ok(database) => database,
+        Err(error) => {
+            let advice = match &error {
+                DbError::Configuration(_) => "check database.url, its user and its password",
+                DbError::Unavailable(_) => "is it running, and may this machine reach it?",
+                _ => "check what the user may do in the database",
+            };
+            return Finding::broken(what, &error.to_string(), advice);
+        }
+    };
+    match versions(&database).await {
+        Ok((version, _)) if version < POSTGRES_15 => {
+            let found = format!("PostgreSQL {}", version / 10_000);
+            Finding::broken(what, &found, "Embermesh needs PostgreSQL 15 or later")
+        }
+        Ok((version, None)) if vectors => {
+            let found = format!("PostgreSQL {} without pgvector", version / 10_000);
+            Finding::broken(what, &found, "install pgvector 0.8 or later on the database's machine")
+        }
+        Ok((_, Some(vector))) if vectors && is_older(&vector, PGVECTOR) => {
+            let advice = "install pgvector 0.8 or later, then ALTER EXTENSION vector UPDATE";
+            Finding::broken(what, &format!("pgvector {vector}"), advice)
+        }
+        Ok((version, vector)) => {
+            let vector = vector.map_or_else(String::new, |vector| format!(", pgvector {vector}"));
+            Finding::well(what, &format!("PostgreSQL {}{vector}", version / 10_000))
+        }
+        Err(error) => Finding::broken(what, &error.to_string(), "see the database's log"),
+    }
+}
+
+/// Of PostgreSQL, and of pgvector as it is installed or else could be.
+async fn versions(database: &Database) -> Result<(i32, Option<String>), DbError> {
+    let sql = "SELECT current_setting('server_version_num')::integer,
+                   (SELECT coalesce(installed_version, default_version) FROM pg_available_extensions WHERE name = 'vector')";
+    let row = database.system().query_one(sql, &[]).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
+fn is_older(version: &str, than: (u32, u32)) -> bool {
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < than
+}
+
+async fn redis(config: &Config) -> Finding {
+    let settings = RedisSettings {
+        url: config.redis.url.as_ref().map(|url| url.as_secret().clone()),
+        endpoints: config.redis.cluster_endpoints.clone(),
+        command_timeout: REDIS_PATIENCE,
+        ..RedisSettings::default()
+    };
+    if !settings.is_configured() {
+        return Finding::unknown("redis", "not configured: each router keeps to itself what it knows");
+    }
+    let lifecycle = Lifecycle::new(Duration::ZERO);
+    let cache = match RedisCache::connect(&settings, &lifecycle.tasks) {
+        Ok(cache) => cache,
+        Err(error) => return Finding::broken("redis", &error.to_string(), "mend the section redis"),
+    };
+    let begun = tokio::time::Instant::now();
+    loop {
+        match cache.get_many(&[VectorKey([0; 32])]).await {
+            Ok(_) => return Finding::well("redis", "it answers"),
+            Err(_) if begun.elapsed() < REDIS_PATIENCE => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(away) => {
+                let advice = "is it running, and may this machine reach it? Embermesh works without, but caches and rate \
+                              limits are each router's own then";
+                return Finding::ailing("redis", &away.to_string(), advice);
+            }
+        }
+    }
+}
+
+/// What is missing in an entry, if anything is.
+fn provider(name: &str, entry: &Provider) -> Option<Finding> {
+    let what = format!("provider {name}");
+    let Some(kind) = entry.kind.or_else(|| ProviderKind::named(name)) else {
+        let advice = format!("set embedding.providers.{name}.kind");
+        return Some(Finding::broken(&what, "what kind of provider it is cannot be told", &advice));
+    };
+    let needs_key = !matches!(kind, ProviderKind::Local | ProviderKind::Bedrock | ProviderKind::Vertex);
+    let is_ours = entry.base_url.is_some();
+    (entry.enabled != Some(false) && needs_key && !is_ours && entry.api_key.is_none()).then(|| {
+        let advice = format!("set embedding.providers.{name}.api_key, or enabled: false");
+        Finding::broken(&what, "it has no api_key", &advice)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        for (version, older) in
+            [("0.7.4", true), ("0.8.0", false), ("0.10.1", false), ("1.0", false), ("", true)]
+        {
+            assert_eq!(is_older(version, PGVECTOR), older, "{version}");
+        }
+    }
+}
