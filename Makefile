@@ -6,7 +6,7 @@ BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
 ALL := --workspace --bins
 RUN_SELECTS ?= -p embermesh-standalone
 
-.PHONY: help run test lint services bench rounds faults setup setup-tests fmt
+.PHONY: help run test lint services bench rounds faults away setup setup-tests fmt
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,6 +38,10 @@ rounds: setup-tests ## Outages, background errors and rate limits at full length
 faults: setup-tests ## 1,000 rounds of kill -9 under load; writes docs/faults.md
 	cargo build --release $(ALL)
 	scripts/faults.sh $(ARGS)
+
+away: setup-tests ## Admin and its database stopped for ten minutes; writes docs/away.md
+	cargo build $(ALL) --tests
+	scripts/away.sh $(ARGS)
 
 setup: ## PostgreSQL with pgvector and the model weights, into .tools
 	scripts/setup.sh

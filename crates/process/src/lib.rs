@@ -1,5 +1,7 @@
 //! What every server binary does around its service: arguments, configuration, logs, metrics, one port, signals, exit code.
 
+mod log_levels;
+
 use std::{
     io::Write as _,
     net::{Ipv4Addr, SocketAddr},
@@ -11,8 +13,9 @@ use axum::Router;
 use clap::Parser;
 use embermesh_config::{Config, ConfigError, Source};
 use embermesh_lifecycle::{Lifecycle, Readiness, Tasks};
-use embermesh_telemetry::{Metrics, start_logs};
-use embermesh_transport::{GrpcMetrics, serve};
+use embermesh_subscription::{Options, Section, Subscription, Surroundings};
+use embermesh_telemetry::{LogLevels, Metrics, start_logs};
+use embermesh_transport::{GrpcMetrics, Transport, serve};
 use embermesh_types::Clock;
 use tokio::net::TcpListener;
 
@@ -49,16 +52,37 @@ pub struct Process {
     pub grpc_metrics: GrpcMetrics,
     /// Time.
     pub clock: Clock,
+    log_levels: LogLevels,
 }
 
 impl Process {
-    /// A process with this configuration, and its lifecycle.
-    pub fn new(config: Config) -> Result<(Self, Lifecycle), prometheus::Error> {
+    /// A process with this configuration, whose logs were started, and its lifecycle.
+    pub fn new(config: Config, log_levels: LogLevels) -> Result<(Self, Lifecycle), prometheus::Error> {
         let lifecycle = Lifecycle::new(config.server.shutdown_grace.0);
         let metrics = Metrics::default();
         let grpc_metrics = GrpcMetrics::new(&metrics)?;
         let (tasks, readiness) = (lifecycle.tasks.clone(), lifecycle.readiness.clone());
-        Ok((Self { config, tasks, readiness, metrics, grpc_metrics, clock: Clock::system() }, lifecycle))
+        let clock = Clock::system();
+        let process = Self { config, tasks, readiness, metrics, grpc_metrics, clock, log_levels };
+        Ok((process, lifecycle))
+    }
+
+    /// Follows what is turned at run time and concerns every process: the levels of its log. Once for a process.
+    pub fn follow_settings(&self, admin: Transport) {
+        let options = Options {
+            subscriber: "process",
+            condition: None,
+            sections: vec![Section::Settings],
+            disk_copy: self.config.data_dir.as_ref().map(|dir| dir.join("process.snapshot")),
+        };
+        let subscription = Subscription::start(admin, options, &self.surroundings());
+        let follow = log_levels::follow(self.log_levels.clone(), subscription, self.tasks.clone());
+        self.tasks.spawn("log levels", follow);
+    }
+
+    /// What its subscriptions to the configuration need.
+    pub const fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings { tasks: &self.tasks, readiness: &self.readiness, metrics: &self.metrics }
     }
 
     /// Binds the configured address, or `port` on loopback.
@@ -120,10 +144,10 @@ where
         std::io::stdout().write_all(config.dump().as_bytes())?;
         return Ok(());
     }
-    start_logs(&config.logging)?;
+    let log_levels = start_logs(&config.logging)?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let (process, lifecycle) = Process::new(config)?;
+        let (process, lifecycle) = Process::new(config, log_levels)?;
         let listener = process.bind(port).await?;
         let address = listener.local_addr()?;
         let router = build(&process).await?;

@@ -95,6 +95,11 @@ impl Breaker {
         Self(Mutex::new(Machine::new(settings, seed)))
     }
 
+    /// Goes by other settings from now on. The state stays, and so does what was seen, unless the window is another one.
+    pub fn configure(&self, settings: BreakerSettings) {
+        self.lock().configure(settings);
+    }
+
     /// Leave for one call that takes `lease` at most (plus a second for the result to arrive), or none. During a ramp this still
     /// admits everything: holding to the [`share`](Standing::share) takes someone who knows the alternatives.
     pub fn admit(self: &Arc<Self>, now: Instant, lease: Duration) -> Option<Permit> {

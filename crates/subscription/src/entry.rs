@@ -12,7 +12,7 @@ use embermesh_proto::{
 };
 use embermesh_types::{AgentId, KeyId, SpaceId, TenantId};
 
-use crate::{BreakerOrder, KeyRecord, Pinned, Snapshot, SpaceReference};
+use crate::{BreakerOrder, KeyRecord, Pinned, RunSettings, Snapshot, SpaceReference};
 
 /// Why an entry cannot be used. Names the part, never its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +28,7 @@ enum Identity<'a> {
     Reference(SpaceId),
     Breaker(&'a str),
     Budget(TenantId, &'a str),
+    Settings,
 }
 
 /// The state after `update`, or `None` when it is older than what is held. A bad entry changes nothing: what was known of it
@@ -86,6 +87,7 @@ fn identity_of(value: &Value) -> Result<Identity<'_>, BadEntry> {
             }
             Identity::Budget(tenant(&entry.tenant_id)?, id)
         }
+        Value::Settings(_) => Identity::Settings,
     })
 }
 
@@ -98,6 +100,7 @@ fn remove(next: &mut Snapshot, key: &Identity<'_>) {
         Identity::Reference(space) => next.remove_reference(space),
         Identity::Breaker(deployment) => next.remove_breaker_order(deployment),
         Identity::Budget(tenant, id) => next.remove_budget(*tenant, id),
+        Identity::Settings => next.put_settings(None),
     }
 }
 
@@ -130,6 +133,7 @@ fn put(next: &mut Snapshot, value: &Value) -> Result<(), BadEntry> {
             check_budget(&budget)?;
             next.put_budget(tenant, Arc::new(budget));
         }
+        (Value::Settings(entry), _) => next.put_settings(Some(Arc::new(RunSettings::read(entry)?))),
         _ => return Err(BadEntry("an entry that is not what its key says")),
     }
     Ok(())
@@ -189,6 +193,7 @@ fn keep(next: &mut Snapshot, held: &Snapshot, key: &Identity<'_>) {
                 next.put_budget(*tenant, Arc::clone(budget));
             }
         }
+        Identity::Settings => next.put_settings(held.settings().cloned()),
     }
 }
 
@@ -240,7 +245,9 @@ pub(crate) fn to_update(snapshot: &Snapshot) -> ConfigUpdate {
         let budget = Some(v1::BudgetRule::clone(budget));
         Value::Budget(BudgetEntry { tenant_id: tenant.to_string(), budget })
     });
+    let settings = snapshot.settings().map(|settings| Value::Settings(settings.write()));
     let values = keys.chain(agents).chain(models).chain(pins).chain(references).chain(orders).chain(budgets);
+    let values = values.chain(settings);
     ConfigUpdate {
         version: snapshot.version,
         snapshot: true,

@@ -4,8 +4,11 @@
 //! Not here: what the configuration means, and how admin stores it.
 
 mod breaker_order;
+mod contact;
 mod disk;
 mod entry;
+mod epoch;
+mod run_settings;
 mod snapshot;
 mod space_reference;
 mod stream;
@@ -13,6 +16,7 @@ mod subscription;
 
 pub use breaker_order::{BreakerAction, BreakerOrder};
 pub use embermesh_proto::internal::v1::Section;
+pub use run_settings::{BreakerChanges, RunSettings};
 pub use snapshot::{KeyRecord, Pinned, Snapshot};
 pub use space_reference::SpaceReference;
-pub use subscription::{Options, Subscription};
+pub use subscription::{Options, Subscription, Surroundings};

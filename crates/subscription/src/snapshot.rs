@@ -10,7 +10,7 @@ use embermesh_auth::{KeyHash, Principal};
 use embermesh_proto::v1;
 use embermesh_types::{AgentId, KeyId, SpaceId, TenantId};
 
-use crate::{BreakerOrder, SpaceReference};
+use crate::{BreakerOrder, RunSettings, SpaceReference};
 
 /// What is known of an API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,7 @@ pub struct Snapshot {
     references: Arc<HashMap<SpaceId, Arc<SpaceReference>>>,
     breaker_orders: Arc<BTreeMap<String, BreakerOrder>>,
     budgets: HashMap<TenantId, Arc<BTreeMap<String, Arc<v1::BudgetRule>>>>,
+    settings: Option<Arc<RunSettings>>,
 }
 
 impl Snapshot {
@@ -114,6 +115,11 @@ impl Snapshot {
     /// Every budget there is.
     pub fn all_budgets(&self) -> impl Iterator<Item = (TenantId, &Arc<v1::BudgetRule>)> {
         self.budgets.iter().flat_map(|(tenant, budgets)| budgets.values().map(|budget| (*tenant, budget)))
+    }
+
+    /// What operators have turned at run time; `None` when they have turned nothing yet.
+    pub fn settings(&self) -> Option<&Arc<RunSettings>> {
+        self.settings.as_ref()
     }
 
     /// With this version.
@@ -192,6 +198,10 @@ impl Snapshot {
 
     pub(crate) fn breaker_order(&self, deployment: &str) -> Option<BreakerOrder> {
         self.breaker_orders.get(deployment).copied()
+    }
+
+    pub(crate) fn put_settings(&mut self, settings: Option<Arc<RunSettings>>) {
+        self.settings = settings;
     }
 
     pub(crate) fn put_key(&mut self, record: KeyRecord) {

@@ -9,40 +9,49 @@ use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
-use crate::{Options, Subscription, disk, entry};
+use crate::{Options, Subscription, contact::Contact, disk, entry};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 // below the 5 s in which a revocation must arrive even with a broken stream
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A stream is answered at once; what it holds comes after.
+const OPENING: Duration = Duration::from_secs(2);
 /// Admin speaks at least every second; one that is silent for so long is gone, whatever the connection says.
 const SILENCE: Duration = Duration::from_secs(4);
 const SAVE_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
 /// Follows the stream for ever: what ends it is logged, waited out and tried again.
 pub(crate) async fn follow(
-    client: ConfigClient<Transport>,
+    admin: Transport,
     options: Options,
     subscription: Subscription,
+    contact: Contact,
     tasks: Tasks,
-    ready: Condition,
+    ready: Option<Condition>,
 ) {
-    let mut client = client.max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let mut own = admin.apart();
     let mut pause = FIRST_PAUSE;
     loop {
         let mut heard = false;
         let ended = tokio::select! {
-            ended = once(&mut client, &options, &subscription, &ready, &mut heard) => ended,
+            ended = once(&own, &options, &subscription, &contact, ready.as_ref(), &mut heard) => ended,
             () = tasks.stopping() => return,
         };
         if heard {
             pause = FIRST_PAUSE;
         }
         tracing::warn!(status = %ended.code(), "lost the configuration stream, connecting again");
+        if matches!(ended.code(), Code::DeadlineExceeded | Code::Aborted) {
+            // the connection may be stuck, and a new stream would be stuck with it
+            own = admin.apart();
+        }
         tokio::select! {
             // half to whole, so that replicas do not come back in step
             () = sleep(pause.mul_f64(rand::random_range(0.5..1.0))) => {}
+            // admin is there, and has something new
+            () = contact.behind() => {}
             () = tasks.stopping() => return,
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -50,10 +59,11 @@ pub(crate) async fn follow(
 }
 
 async fn once(
-    client: &mut ConfigClient<Transport>,
+    admin: &Transport,
     options: &Options,
     subscription: &Subscription,
-    ready: &Condition,
+    contact: &Contact,
+    ready: Option<&Condition>,
     heard: &mut bool,
 ) -> Status {
     let request = SubscribeRequest {
@@ -61,7 +71,8 @@ async fn once(
         subscriber: options.subscriber.to_owned(),
     };
     let silent = || Status::deadline_exceeded("admin is silent");
-    let mut updates = match timeout(SILENCE, client.subscribe(request)).await {
+    let mut client = ConfigClient::new(admin.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let mut updates = match timeout(OPENING, client.subscribe(request)).await {
         Ok(Ok(answer)) => answer.into_inner(),
         Ok(Err(status)) => return status,
         Err(_) => return silent(),
@@ -69,13 +80,18 @@ async fn once(
     // deltas mean nothing before the snapshot that they change
     let mut based = false;
     loop {
-        let update = match timeout(SILENCE, updates.message()).await {
+        let next = tokio::select! {
+            next = timeout(SILENCE, updates.message()) => next,
+            () = contact.behind(), if based => return Status::aborted("the stream is behind"),
+        };
+        let update = match next {
             Ok(Ok(Some(update))) => update,
             Ok(Ok(None)) => return Status::unavailable("admin ended the stream"),
             Ok(Err(status)) => return status,
             Err(_) => return silent(),
         };
         *heard = true;
+        contact.heard();
         based |= update.snapshot;
         if !based {
             continue;
@@ -83,8 +99,12 @@ async fn once(
         let held = subscription.current();
         if let Some(next) = entry::apply(&held, update) {
             tracing::debug!(version = next.version, "configuration changed");
+            let version = next.version;
             subscription.publish(next);
-            ready.set(true);
+            contact.applied(version);
+            if let Some(ready) = ready {
+                ready.set(true);
+            }
         }
     }
 }

@@ -3,22 +3,35 @@
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwapOption;
-use embermesh_lifecycle::{Condition, Tasks};
-use embermesh_proto::internal::v1::config_client::ConfigClient;
+use embermesh_lifecycle::{Readiness, Tasks};
+use embermesh_telemetry::Metrics;
 use embermesh_transport::Transport;
 use tokio::sync::watch;
 
-use crate::{Section, Snapshot, disk, stream};
+use crate::{Section, Snapshot, contact::Contact, disk, epoch, stream};
 
 /// What to subscribe to, and where to keep a copy.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Names this process in admin's log.
+    /// Names this subscription in admin's log, in metrics and in `/health/ready`.
     pub subscriber: &'static str,
+    /// Of the process's readiness, when it cannot serve without: holds as soon as there is a snapshot, from disk or from admin.
+    pub condition: Option<&'static str>,
     /// What this process needs to know; it is told nothing else.
     pub sections: Vec<Section>,
     /// The file that survives a restart.
     pub disk_copy: Option<PathBuf>,
+}
+
+/// What a subscription needs of its process.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// For background tasks.
+    pub tasks: &'a Tasks,
+    /// For the condition, and for what is told of the configuration.
+    pub readiness: &'a Readiness,
+    /// For the metrics.
+    pub metrics: &'a Metrics,
 }
 
 /// The configuration as this process knows it. Cheap to clone; all clones show the same state.
@@ -32,29 +45,43 @@ struct State {
 }
 
 impl Subscription {
-    /// Loads the copy on disk and keeps up with admin from then on, for as long as the process runs. `ready` holds as soon as
-    /// there is a snapshot, from either.
-    pub fn start(client: ConfigClient<Transport>, options: Options, tasks: &Tasks, ready: Condition) -> Self {
+    /// Loads the copy on disk and keeps up with admin from then on, for as long as the process runs.
+    pub fn start(admin: Transport, options: Options, surroundings: &Surroundings<'_>) -> Self {
+        let Surroundings { tasks, readiness, metrics } = surroundings;
         let subscription = Self::unknown();
+        let ready = options.condition.map(|name| readiness.condition(name));
+        let contact = Contact::new(options.subscriber, metrics);
+        let (told, teller) = (contact.clone(), subscription.clone());
+        readiness.tell("configuration", options.subscriber, move || told.report(&teller));
         if let Some(path) = &options.disk_copy {
             match disk::load(path) {
                 Ok(Some(snapshot)) => {
                     tracing::info!(version = snapshot.version, "starting from the saved configuration");
+                    contact.show(snapshot.version);
                     subscription.publish(snapshot);
-                    ready.set(true);
+                    if let Some(ready) = &ready {
+                        ready.set(true);
+                    }
                 }
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "not using the saved configuration"),
             }
             // from here on every change counts; what was loaded need not be saved
             let changes = subscription.changes();
-            let keep = stream::keep_copy(subscription.clone(), changes, path.clone(), tasks.clone());
+            let keep = stream::keep_copy(subscription.clone(), changes, path.clone(), Tasks::clone(tasks));
             tasks.spawn("config copy", keep);
         }
-        tasks.spawn(
-            "config stream",
-            stream::follow(client, options, subscription.clone(), tasks.clone(), ready),
+        let asks = epoch::watch(
+            admin.clone(),
+            options.sections.clone(),
+            subscription.clone(),
+            contact.clone(),
+            Tasks::clone(tasks),
         );
+        tasks.spawn("config epoch", asks);
+        let follows =
+            stream::follow(admin, options, subscription.clone(), contact, Tasks::clone(tasks), ready);
+        tasks.spawn("config stream", follows);
         subscription
     }
 

@@ -3,5 +3,5 @@
 mod logs;
 mod metrics;
 
-pub use logs::{Format, LogError, LogSettings, start_logs};
+pub use logs::{Format, LOG_LEVELS, LogError, LogLevels, LogSettings, log_components, start_logs};
 pub use metrics::{LATENCY_BUCKETS, Metrics};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
     layer::SubscriberExt,
+    reload,
     util::{SubscriberInitExt, TryInitError},
 };
 
@@ -52,6 +53,9 @@ pub enum LogError {
     /// Something else logs already.
     #[error("logging was started before: {0}")]
     Started(#[from] TryInitError),
+    /// The process is about to end.
+    #[error("logging: the levels cannot be changed any more: {0}")]
+    Reload(#[from] reload::Error),
 }
 
 /// The guide's component names and the modules behind them.
@@ -78,9 +82,35 @@ const COMPONENTS: [(&str, &[&str]); 17] = [
     ("embedding.transport", &["embermesh_transport"]),
 ];
 
+/// The levels of a running process. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LogLevels {
+    filter: reload::Handle<EnvFilter, Registry>,
+    /// What the configuration says.
+    configured: LogSettings,
+}
+
+impl LogLevels {
+    /// Shows what is configured, with another `level` if one is given and with the levels of `components` over the configured ones.
+    /// Components that this release does not know are left out.
+    ///
+    /// # Errors
+    /// When something is not a level; then everything stays as it is.
+    pub fn set(&self, level: Option<&str>, components: &BTreeMap<String, String>) -> Result<(), LogError> {
+        let mut settings = self.configured.clone();
+        if let Some(level) = level {
+            level.clone_into(&mut settings.level);
+        }
+        let known = components.iter().filter(|(name, _)| is_component(name));
+        settings.components.extend(known.map(|(name, level)| (name.clone(), level.clone())));
+        self.filter.reload(filter(&settings)?)?;
+        Ok(())
+    }
+}
+
 /// Sends this process's logs to standard error.
-pub fn start_logs(settings: &LogSettings) -> Result<(), LogError> {
-    let filter = filter(settings)?;
+pub fn start_logs(settings: &LogSettings) -> Result<LogLevels, LogError> {
+    let (filter, handle) = reload::Layer::new(filter(settings)?);
     let lines =
         tracing_subscriber::fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.format {
@@ -88,7 +118,19 @@ pub fn start_logs(settings: &LogSettings) -> Result<(), LogError> {
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()?;
-    Ok(())
+    Ok(LogLevels { filter: handle, configured: settings.clone() })
+}
+
+/// What a level may be.
+pub const LOG_LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+/// The components that levels can be set for.
+pub fn log_components() -> impl Iterator<Item = &'static str> {
+    COMPONENTS.iter().map(|(component, _)| *component)
+}
+
+fn is_component(name: &str) -> bool {
+    log_components().any(|component| component == name)
 }
 
 fn filter(settings: &LogSettings) -> Result<EnvFilter, LogError> {
@@ -96,8 +138,7 @@ fn filter(settings: &LogSettings) -> Result<EnvFilter, LogError> {
     for (name, wanted) in &settings.components {
         let known = COMPONENTS.iter().find(|(component, _)| component == name);
         let (_, modules) = known.ok_or_else(|| {
-            let all: Vec<&str> = COMPONENTS.iter().map(|(component, _)| *component).collect();
-            LogError::Component(name.clone(), all.join(", "))
+            LogError::Component(name.clone(), log_components().collect::<Vec<_>>().join(", "))
         })?;
         let wanted = level(wanted)?;
         directives.extend(modules.iter().map(|module| format!("{module}={wanted}")));
@@ -106,8 +147,7 @@ fn filter(settings: &LogSettings) -> Result<EnvFilter, LogError> {
 }
 
 fn level(name: &str) -> Result<&str, LogError> {
-    let known = ["error", "warn", "info", "debug", "trace", "off"];
-    if known.contains(&name) { Ok(name) } else { Err(LogError::Level(name.to_owned())) }
+    if LOG_LEVELS.contains(&name) { Ok(name) } else { Err(LogError::Level(name.to_owned())) }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Addresses of remote services, and the transports to them: balanced over everything that a name resolves to, resolved again and
 //! again, because a transport to a Kubernetes service would otherwise stay with one pod.
 
-use std::{collections::BTreeSet, io, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use embermesh_lifecycle::Tasks;
 use futures::{Stream, StreamExt, stream};
@@ -57,26 +57,45 @@ impl Endpoint {
     /// A transport balanced over the endpoint's addresses. Connects in the background; a name that does not resolve yet, or a server
     /// that is down, is tried again until the last clone of the transport is gone.
     pub fn connect(&self, tls: Option<&TlsSettings>, tasks: &Tasks) -> Result<Transport, ChannelError> {
-        self.connect_to(lookups(self.host.clone(), self.port), tls, tasks)
+        let dialer = self.dialer(tls)?;
+        let (endpoint, tasks) = (self.clone(), tasks.clone());
+        let connect = move || {
+            let addresses = lookups(endpoint.host.clone(), endpoint.port);
+            endpoint.connect_with(addresses, dialer.clone(), &tasks)
+        };
+        Ok(Transport { apart: Some(Arc::new(connect.clone())), ..connect() })
     }
 
     /// A transport balanced over the latest of `addresses`, instead of what the host's name resolves to.
+    #[cfg(test)]
     pub(crate) fn connect_to(
         &self,
         addresses: impl Stream<Item = io::Result<BTreeSet<SocketAddr>>> + Send + 'static,
         tls: Option<&TlsSettings>,
         tasks: &Tasks,
     ) -> Result<Transport, ChannelError> {
+        Ok(self.connect_with(addresses, self.dialer(tls)?, tasks))
+    }
+
+    fn dialer(&self, tls: Option<&TlsSettings>) -> Result<Dialer, ChannelError> {
         let secure = self.url.scheme_str() == Some("https");
         let tls = match (secure, tls) {
             (true, None) => return Err(ChannelError::TlsMissing(self.url.to_string())),
             (true, Some(tls)) => Some(tls.connector()?),
             (false, _) => None,
         };
-        let dialer = Dialer::new(&self.host, tls)?;
+        Ok(Dialer::new(&self.host, tls)?)
+    }
+
+    fn connect_with(
+        &self,
+        addresses: impl Stream<Item = io::Result<BTreeSet<SocketAddr>>> + Send + 'static,
+        dialer: Dialer,
+        tasks: &Tasks,
+    ) -> Transport {
         let (pool, registry) = pool::new(&self.url);
         tasks.spawn("resolve", follow(addresses, registry, dialer, tasks.clone(), self.host.clone()));
-        Ok(Transport::new(tower::ServiceBuilder::new().layer(DeadlineLayer::for_callers()).service(pool)))
+        Transport::new(tower::ServiceBuilder::new().layer(DeadlineLayer::for_callers()).service(pool))
     }
 }
 
@@ -121,6 +140,8 @@ async fn follow(
 
 #[cfg(test)]
 mod tests {
+    use tokio::{io::AsyncReadExt, net::TcpListener, time::timeout};
+
     use super::*;
 
     #[test]
@@ -130,6 +151,24 @@ mod tests {
         }
         for bad in ["127.0.0.1:9000", "http://host", "ftp://host:1", "http://host:1/path", "", "http://:1"] {
             assert!(Endpoint::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_transport_apart_has_a_connection_of_its_own_that_ends_with_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let shared = endpoint.connect(None, &Tasks::new()).unwrap();
+        let (_kept, _) = listener.accept().await.unwrap();
+        let apart = shared.apart();
+        let (mut own, _) = listener.accept().await.unwrap();
+        drop(apart);
+        let ended = timeout(Duration::from_secs(30), own.read_to_end(&mut Vec::new())).await;
+        assert!(ended.is_ok(), "the connection outlives its transport");
+        // and it can be parted from again
+        let _again = shared.apart().apart();
+        for _ in 0..2 {
+            timeout(Duration::from_secs(30), listener.accept()).await.unwrap().unwrap();
         }
     }
 

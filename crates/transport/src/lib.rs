@@ -51,6 +51,8 @@ type Response = http::Response<Body>;
 pub struct Transport {
     wire: BoxCloneSyncService<Request, Response, Status>,
     direct: Arc<[AnyDirect]>,
+    /// Makes connections of their own to the same service; `None` in one process, where there are none.
+    apart: Option<Arc<dyn Fn() -> Self + Send + Sync>>,
 }
 
 impl Transport {
@@ -60,7 +62,17 @@ impl Transport {
         S: Service<Request, Response = Response, Error = Status> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
     {
-        Self { wire: BoxCloneSyncService::new(service), direct: Arc::default() }
+        Self { wire: BoxCloneSyncService::new(service), direct: Arc::default(), apart: None }
+    }
+
+    /// A transport to the same service over connections that nobody else uses, which end with its last clone. For calls that must
+    /// get through where the connections in use are stuck. In one process it is the same transport.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        match &self.apart {
+            Some(connect) => Self { apart: Some(Arc::clone(connect)), ..connect() },
+            None => self.clone(),
+        }
     }
 
     /// The short way to the service of the generated trait `T`, such as `dyn Router`, if it is in this process and offers one.

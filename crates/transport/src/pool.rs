@@ -88,7 +88,8 @@ pub(crate) fn new(url: &http::Uri) -> (Pool, Registry) {
     let pool = Pool {
         peers: receiver,
         wanted: Arc::clone(&wanted),
-        turn: Arc::default(),
+        // not always with the first address: whoever connects anew may be getting away from it
+        turn: Arc::new(AtomicUsize::new(rand::random_range(0..1 << 16))),
         scheme: url.scheme().cloned().unwrap_or(Scheme::HTTP),
         authority: url.authority().cloned(),
     };

@@ -12,7 +12,7 @@ use axum::{
 use embermesh_errors::{Code, Error};
 use embermesh_lifecycle::Readiness;
 use embermesh_telemetry::Metrics;
-use serde_json::json;
+use serde_json::{Map, json};
 use tonic::{Status, body::Body, server::NamedService, service::Routes};
 use tower::{Service, ServiceBuilder, ServiceExt};
 
@@ -137,10 +137,13 @@ impl Ops {
 
 async fn ready(State(readiness): State<Readiness>) -> Response {
     let ready = readiness.is_ready();
-    let conditions: serde_json::Map<_, _> =
+    let conditions: Map<_, _> =
         readiness.report().into_iter().map(|(name, holds)| (name.to_owned(), holds.into())).collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({"status": if ready { "ready" } else { "not ready" }, "conditions": conditions});
+    let word = if ready { "ready" } else { "not ready" };
+    let mut body =
+        Map::from_iter([("status".to_owned(), word.into()), ("conditions".to_owned(), conditions.into())]);
+    body.extend(readiness.told().into_iter().map(|(topic, parts)| (topic.to_owned(), parts.into())));
     (status, Json(body)).into_response()
 }
 

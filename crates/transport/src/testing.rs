@@ -16,9 +16,9 @@ use embermesh_auth::{Principal, Scopes};
 use embermesh_errors::{Code, Error};
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::internal::v1::{
-    ConfigUpdate, HealthReply, HealthRequest, OrderBreakersReply, OrderBreakersRequest, Pin as SpacePin,
-    PinSpaceRequest, Reference, ResolveReply, ResolveRequest, RouteItem, RouteReply, RouteRequest,
-    SubscribeRequest,
+    ConfigUpdate, Epoch, GetEpochRequest, HealthReply, HealthRequest, OrderBreakersReply,
+    OrderBreakersRequest, Pin as SpacePin, PinSpaceRequest, Reference, ResolveReply, ResolveRequest,
+    RouteItem, RouteReply, RouteRequest, SubscribeRequest,
     config_server::{Config, ConfigServer},
     router_client::RouterClient,
     router_server::{Router, RouterServer},
@@ -118,6 +118,10 @@ impl Config for Handler {
         };
         let first = Ok(ConfigUpdate { version: 1, ..ConfigUpdate::default() });
         Ok(Response::new(stream::iter([first]).chain(stream::once(second)).boxed()))
+    }
+
+    async fn get_epoch(&self, _: Request<GetEpochRequest>) -> Result<Response<Epoch>, Status> {
+        Ok(Response::new(Epoch { version: 1, last_version: 1 }))
     }
 
     async fn pin_space(&self, _: Request<PinSpaceRequest>) -> Result<Response<SpacePin>, Status> {

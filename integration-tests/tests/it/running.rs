@@ -191,6 +191,11 @@ impl Running {
         &mut self.processes[at]
     }
 
+    /// Where one of [`SERVICES`] listens.
+    pub fn port(&self, service: &str) -> u16 {
+        self.ports[SERVICES.iter().position(|name| *name == service).unwrap()]
+    }
+
     /// Starts one of [`SERVICES`] again, on the same port and folder, and waits until it is ready.
     pub async fn start_again(&mut self, service: &str) {
         self.start_again_at(SERVICES.iter().position(|name| *name == service).unwrap()).await;
@@ -215,7 +220,12 @@ impl Running {
 
     /// A second replica of the gateway of [`Running::five`]; its URL.
     pub async fn another_gateway(&mut self) -> String {
-        let url = self.spawn("gateway", &[]);
+        self.another_gateway_with(&[]).await
+    }
+
+    /// The same, with more in its environment.
+    pub async fn another_gateway_with(&mut self, environment: &[(&str, &str)]) -> String {
+        let url = self.spawn("gateway", environment);
         self.until_ready(self.ports.len() - 1).await;
         url
     }

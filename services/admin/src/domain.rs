@@ -17,3 +17,6 @@ pub(crate) mod reference;
 pub(crate) mod resolve;
 pub(crate) mod rotation;
 pub(crate) mod shipped;
+pub(crate) mod tuning;
+pub(crate) mod tuning_clear;
+pub(crate) mod tuning_rules;

@@ -3,9 +3,9 @@
 use axum::Router;
 use embermesh_config::{Config, ConfigError};
 use embermesh_process::{BoxError, Process};
-use embermesh_transport::{Ops, ServerBuilder};
+use embermesh_transport::{Ops, ServerBuilder, in_process};
 
-use crate::{AdminService, FirstStart, Parts, Settings};
+use crate::{AdminService, FirstStart, Parts, Settings, domain::tuning::of_file};
 
 /// Port on loopback when none is configured.
 pub const DEFAULT_PORT: u16 = 8085;
@@ -16,6 +16,7 @@ pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
     if !config.admin.contains_key("pool") {
         settings.pool = config.database.pool.clone();
     }
+    settings.file = of_file(config);
     settings.data_dir.clone_from(&config.data_dir);
     Ok(settings)
 }
@@ -35,6 +36,7 @@ pub fn parts(process: &Process) -> Result<Parts, ConfigError> {
 /// folder, if there is one.
 pub async fn run(process: &Process) -> Result<Router, BoxError> {
     let admin = AdminService::start(settings(&process.config)?, parts(process)?).await?;
+    process.follow_settings(in_process(admin.config_server(), &process.grpc_metrics));
     if let Some(dir) = &process.config.data_dir {
         let file = dir.join("keys.json");
         if let FirstStart::Created(_) = admin.ensure_first_keys(&process.config.public_url(), &file).await? {
@@ -48,6 +50,7 @@ pub async fn run(process: &Process) -> Result<Router, BoxError> {
         .service(admin.budgets_server())
         .service(admin.audit_server())
         .service(admin.key_use_server())
+        .service(admin.settings_server())
         .service(admin.config_server());
     let ops = Ops { readiness: process.readiness.clone(), metrics: process.metrics.clone() };
     Ok(services.router(embermesh_proto::DESCRIPTORS).await?.merge(ops.router()))

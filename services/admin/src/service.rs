@@ -9,7 +9,7 @@ use embermesh_proto::{
     internal::v1::{config_server::ConfigServer, key_use_server::KeyUseServer},
     v1::{
         agents_server::AgentsServer, audit_server::AuditServer, budgets_server::BudgetsServer,
-        catalog_server::CatalogServer, keys_server::KeysServer,
+        catalog_server::CatalogServer, keys_server::KeysServer, settings_server::SettingsServer,
     },
 };
 use embermesh_telemetry::Metrics;
@@ -141,6 +141,11 @@ impl AdminService {
     pub fn audit_server(&self) -> AuditServer<Handler> {
         let server = AuditServer::new(self.handler());
         server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// What is turned at run time.
+    pub fn settings_server(&self) -> SettingsServer<Handler> {
+        SettingsServer::new(self.handler()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// When keys were last used, from the gateways.

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use embermesh_config::Span;
+use embermesh_config::{Config, Span};
 use embermesh_postgres::PoolConfig;
+use embermesh_proto::v1::Tuning;
 use serde::{Deserialize, Serialize};
+
+use crate::domain::tuning::of_file;
 
 /// Settings of the control plane.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,6 +30,9 @@ pub struct Settings {
     pub audit_anchor_interval: Span,
     /// and after so many changes.
     pub audit_anchor_changes: u32,
+    /// What the configuration says of the settings that can be turned at run time.
+    #[serde(skip)]
+    pub file: Tuning,
     /// Folder of this process; for the key and the file of anchors.
     #[serde(skip)]
     pub data_dir: Option<PathBuf>,
@@ -43,6 +49,7 @@ impl Default for Settings {
             audit_trusted_keys: Vec::new(),
             audit_anchor_interval: Span::seconds(60),
             audit_anchor_changes: 1_000,
+            file: of_file(&Config::default()),
             data_dir: None,
         }
     }

@@ -8,12 +8,14 @@ pub(crate) mod budgets;
 pub(crate) mod catalog;
 pub(crate) mod change;
 pub(crate) mod config;
+pub(crate) mod epoch;
 pub(crate) mod first_keys;
 pub(crate) mod key_use;
 pub(crate) mod keys;
 pub(crate) mod model_row;
 pub(crate) mod pins;
 pub(crate) mod references;
+pub(crate) mod settings;
 pub(crate) mod shipped;
 
 use std::time::SystemTime;
@@ -23,7 +25,7 @@ use embermesh_postgres::{Database, DbError, Migration, Session};
 use embermesh_types::TenantId;
 
 /// Every migration of the schema, in order.
-pub(crate) const MIGRATIONS: [Migration; 5] = [
+pub(crate) const MIGRATIONS: [Migration; 6] = [
     Migration {
         name: "V001__control_plane",
         sql: include_str!("../../../migrations/admin/V001__control_plane.sql"),
@@ -38,6 +40,7 @@ pub(crate) const MIGRATIONS: [Migration; 5] = [
         name: "V005__key_rotation",
         sql: include_str!("../../../migrations/admin/V005__key_rotation.sql"),
     },
+    Migration { name: "V008__settings", sql: include_str!("../../../migrations/admin/V008__settings.sql") },
 ];
 
 /// Access to the schema `admin`. Cheap to clone.
@@ -72,6 +75,6 @@ pub(crate) fn failed(error: DbError) -> Error {
     Error::internal("the configuration database refused an operation, see the log of admin")
 }
 
-fn timestamp(time: SystemTime) -> Option<prost_types::Timestamp> {
+pub(crate) fn timestamp(time: SystemTime) -> Option<prost_types::Timestamp> {
     Some(time.into())
 }

@@ -3,7 +3,7 @@
 use axum::Router;
 use embermesh_config::{Config, ConfigError};
 use embermesh_process::{BoxError, Process};
-use embermesh_proto::internal::v1::{Section, config_client::ConfigClient};
+use embermesh_proto::internal::v1::Section;
 use embermesh_subscription::{Options, Subscription};
 use embermesh_transport::{Endpoint, Ops, ServerBuilder, Transport};
 
@@ -25,13 +25,13 @@ pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
 pub fn parts(process: &Process, admin: Transport) -> Result<Parts, ConfigError> {
     let options = Options {
         subscriber: "cost-ledger",
+        condition: Some("ledger configuration"),
         sections: vec![Section::Agents, Section::Budgets],
         disk_copy: process.config.data_dir.as_ref().map(|dir| dir.join("cost-ledger.snapshot")),
     };
-    let ready = process.readiness.condition("ledger configuration");
     Ok(Parts {
         database_url: process.config.database.for_ledger()?,
-        subscription: Subscription::start(ConfigClient::new(admin), options, &process.tasks, ready),
+        subscription: Subscription::start(admin, options, &process.surroundings()),
         tasks: process.tasks.clone(),
         readiness: process.readiness.clone(),
         metrics: process.metrics.clone(),
@@ -43,6 +43,7 @@ pub fn parts(process: &Process, admin: Transport) -> Result<Parts, ConfigError> 
 pub async fn run(process: &Process) -> Result<Router, BoxError> {
     let (config, tasks) = (&process.config, &process.tasks);
     let admin = Endpoint::parse(&config.services.admin)?.connect(config.server.tls.as_ref(), tasks)?;
+    process.follow_settings(admin.clone());
     let ledger = CostLedger::start(settings(config)?, parts(process, admin)?).await?;
     let services = ServerBuilder::new(process.grpc_metrics.clone())
         .service(ledger.ledger_server())

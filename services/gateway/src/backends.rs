@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use embermesh_proto::v1::{
     agents_client::AgentsClient, audit_client::AuditClient, budgets_client::BudgetsClient,
     catalog_client::CatalogClient, embeddings_server::Embeddings, keys_client::KeysClient,
-    operations_client::OperationsClient, reports_client::ReportsClient,
+    operations_client::OperationsClient, reports_client::ReportsClient, settings_client::SettingsClient,
 };
 use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 
@@ -26,6 +26,8 @@ pub(crate) struct Backends {
     pub budgets: BudgetsClient<ReadYourWrites>,
     /// Served by admin.
     pub audit: AuditClient<ReadYourWrites>,
+    /// Served by admin.
+    pub settings: SettingsClient<ReadYourWrites>,
     /// Served by the ledger.
     pub reports: ReportsClient<Transport>,
     /// Served by the router.
@@ -35,7 +37,7 @@ pub(crate) struct Backends {
 /// The ways to the services that calls are forwarded to.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstreams {
-    /// Agents, keys, catalog, budgets and audit.
+    /// Agents, keys, catalog, budgets, audit and settings.
     pub admin: ReadYourWrites,
     /// Reports.
     pub ledger: Transport,
@@ -61,6 +63,7 @@ impl Backends {
             catalog: client!(CatalogClient, upstreams.admin),
             budgets: client!(BudgetsClient, upstreams.admin),
             audit: client!(AuditClient, upstreams.admin),
+            settings: client!(SettingsClient, upstreams.admin),
             reports: client!(ReportsClient, upstreams.ledger),
             operations: client!(OperationsClient, upstreams.router),
         }

@@ -20,6 +20,7 @@ use embermesh_proto::{
         keys_server::KeysServer,
         operations_server::OperationsServer,
         reports_server::ReportsServer,
+        settings_server::SettingsServer,
     },
 };
 use embermesh_transport::{GrpcMetrics, MAX_MESSAGE_BYTES, ServerBuilder};
@@ -54,6 +55,7 @@ pub(crate) async fn router<E: Embeddings>(
         .forward(Admitted::new(Forward::<CatalogServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<BudgetsServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<AuditServer<()>, _>::new(admin()), app))
+        .forward(Admitted::new(Forward::<SettingsServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<ReportsServer<()>, _>::new(upstreams.ledger.clone()), app))
         .forward(Admitted::new(Forward::<OperationsServer<()>, _>::new(upstreams.router.clone()), app))
         .router(DESCRIPTORS)

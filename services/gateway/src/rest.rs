@@ -8,7 +8,7 @@ use axum::{
     body::Body,
     extract::{Request, State},
     response::Response,
-    routing::{delete, get, post, put},
+    routing::{delete, get, patch, post, put},
 };
 use embermesh_errors::Error;
 use embermesh_proto::v1;

@@ -3,9 +3,9 @@
 use axum::Router;
 use embermesh_config::{Config, ConfigError};
 use embermesh_process::{BoxError, Process};
-use embermesh_proto::internal::v1::{Section, config_client::ConfigClient};
+use embermesh_proto::internal::v1::Section;
 use embermesh_subscription::{Options, Subscription};
-use embermesh_transport::{Endpoint, MAX_MESSAGE_BYTES, Transport};
+use embermesh_transport::{Endpoint, Transport};
 
 use crate::{Gateway, Parts, Settings};
 
@@ -37,13 +37,12 @@ pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
 pub fn parts(process: &Process, services: Services) -> Parts {
     let options = Options {
         subscriber: "gateway",
+        condition: Some("gateway configuration"),
         sections: vec![Section::Keys, Section::Agents, Section::Catalog, Section::Budgets],
         disk_copy: process.config.data_dir.as_ref().map(|dir| dir.join("gateway.snapshot")),
     };
-    let admin = ConfigClient::new(services.admin.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let ready = process.readiness.condition("gateway configuration");
     Parts {
-        subscription: Subscription::start(admin, options, &process.tasks, ready),
+        subscription: Subscription::start(services.admin.clone(), options, &process.surroundings()),
         router: services.router,
         store: services.store,
         ledger: services.ledger,
@@ -67,5 +66,6 @@ pub async fn run(process: &Process) -> Result<Router, BoxError> {
         ledger: connect(&config.services.ledger)?,
         admin: connect(&config.services.admin)?,
     };
+    process.follow_settings(services.admin.clone());
     Ok(Gateway::start(&settings(config)?, parts(process, services)).await?.app())
 }

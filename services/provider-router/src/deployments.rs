@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -22,7 +22,8 @@ const MEASURED_OVER: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Deployments {
     accounts: Vec<Arc<Account>>,
-    breaker: BreakerSettings,
+    /// Of breakers that are made from now on.
+    breaker: Mutex<BreakerSettings>,
     most_calls: u32,
 }
 
@@ -68,7 +69,7 @@ impl Deployments {
                 Err(reason) => tracing::warn!(provider = name, %reason, "provider is left out"),
             }
         }
-        Self { accounts, breaker, most_calls: router.max_concurrent_calls.max(1) }
+        Self { accounts, breaker: Mutex::new(breaker), most_calls: router.max_concurrent_calls.max(1) }
     }
 
     /// Whether any entry serves `model`.
@@ -86,9 +87,26 @@ impl Deployments {
     pub fn deployment(&self, account: &Arc<Account>, model: &CatalogModel) -> Arc<Deployment> {
         account.deployment(model, || {
             let name = format!("{}/{}", account.name, model.id);
-            let breaker = Breaker::new(self.breaker, seed(&name));
+            let breaker = Breaker::new(*self.breaker(), seed(&name));
             Deployment::new(Arc::clone(account), &model.id, breaker, MEASURED_OVER, self.most_calls)
         })
+    }
+
+    /// Lets every breaker go by other settings.
+    pub fn configure(&self, breaker: CircuitBreaker) {
+        let settings = settings(breaker);
+        *self.breaker() = settings;
+        // a deployment that is made meanwhile is made under the lock that this waits for, by the one settings or the other
+        for account in &self.accounts {
+            account.host.configure(settings);
+            for deployment in account.used() {
+                deployment.breaker.configure(settings);
+            }
+        }
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, BreakerSettings> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn accounts(&self) -> &[Arc<Account>] {

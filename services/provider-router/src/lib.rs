@@ -23,6 +23,7 @@ mod embed;
 mod escrow;
 mod explain;
 mod fetch;
+mod freshness;
 mod groups;
 mod grpc;
 mod hits;
@@ -51,6 +52,7 @@ pub mod testing;
 mod text;
 mod tiers;
 mod tokenizers;
+mod tuning;
 mod verdict;
 
 pub use run::{DEFAULT_PORT, parts, run};

@@ -29,6 +29,7 @@ pub async fn run(process: &Process) -> Result<Router, BoxError> {
     let ledger = Endpoint::parse(&config.services.ledger)?.connect(tls, tasks)?;
     let admin = Endpoint::parse(&config.services.admin)?.connect(tls, tasks)?;
     let store = Endpoint::parse(&config.services.store)?.connect(tls, tasks)?;
+    process.follow_settings(admin.clone());
     let parts = parts(process, ledger, admin, store);
     let router = ProviderRouter::start(config, parts).await?;
     let services = ServerBuilder::new(process.grpc_metrics.clone())

@@ -3,7 +3,6 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicUsize},
-    time::Duration,
 };
 
 use embermesh_config::{Config, Embedding, Provider};
@@ -34,6 +33,7 @@ use crate::{
     embed::Embedder,
     escrow::Escrow,
     fetch::Fetcher,
+    freshness::{self, Freshness},
     groups::Groups,
     grpc::Grpc,
     hits::{Destination, Hits},
@@ -48,10 +48,8 @@ use crate::{
     suspicion::Suspicions,
     tiers::Tiers,
     tokenizers::Tokenizers,
+    tuning::{self, Tuned},
 };
-
-/// How long a vector is kept at least, for agents that prefer an old one to a failure.
-const KEPT_FOR_FAILURES: Duration = Duration::from_secs(24 * 3600);
 
 /// What the router is built from.
 #[derive(Debug)]
@@ -125,15 +123,23 @@ impl ProviderRouter {
             Deployments::build(providers, *circuit_breaker, router, &connector, local.is_some(), pace);
         let deployments = Arc::new(deployments);
         let ttl = config.redis.cache_strategies.embeddings.ttl.unwrap_or(router.cache_ttl).0;
+        let freshness = Arc::new(Freshness::new(ttl));
         let tiers = Tiers {
-            memory: Cache::new(router.cache_size_mib.saturating_mul(1024 * 1024), ttl.max(KEPT_FOR_FAILURES)),
+            // kept beyond its time for agents that prefer an old one to a failure, and for emergencies; the size is bounded
+            memory: Cache::new(
+                router.cache_size_mib.saturating_mul(1024 * 1024),
+                ttl.max(freshness::LONGEST),
+            ),
             redis: Kept::new(parts.store.clone()),
             suspicions: Arc::new(Suspicions::default()),
             metrics: metrics.clone(),
             tasks: parts.tasks.clone(),
             clock: parts.clock.clone(),
-            ttl,
+            freshness: Arc::clone(&freshness),
         };
+        let tuned =
+            Tuned { freshness, deployments: Arc::clone(&deployments), ttl, breaker: *circuit_breaker };
+        parts.tasks.spawn("tuning", tuning::run(tuned, subscription.clone(), parts.tasks.clone()));
         let interval = router.canary_interval.0;
         let proofs = Arc::new(Proofs::new(interval, subscription.clone(), parts.admin.clone()));
         let books = books(config, &parts, &subscription, &metrics)?;
@@ -238,12 +244,14 @@ fn subscribe(config: &Config, parts: &Parts) -> Subscription {
         Section::References,
         Section::Breakers,
         Section::Budgets,
+        Section::Settings,
     ];
     let disk_copy = config.data_dir.as_deref().map(|dir: &Path| dir.join("router.snapshot"));
-    let options = Options { subscriber: "provider-router", sections, disk_copy };
-    let admin = ConfigClient::new(parts.admin.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let ready = parts.readiness.condition("router configuration");
-    Subscription::start(admin, options, &parts.tasks, ready)
+    let condition = Some("router configuration");
+    let options = Options { subscriber: "provider-router", condition, sections, disk_copy };
+    let Parts { tasks, readiness, metrics, admin, .. } = parts;
+    let surroundings = embermesh_subscription::Surroundings { tasks, readiness, metrics };
+    Subscription::start(admin.clone(), options, &surroundings)
 }
 
 async fn load(dir: std::path::PathBuf) -> Result<Arc<MiniLm>, StartError> {

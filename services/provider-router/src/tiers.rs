@@ -8,6 +8,7 @@ use embermesh_types::{Clock, SpaceId};
 
 use crate::{
     cache::{Cache, Cached, Key},
+    freshness::Freshness,
     kept::Kept,
     metrics::RouterMetrics,
     suspicion::Suspicions,
@@ -23,8 +24,8 @@ pub(crate) struct Tiers {
     pub metrics: RouterMetrics,
     pub tasks: Tasks,
     pub clock: Clock,
-    /// How old a vector may be where the agent does not say.
-    pub ttl: Duration,
+    /// How old a vector may be.
+    pub freshness: Arc<Freshness>,
 }
 
 /// What may be served to one agent.
@@ -36,7 +37,7 @@ pub(crate) struct Wanted<'a> {
 
 impl Tiers {
     fn may_serve(&self, wanted: &Wanted<'_>, cached: &Cached) -> bool {
-        cached.age(self.clock.now()) <= wanted.max_age.min(self.ttl)
+        self.freshness.allows(cached.age(self.clock.now()), wanted.max_age)
             && self.suspicions.allow(wanted.space, cached)
     }
 
@@ -75,7 +76,7 @@ impl Tiers {
             self.memory.insert(*key, cached.clone());
         }
         if !keep.is_empty() && self.redis.is_there() {
-            let (redis, ttl) = (self.redis.clone(), self.ttl);
+            let (redis, ttl) = (self.redis.clone(), self.freshness.keep_for());
             self.tasks.spawn("keep in redis", async move { redis.put(keep, ttl).await });
         }
     }

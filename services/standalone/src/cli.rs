@@ -21,6 +21,7 @@ use crate::commands::{
     output,
     providers::{self, ProvidersArguments},
     search::{self, SearchArguments},
+    settings::{self, SettingsArguments},
 };
 
 /// Printed below every help text.
@@ -67,6 +68,9 @@ enum Command {
     /// Reset circuit breakers, or force them open or closed
     #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
     Breakers(BreakersArguments),
+    /// Turn log levels, caching and circuit breakers at run time
+    #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
+    Settings(SettingsArguments),
     /// Show who changed what, verify that the record of it is whole
     #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
     Audit(AuditArguments),
@@ -127,6 +131,7 @@ impl Cli {
             Command::Keys(arguments) => keys::run(&arguments),
             Command::Providers(arguments) => providers::run(&arguments),
             Command::Breakers(arguments) => breakers::run(&arguments),
+            Command::Settings(arguments) => settings::run(&arguments),
             Command::Audit(arguments) => audit::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Env(arguments) => env::run(&arguments),
@@ -203,6 +208,9 @@ mod tests {
             "keys rotate",
             "keys rotate ABC --older-than 30d",
             "keys rotate --older-than soon",
+            "settings",
+            "settings set cache.ttl",
+            "settings clear",
             "env --url http://localhost",
             "nonsense",
         ] {
@@ -218,9 +226,19 @@ mod tests {
 
     #[test]
     fn help_names_the_exit_codes() {
-        for name in
-            ["embed", "search", "costs", "agents", "keys", "audit", "providers", "breakers", "doctor", "env"]
-        {
+        for name in [
+            "embed",
+            "search",
+            "costs",
+            "agents",
+            "keys",
+            "audit",
+            "providers",
+            "breakers",
+            "settings",
+            "doctor",
+            "env",
+        ] {
             let mut root = Cli::command();
             let help = root.find_subcommand_mut(name).unwrap().render_long_help().to_string();
             assert!(help.contains("Exit codes:"), "{help}");

@@ -88,6 +88,11 @@ impl Client {
         self.call(&Method::PUT, path, Bytes::from(body)).await
     }
 
+    /// Patches a path with JSON and answers the body of a 2xx.
+    pub async fn patch(&self, path: &str, body: Vec<u8>) -> Result<Bytes, Failure> {
+        self.call(&Method::PATCH, path, Bytes::from(body)).await
+    }
+
     /// Deletes what is at a path and answers the body of a 2xx.
     pub async fn delete(&self, path: &str) -> Result<Bytes, Failure> {
         self.call(&Method::DELETE, path, Bytes::new()).await

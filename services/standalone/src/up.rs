@@ -68,12 +68,12 @@ fn start(arguments: &UpArguments) -> Result<ExitCode, BoxError> {
         std::io::stdout().write_all(config.dump().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    start_logs(&config.logging)?;
+    let log_levels = start_logs(&config.logging)?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let mut config = config;
         let database = Database::prepare(&mut config, arguments.postgres_dir.clone()).await?;
-        let (process, lifecycle) = Process::new(config)?;
+        let (process, lifecycle) = Process::new(config, log_levels)?;
         let served = serve(&process, lifecycle, started).await;
         // PostgreSQL goes last: what drains may still write
         let stopped = database.stop().await;

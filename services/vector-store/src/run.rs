@@ -3,7 +3,7 @@
 use axum::Router;
 use embermesh_config::{Config, ConfigError};
 use embermesh_process::{BoxError, Process};
-use embermesh_transport::{Ops, ServerBuilder};
+use embermesh_transport::{Endpoint, Ops, ServerBuilder};
 
 use crate::{Parts, Settings, VectorStore};
 
@@ -33,6 +33,9 @@ pub fn parts(process: &Process) -> Result<Parts, ConfigError> {
 
 /// Builds the store's port: its services, health and metrics.
 pub async fn run(process: &Process) -> Result<Router, BoxError> {
+    let Config { services, server, .. } = &process.config;
+    let admin = Endpoint::parse(&services.admin)?.connect(server.tls.as_ref(), &process.tasks)?;
+    process.follow_settings(admin);
     let store = VectorStore::start(settings(&process.config)?, parts(process)?).await?;
     let services = ServerBuilder::new(process.grpc_metrics.clone())
         .service(store.store_server())

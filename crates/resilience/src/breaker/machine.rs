@@ -92,6 +92,17 @@ impl Machine {
         }
     }
 
+    pub(super) fn configure(&mut self, settings: BreakerSettings) {
+        let settings = settings.sane();
+        if settings.window != self.settings.window {
+            self.window = Window::new(settings.window);
+            self.failing_since = None;
+        }
+        let probes = settings.half_open_calls as usize;
+        self.leases.reserve(probes.saturating_sub(self.leases.len()));
+        self.settings = settings;
+    }
+
     pub(super) fn admit(&mut self, now: Instant, lease: Duration) -> Option<Ticket> {
         self.advance(now);
         let until = after(now, lease.saturating_add(GRACE));

@@ -2,6 +2,7 @@ mod half_open;
 mod model;
 mod opening;
 mod operators;
+mod settings;
 mod traffic;
 
 use super::*;

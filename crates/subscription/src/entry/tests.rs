@@ -1,4 +1,4 @@
-use embermesh_proto::internal::v1::{BreakerOrder as BreakerOrderMessage, Reference};
+use embermesh_proto::internal::v1::{BreakerOrder as BreakerOrderMessage, Reference, SettingsEntry};
 
 use super::*;
 use crate::BreakerAction;
@@ -87,6 +87,47 @@ fn budget(id: &str, limit: i64) -> BudgetEntry {
     BudgetEntry { tenant_id: TENANT.to_owned(), budget: Some(budget) }
 }
 
+fn settings(ttl: &str, failure_threshold: u32) -> SettingsEntry {
+    let given = v1::Tuning {
+        logging: Some(v1::LogTuning {
+            level: Some("debug".to_owned()),
+            components: [("embedding.router".to_owned(), "trace".to_owned())].into(),
+        }),
+        cache: Some(v1::CacheTuning { ttl: Some(ttl.to_owned()), emergency: Some(true) }),
+        circuit_breaker: Some(v1::BreakerTuning {
+            failure_threshold: Some(failure_threshold),
+            failure_rate: Some(0.25),
+            ..v1::BreakerTuning::default()
+        }),
+    };
+    SettingsEntry { version: 1, given: Some(given) }
+}
+
+#[test]
+fn settings_are_read_and_a_bad_one_leaves_those_of_before_in_force() {
+    let state = full_snapshot();
+    let read = Arc::clone(state.settings().unwrap());
+    assert_eq!((read.cache_ttl, read.emergency_caching), (Some(Duration::from_secs(3600)), true));
+    assert_eq!(read.log_level.as_deref(), Some("debug"));
+    assert_eq!(read.log_components["embedding.router"], "trace");
+    assert_eq!((read.breaker.failure_threshold, read.breaker.failure_rate), (Some(7), Some(0.25)));
+    assert_eq!(read.breaker.success_threshold, None);
+
+    let mut no_share = settings("1h", 9);
+    no_share.given.as_mut().unwrap().circuit_breaker.as_mut().unwrap().slow_call_rate = Some(1.5);
+    let nothing = SettingsEntry { version: 2, given: None };
+    for (bad, snapshot) in
+        [(settings("soon", 9), false), (settings("soon", 9), true), (no_share, true), (nothing, false)]
+    {
+        let next = apply(&state, update(9, snapshot, vec![put_of(Value::Settings(bad))])).unwrap();
+        assert_eq!((next.version, next.settings()), (9, Some(&read)));
+    }
+    let next = apply(&state, update(9, false, vec![put_of(Value::Settings(settings("2h", 9)))])).unwrap();
+    assert_eq!(next.settings().unwrap().cache_ttl, Some(Duration::from_secs(7200)));
+    let gone = removed(Value::Settings(SettingsEntry::default()));
+    assert_eq!(apply(&next, update(10, false, vec![gone])).unwrap().settings(), None);
+}
+
 fn limits(state: &Snapshot) -> Vec<i64> {
     state.budgets(tenant()).map(|budget| budget.limit_nano_usd).collect()
 }
@@ -105,6 +146,7 @@ pub(crate) fn full_snapshot() -> Snapshot {
         put_of(Value::Breaker(order("force_open", 5))),
         put_of(Value::Budget(budget("b1", 10))),
         put_of(Value::Budget(budget("b2", 20))),
+        put_of(Value::Settings(settings("1h", 7))),
     ];
     apply(&Snapshot::default(), update(3, true, entries)).unwrap()
 }

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use embermesh_auth::Scope;
 use embermesh_errors::Error;
 use embermesh_proto::internal::v1::{
-    ConfigUpdate, OrderBreakersReply, OrderBreakersRequest, Pin, PinSpaceRequest, Reference, Section,
-    SubscribeRequest, config_server::Config,
+    ConfigUpdate, Epoch, GetEpochRequest, OrderBreakersReply, OrderBreakersRequest, Pin, PinSpaceRequest,
+    Reference, Section, SubscribeRequest, config_server::Config,
 };
 use embermesh_transport::CallContext;
 use embermesh_types::SpaceId;
@@ -60,6 +60,12 @@ impl Config for Handler {
             tracing::info!(subscriber = request.subscriber, "the configuration stream has ended");
         });
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn get_epoch(&self, request: Request<GetEpochRequest>) -> Result<Response<Epoch>, Status> {
+        let request = request.into_inner();
+        let sections: Vec<Section> = request.sections().collect();
+        Ok(Response::new(self.0.store.epoch(&sections).await.map_err(failed)?))
     }
 
     async fn pin_space(&self, request: Request<PinSpaceRequest>) -> Result<Response<Pin>, Status> {

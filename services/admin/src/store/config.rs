@@ -5,14 +5,14 @@ use std::{collections::BTreeSet, time::SystemTime};
 use embermesh_postgres::{DbError, Row, Transaction};
 use embermesh_proto::{
     internal::v1::{
-        AgentEntry, BreakerOrder, BudgetEntry, ConfigEntry, KeyEntry, Pin, Reference, Section,
+        AgentEntry, BreakerOrder, BudgetEntry, ConfigEntry, KeyEntry, Pin, Reference, Section, SettingsEntry,
         config_entry::Value,
     },
     v1::{Agent, BudgetRule, CatalogModel},
 };
 use uuid::Uuid;
 
-use super::{Store, agents, breakers, budgets, model_row, pins, references, timestamp};
+use super::{Store, agents, breakers, budgets, model_row, pins, references, settings, timestamp};
 
 /// An entry and the section that it is of.
 pub(crate) type Entry = (Section, ConfigEntry);
@@ -44,6 +44,7 @@ impl Store {
                 Section::References => (references::IN_FORCE.to_owned(), reference),
                 Section::Breakers => (breakers::SELECT.to_owned(), breaker),
                 Section::Budgets => (format!("SELECT tenant_id, {} FROM budgets", budgets::COLUMNS), budget),
+                Section::Settings => (settings::SELECT.to_owned(), settings),
                 Section::Unspecified => continue,
             };
             for row in all.query(&sql, &[]).await? {
@@ -131,6 +132,10 @@ async fn entry(now: &Transaction, section: Section, key: &[String]) -> Result<Op
             let gone = BudgetEntry { tenant_id: tenant_id.clone(), budget: Some(budget) };
             (now.query_opt(&sql, &[&uuid(tenant_id), &uuid(id)]).await?, self::budget, Value::Budget(gone))
         }
+        (Section::Settings, []) => {
+            let gone = Value::Settings(SettingsEntry::default());
+            (now.query_opt(settings::SELECT, &[]).await?, self::settings, gone)
+        }
         _ => return Ok(None),
     };
     match row {
@@ -174,6 +179,10 @@ fn reference(row: &Row) -> Result<Value, DbError> {
 
 fn breaker(row: &Row) -> Result<Value, DbError> {
     breakers::order_of(row).map(Value::Breaker)
+}
+
+fn settings(row: &Row) -> Result<Value, DbError> {
+    settings::entry_of(row).map(Value::Settings)
 }
 
 fn budget(row: &Row) -> Result<Value, DbError> {

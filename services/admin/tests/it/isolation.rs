@@ -92,6 +92,7 @@ async fn history_prices_and_pins_cannot_be_rewritten() {
         "DELETE FROM models",
         "UPDATE space_references SET vectors = '{}'",
         "DELETE FROM breaker_orders",
+        "DELETE FROM settings",
         "UPDATE budgets SET subject = 'another'",
         "UPDATE budgets SET tenant_id = tenant_id",
         "UPDATE api_keys SET hash = hash",

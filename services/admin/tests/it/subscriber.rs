@@ -4,18 +4,17 @@ use std::time::Duration;
 
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_proto::internal::v1::Section;
-use embermesh_subscription::{Options, Snapshot, Subscription};
+use embermesh_subscription::{Options, Snapshot, Subscription, Surroundings};
+use embermesh_telemetry::Metrics;
 
 use crate::world::Replica;
 
 pub(crate) fn subscribe(replica: &Replica, sections: &[Section], tasks: &Tasks) -> Subscription {
-    let options = Options { subscriber: "test", sections: sections.to_vec(), disk_copy: None };
-    Subscription::start(
-        replica.config.clone(),
-        options,
-        tasks,
-        Readiness::default().condition("configuration"),
-    )
+    let options =
+        Options { subscriber: "test", condition: None, sections: sections.to_vec(), disk_copy: None };
+    let (readiness, metrics) = (Readiness::default(), Metrics::default());
+    let surroundings = Surroundings { tasks, readiness: &readiness, metrics: &metrics };
+    Subscription::start(replica.to_config.clone(), options, &surroundings)
 }
 
 /// Waits for a state; a stream that never brings it fails the test.

@@ -30,6 +30,7 @@ pub(crate) struct Replica {
     pub(crate) catalog: CatalogClient<Transport>,
     pub(crate) budgets: BudgetsClient<Transport>,
     pub(crate) config: ConfigClient<Transport>,
+    pub(crate) to_config: Transport,
     pub(crate) tasks: Tasks,
 }
 
@@ -45,12 +46,14 @@ impl Replica {
         };
         let service = AdminService::start(settings, parts).await.unwrap();
         let calls = GrpcMetrics::new(&Metrics::default()).unwrap();
+        let to_config = in_process(service.config_server(), &calls);
         Self {
             agents: AgentsClient::new(in_process(service.agents_server(), &calls)),
             keys: KeysClient::new(in_process(service.keys_server(), &calls)),
             catalog: CatalogClient::new(in_process(service.catalog_server(), &calls)),
             budgets: BudgetsClient::new(in_process(service.budgets_server(), &calls)),
-            config: ConfigClient::new(in_process(service.config_server(), &calls)),
+            config: ConfigClient::new(to_config.clone()),
+            to_config,
             service,
             tasks,
         }

@@ -5,8 +5,8 @@ use embermesh_admin::{AdminService, FirstKeys, FirstStart};
 use embermesh_gateway::{Gateway, Parts, Settings};
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_private_postgres::TestDatabase;
-use embermesh_proto::internal::v1::{Section, config_client::ConfigClient};
-use embermesh_subscription::{Options, Subscription};
+use embermesh_proto::internal::v1::Section;
+use embermesh_subscription::{Options, Subscription, Surroundings};
 use embermesh_telemetry::Metrics;
 use embermesh_transport::{GrpcMetrics, HttpLimits, InProcess, serve};
 use embermesh_types::Clock;
@@ -51,14 +51,17 @@ impl World {
             .service(admin.catalog_server())
             .service(admin.budgets_server())
             .service(admin.config_server())
+            .service(admin.settings_server())
             .transport();
         let options = Options {
             subscriber: "gateway",
+            condition: None,
             sections: vec![Section::Keys, Section::Agents, Section::Catalog, Section::Budgets],
             disk_copy: None,
         };
-        let ready = Readiness::default().condition("configuration");
-        let subscription = Subscription::start(ConfigClient::new(services.clone()), options, &tasks, ready);
+        let readiness = Readiness::default();
+        let surroundings = Surroundings { tasks: &tasks, readiness: &readiness, metrics: &metrics };
+        let subscription = Subscription::start(services.clone(), options, &surroundings);
         subscription.changes().wait_for(|version| *version > 0).await.unwrap();
         let parts = Parts {
             router: services.clone(),

@@ -37,8 +37,10 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
         .service(admin.budgets_server())
         .service(admin.audit_server())
         .service(admin.key_use_server())
+        .service(admin.settings_server())
         .service(admin.config_server())
         .transport();
+    process.follow_settings(to_admin.clone());
 
     let parts = embermesh_cost_ledger::parts(process, to_admin.clone())?;
     let ledger = CostLedger::start(embermesh_cost_ledger::settings(config)?, parts).await?;
