@@ -7,7 +7,10 @@ use std::{
 
 use embermesh_auth::{KeyHash, Principal, Scopes};
 use embermesh_proto::{
-    internal::v1::{AgentEntry, BudgetEntry, ConfigEntry, ConfigUpdate, KeyEntry, Pin, config_entry::Value},
+    internal::v1::{
+        AgentEntry, BudgetEntry, ConfigEntry, ConfigUpdate, KeyEntry, Pin, PolicyEntry, TenantEntry,
+        config_entry::Value,
+    },
     v1,
 };
 use embermesh_types::{AgentId, KeyId, SpaceId, TenantId};
@@ -28,6 +31,8 @@ enum Identity<'a> {
     Reference(SpaceId),
     Breaker(&'a str),
     Budget(TenantId, &'a str),
+    Tenant(TenantId),
+    Policy(TenantId),
 }
 
 /// The state after `update`, or `None` when it is older than what is held. A bad entry changes nothing: what was known of it
@@ -86,6 +91,8 @@ fn identity_of(value: &Value) -> Result<Identity<'_>, BadEntry> {
             }
             Identity::Budget(tenant(&entry.tenant_id)?, id)
         }
+        Value::Tenant(entry) => Identity::Tenant(tenant(&entry.tenant_id)?),
+        Value::Policy(entry) => Identity::Policy(tenant(&entry.tenant_id)?),
     })
 }
 
@@ -98,6 +105,8 @@ fn remove(next: &mut Snapshot, key: &Identity<'_>) {
         Identity::Reference(space) => next.remove_reference(space),
         Identity::Breaker(deployment) => next.remove_breaker_order(deployment),
         Identity::Budget(tenant, id) => next.remove_budget(*tenant, id),
+        Identity::Tenant(id) => next.remove_tenant(*id),
+        Identity::Policy(tenant) => next.remove_pii_policy(*tenant),
     }
 }
 
@@ -129,6 +138,11 @@ fn put(next: &mut Snapshot, value: &Value) -> Result<(), BadEntry> {
             let budget = entry.budget.clone().ok_or(BadEntry("a budget without its limit"))?;
             check_budget(&budget)?;
             next.put_budget(tenant, Arc::new(budget));
+        }
+        (Value::Tenant(entry), Identity::Tenant(id)) => next.put_tenant(id, Arc::new(entry.clone())),
+        (Value::Policy(entry), Identity::Policy(tenant)) => {
+            let policy = entry.pii.clone().ok_or(BadEntry("a policy without its content"))?;
+            next.put_pii_policy(tenant, Arc::new(policy));
         }
         _ => return Err(BadEntry("an entry that is not what its key says")),
     }
@@ -189,6 +203,16 @@ fn keep(next: &mut Snapshot, held: &Snapshot, key: &Identity<'_>) {
                 next.put_budget(*tenant, Arc::clone(budget));
             }
         }
+        Identity::Tenant(id) => {
+            if let Some(entry) = held.tenant(*id) {
+                next.put_tenant(*id, Arc::clone(entry));
+            }
+        }
+        Identity::Policy(tenant) => {
+            if let Some(policy) = held.pii_policy(*tenant) {
+                next.put_pii_policy(*tenant, Arc::clone(policy));
+            }
+        }
     }
 }
 
@@ -240,7 +264,13 @@ pub(crate) fn to_update(snapshot: &Snapshot) -> ConfigUpdate {
         let budget = Some(v1::BudgetRule::clone(budget));
         Value::Budget(BudgetEntry { tenant_id: tenant.to_string(), budget })
     });
+    let tenants = snapshot.tenants.values().map(|entry| Value::Tenant(TenantEntry::clone(entry)));
+    let policies = snapshot.pii_policies.iter().map(|(tenant, policy)| {
+        let pii = Some(v1::PiiPolicy::clone(policy));
+        Value::Policy(PolicyEntry { tenant_id: tenant.to_string(), pii })
+    });
     let values = keys.chain(agents).chain(models).chain(pins).chain(references).chain(orders).chain(budgets);
+    let values = values.chain(tenants).chain(policies);
     ConfigUpdate {
         version: snapshot.version,
         snapshot: true,

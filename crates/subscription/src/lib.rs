@@ -10,9 +10,10 @@ mod snapshot;
 mod space_reference;
 mod stream;
 mod subscription;
+mod tenants;
 
 pub use breaker_order::{BreakerAction, BreakerOrder};
-pub use embermesh_proto::internal::v1::Section;
+pub use embermesh_proto::internal::v1::{Section, TenantEntry};
 pub use snapshot::{KeyRecord, Pinned, Snapshot};
 pub use space_reference::SpaceReference;
 pub use subscription::{Options, Subscription};

@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc};
 use embermesh_proto::v1::{
     agents_client::AgentsClient, audit_client::AuditClient, budgets_client::BudgetsClient,
     catalog_client::CatalogClient, embeddings_server::Embeddings, keys_client::KeysClient,
-    operations_client::OperationsClient, reports_client::ReportsClient,
+    operations_client::OperationsClient, policies_client::PoliciesClient, reports_client::ReportsClient,
+    tenants_client::TenantsClient,
 };
 use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 
@@ -26,6 +27,10 @@ pub(crate) struct Backends {
     pub budgets: BudgetsClient<ReadYourWrites>,
     /// Served by admin.
     pub audit: AuditClient<ReadYourWrites>,
+    /// Served by admin.
+    pub tenants: TenantsClient<ReadYourWrites>,
+    /// Served by admin.
+    pub policies: PoliciesClient<ReadYourWrites>,
     /// Served by the ledger.
     pub reports: ReportsClient<Transport>,
     /// Served by the router.
@@ -35,7 +40,7 @@ pub(crate) struct Backends {
 /// The ways to the services that calls are forwarded to.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstreams {
-    /// Agents, keys, catalog, budgets and audit.
+    /// Agents, keys, catalog, budgets, audit, tenants and policies.
     pub admin: ReadYourWrites,
     /// Reports.
     pub ledger: Transport,
@@ -61,6 +66,8 @@ impl Backends {
             catalog: client!(CatalogClient, upstreams.admin),
             budgets: client!(BudgetsClient, upstreams.admin),
             audit: client!(AuditClient, upstreams.admin),
+            tenants: client!(TenantsClient, upstreams.admin),
+            policies: client!(PoliciesClient, upstreams.admin),
             reports: client!(ReportsClient, upstreams.ledger),
             operations: client!(OperationsClient, upstreams.router),
         }

@@ -19,7 +19,9 @@ use embermesh_proto::{
         embeddings_server::{Embeddings, EmbeddingsServer},
         keys_server::KeysServer,
         operations_server::OperationsServer,
+        policies_server::PoliciesServer,
         reports_server::ReportsServer,
+        tenants_server::TenantsServer,
     },
 };
 use embermesh_transport::{GrpcMetrics, MAX_MESSAGE_BYTES, ServerBuilder};
@@ -33,7 +35,7 @@ use crate::{
     backends::Upstreams,
     edge::AppState,
     forward::Forward,
-    http::{admit, is_grpc},
+    http::{admit_method, is_grpc},
 };
 
 /// All public services, with health and reflection, which need no key.
@@ -54,6 +56,8 @@ pub(crate) async fn router<E: Embeddings>(
         .forward(Admitted::new(Forward::<CatalogServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<BudgetsServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<AuditServer<()>, _>::new(admin()), app))
+        .forward(Admitted::new(Forward::<TenantsServer<()>, _>::new(admin()), app))
+        .forward(Admitted::new(Forward::<PoliciesServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<ReportsServer<()>, _>::new(upstreams.ledger.clone()), app))
         .forward(Admitted::new(Forward::<OperationsServer<()>, _>::new(upstreams.router.clone()), app))
         .router(DESCRIPTORS)
@@ -79,7 +83,7 @@ impl<S> Admitted<S> {
         }
         let unknown = || Error::new(Code::NotImplemented, "no such method, reflection lists them");
         let method = method(parts.uri.path()).ok_or_else(unknown)?;
-        admit(&self.app, &parts.headers, &mut parts.extensions, method.scopes)?;
+        admit_method(&self.app, &parts.headers, &mut parts.extensions, method)?;
         Ok(Request::from_parts(parts, body))
     }
 }

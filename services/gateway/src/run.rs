@@ -37,7 +37,14 @@ pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
 pub fn parts(process: &Process, services: Services) -> Parts {
     let options = Options {
         subscriber: "gateway",
-        sections: vec![Section::Keys, Section::Agents, Section::Catalog, Section::Budgets],
+        sections: vec![
+            Section::Keys,
+            Section::Agents,
+            Section::Catalog,
+            Section::Budgets,
+            Section::Tenants,
+            Section::Policies,
+        ],
         disk_copy: process.config.data_dir.as_ref().map(|dir| dir.join("gateway.snapshot")),
     };
     let admin = ConfigClient::new(services.admin.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);

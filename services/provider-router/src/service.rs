@@ -238,6 +238,7 @@ fn subscribe(config: &Config, parts: &Parts) -> Subscription {
         Section::References,
         Section::Breakers,
         Section::Budgets,
+        Section::Tenants,
     ];
     let disk_copy = config.data_dir.as_deref().map(|dir: &Path| dir.join("router.snapshot"));
     let options = Options { subscriber: "provider-router", sections, disk_copy };
