@@ -232,7 +232,8 @@ mod tests {
 
     #[test]
     fn a_block_beside_an_installations_knows_its_patterns_and_takes_nothing_else() {
-        let installation = policy(json!({"patterns": [{"badge": "B[0-9]+"}], "actions": {"email": "reject"}})).unwrap();
+        let installation =
+            policy(json!({"patterns": [{"badge": "B[0-9]+"}], "actions": {"email": "reject"}})).unwrap();
         let beside = |block: serde_json::Value| {
             serde_json::from_value::<PiiConfig>(block).unwrap().beside(&installation)
         };

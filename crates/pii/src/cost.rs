@@ -182,7 +182,8 @@ mod tests {
             let mut cache = automaton.create_cache();
             let (mut at, mut read) = (0, 0);
             while at < text.len() {
-                let mut state = automaton.start_state_forward(&mut cache, &Input::new(text).range(at..)).unwrap();
+                let mut state =
+                    automaton.start_state_forward(&mut cache, &Input::new(text).range(at..)).unwrap();
                 let mut end = None;
                 for (offset, byte) in text.bytes().enumerate().skip(at) {
                     read += 1;

@@ -50,7 +50,10 @@ impl Handler {
         if self.0.store.is_operator(context.principal.tenant).await.map_err(failed)? {
             return Ok(context);
         }
-        Err(Error::new(Code::Forbidden, "this concerns every tenant, use an admin key of the operator's tenant"))
+        Err(Error::new(
+            Code::Forbidden,
+            "this concerns every tenant, use an admin key of the operator's tenant",
+        ))
     }
 
     /// Whose change it is that begins now.

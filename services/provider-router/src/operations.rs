@@ -133,7 +133,10 @@ impl OperationsGrpc {
         if self.embedder.resolver.snapshot()?.is_operator(ctx.principal.tenant) {
             return Ok(ctx);
         }
-        Err(Error::new(Code::Forbidden, "this concerns every tenant, use an admin key of the operator's tenant"))
+        Err(Error::new(
+            Code::Forbidden,
+            "this concerns every tenant, use an admin key of the operator's tenant",
+        ))
     }
 
     /// The entries of a name or a kind.

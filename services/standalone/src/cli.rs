@@ -21,6 +21,7 @@ use crate::commands::{
     output,
     providers::{self, ProvidersArguments},
     search::{self, SearchArguments},
+    tenants::{self, TenantsArguments},
 };
 
 /// Printed below every help text.
@@ -61,6 +62,9 @@ enum Command {
     /// Make, change, rotate and revoke API keys
     #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
     Keys(KeysArguments),
+    /// Make, change, suspend and close tenants
+    #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
+    Tenants(TenantsArguments),
     /// Show how providers are, or probe one
     #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
     Providers(ProvidersArguments),
@@ -125,6 +129,7 @@ impl Cli {
             Command::Costs(arguments) => costs::run(&arguments),
             Command::Agents(arguments) => agents::run(&arguments),
             Command::Keys(arguments) => keys::run(&arguments),
+            Command::Tenants(arguments) => tenants::run(&arguments),
             Command::Providers(arguments) => providers::run(&arguments),
             Command::Breakers(arguments) => breakers::run(&arguments),
             Command::Audit(arguments) => audit::run(&arguments),
@@ -203,6 +208,10 @@ mod tests {
             "keys rotate",
             "keys rotate ABC --older-than 30d",
             "keys rotate --older-than soon",
+            "tenants",
+            "tenants create",
+            "tenants get acme",
+            "tenants update 0192d5a0-0000-7000-8000-00000000beef",
             "env --url http://localhost",
             "nonsense",
         ] {
@@ -218,9 +227,19 @@ mod tests {
 
     #[test]
     fn help_names_the_exit_codes() {
-        for name in
-            ["embed", "search", "costs", "agents", "keys", "audit", "providers", "breakers", "doctor", "env"]
-        {
+        for name in [
+            "embed",
+            "search",
+            "costs",
+            "agents",
+            "keys",
+            "tenants",
+            "audit",
+            "providers",
+            "breakers",
+            "doctor",
+            "env",
+        ] {
             let mut root = Cli::command();
             let help = root.find_subcommand_mut(name).unwrap().render_long_help().to_string();
             assert!(help.contains("Exit codes:"), "{help}");

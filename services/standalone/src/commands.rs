@@ -12,6 +12,7 @@ pub(crate) mod keys;
 pub(crate) mod output;
 pub(crate) mod providers;
 pub(crate) mod search;
+pub(crate) mod tenants;
 
 use std::future::Future;
 

@@ -70,7 +70,9 @@ mod tests {
         let pattern = |regex: &str| PiiPattern { name: "badge".to_owned(), regex: regex.to_owned() };
         assert_eq!(input.patterns, [pattern("B[0-9]{5}"), pattern("C[0-9]{5}")]);
         assert_eq!(serde_json::to_value(&input).unwrap()["patterns"], text["patterns"]);
-        for bad in [json!([{}]), json!([{"a": "x", "b": "y"}]), json!({"a": "x"}), json!(["a"]), json!([{"a": 1}])] {
+        for bad in
+            [json!([{}]), json!([{"a": "x", "b": "y"}]), json!({"a": "x"}), json!(["a"]), json!([{"a": 1}])]
+        {
             assert!(serde_json::from_value::<PiiPolicyInput>(json!({"patterns": bad})).is_err(), "{bad}");
         }
     }

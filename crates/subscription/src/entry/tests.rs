@@ -291,8 +291,7 @@ fn tenants_and_policies_come_change_and_go() {
     let after = apply(&before, update(4, false, bad.clone())).unwrap();
     assert_eq!(state(&after), (Some(true), Some("redact".to_owned())));
     assert_eq!(state(&apply(&after, update(5, true, bad)).unwrap()), state(&after));
-    let gone =
-        vec![removed(Value::Policy(policy(None))), removed(Value::Tenant(tenant_entry(false)))];
+    let gone = vec![removed(Value::Policy(policy(None))), removed(Value::Tenant(tenant_entry(false)))];
     assert_eq!(state(&apply(&after, update(5, false, gone)).unwrap()), (None, None));
     let again = apply(&Snapshot::default(), to_update(&after)).unwrap();
     assert_eq!(state(&again), state(&after));

@@ -6,7 +6,10 @@ use embermesh_proto::v1::{CatalogModel, UpdateCatalogModelRequest};
 use super::model::{BY_OPERATOR, check};
 
 /// `current` with what `request` gives.
-pub(crate) fn merge(current: &CatalogModel, request: UpdateCatalogModelRequest) -> Result<CatalogModel, Error> {
+pub(crate) fn merge(
+    current: &CatalogModel,
+    request: UpdateCatalogModelRequest,
+) -> Result<CatalogModel, Error> {
     let mut next = current.clone();
     for dimensions in request.more_dimensions {
         if !next.allowed_dimensions.contains(&dimensions) {
@@ -86,7 +89,8 @@ mod tests {
         let refused = |request| merge(&model(), request).unwrap_err().param;
         let long = UpdateCatalogModelRequest { more_dimensions: vec![9], ..Default::default() };
         assert_eq!(refused(long).as_deref(), Some("more_dimensions"));
-        let kinds = UpdateCatalogModelRequest { provider_kinds: vec!["acme".to_owned()], ..Default::default() };
+        let kinds =
+            UpdateCatalogModelRequest { provider_kinds: vec!["acme".to_owned()], ..Default::default() };
         assert_eq!(refused(kinds).as_deref(), Some("provider_kinds[0]"));
         let small = UpdateCatalogModelRequest { max_batch_tokens: Some(5), ..Default::default() };
         assert_eq!(refused(small).as_deref(), Some("max_batch_tokens"));

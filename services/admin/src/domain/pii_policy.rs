@@ -73,7 +73,10 @@ mod tests {
         assert_eq!((policy.enabled, policy.action.as_str(), policy.patterns.len()), (true, "redact", 1));
         assert_eq!(entities(Some(&policy), &["staff".to_owned()]), ["badge", "staff"]);
         let installations = ["staff".to_owned()];
-        assert!(parse(input(r#"{"entities": ["staff"], "actions": {"staff": "reject"}}"#), &installations).is_ok());
+        assert!(
+            parse(input(r#"{"entities": ["staff"], "actions": {"staff": "reject"}}"#), &installations)
+                .is_ok()
+        );
         assert!(parse(input(r#"{"entities": ["staff"]}"#), &[]).is_err());
     }
 

@@ -138,9 +138,13 @@ mod tests {
             ..UpdateTenantRequest::default()
         };
         let next = merge(&tenant(), request).unwrap();
-        assert_eq!((next.suspended, &next.name, &next.allowed_models), (true, &tenant().name, &ids(&["a", "b"])));
+        assert_eq!(
+            (next.suspended, &next.name, &next.allowed_models),
+            (true, &tenant().name, &ids(&["a", "b"]))
+        );
         assert_eq!(next.default_models, ids(&["b"]));
-        let request = UpdateTenantRequest { clear: ids(&["allowed_models"]), ..UpdateTenantRequest::default() };
+        let request =
+            UpdateTenantRequest { clear: ids(&["allowed_models"]), ..UpdateTenantRequest::default() };
         let open = merge(&next, request).unwrap();
         assert_eq!((open.allowed_models, open.default_models), (vec![], ids(&["b"])));
         assert_eq!(merge(&tenant(), UpdateTenantRequest::default()).unwrap(), tenant());

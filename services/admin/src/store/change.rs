@@ -194,7 +194,8 @@ impl Change {
             // what is of no tenant can be written as any; it goes with the first
             let first = tenants.first() == Some(tenant);
             let touched = touched.iter().filter(|one| one.tenant.map_or(first, |own| own == *tenant));
-            self.write(touched, records.iter().filter(|stored| stored.record.tenant.uuid() == *tenant)).await?;
+            self.write(touched, records.iter().filter(|stored| stored.record.tenant.uuid() == *tenant))
+                .await?;
         }
         Ok(())
     }

@@ -102,11 +102,8 @@ async fn entry(now: &Transaction, section: Section, key: &[String]) -> Result<Op
             (now.query_opt(&sql, &[&uuid(tenant_id), id]).await?, self::agent, Value::Agent(gone))
         }
         (Section::Catalog, [id]) => (
-            now.query_opt(
-                &format!("{} WHERE id = $1 AND {}", model_row::SELECT, model_row::IN_USE),
-                &[id],
-            )
-            .await?,
+            now.query_opt(&format!("{} WHERE id = $1 AND {}", model_row::SELECT, model_row::IN_USE), &[id])
+                .await?,
             model,
             Value::Model(CatalogModel { id: id.clone(), ..CatalogModel::default() }),
         ),

@@ -23,7 +23,8 @@ use crate::domain::{key::NewKey, page::Page, tenant::NewTenant};
 pub(crate) const LIST: &str = "tenants";
 
 /// What [`tenant_of`] and [`entry_of`] read.
-const SELECT: &str = "SELECT tenant_id, name, operator, suspended, allowed_models, default_models, version, created_at,
+const SELECT: &str =
+    "SELECT tenant_id, name, operator, suspended, allowed_models, default_models, version, created_at,
     updated_at, closed_at FROM tenants";
 
 /// Reads every tenant, for the stream.
@@ -121,7 +122,8 @@ impl NewTenantChange {
         let Self { change } = self;
         let id = TenantId::new(Uuid::now_v7());
         change.turn_to(id).await?;
-        let sql = "INSERT INTO tenants (tenant_id, name, allowed_models, default_models, created_at, updated_at)
+        let sql =
+            "INSERT INTO tenants (tenant_id, name, allowed_models, default_models, created_at, updated_at)
                    VALUES ($1, $2, $3, $4, $5, $5)";
         let NewTenant { name, allowed_models, default_models } = new;
         change.execute(sql, &[&id.uuid(), name, allowed_models, default_models, &author.at]).await?;
@@ -177,9 +179,7 @@ impl TenantChange {
                    WHERE tenant_id = $1";
         let Tenant { name, suspended, allowed_models, default_models, .. } = next;
         let id = self.id.uuid();
-        self.change
-            .execute(sql, &[&id, name, suspended, allowed_models, default_models, &author.at])
-            .await?;
+        self.change.execute(sql, &[&id, name, suspended, allowed_models, default_models, &author.at]).await?;
         let details = json!({"now": terms(next), "before": terms(&self.current)});
         self.finish("tenant.update", details, author).await
     }
@@ -188,9 +188,11 @@ impl TenantChange {
     pub(crate) async fn close(self, author: Author<'_>) -> Result<Changed<Tenant>, DbError> {
         self.change.turn_to(self.id).await?;
         let id = self.id.uuid();
-        let close = "UPDATE tenants SET closed_at = $2, version = version + 1, updated_at = $2 WHERE tenant_id = $1";
+        let close =
+            "UPDATE tenants SET closed_at = $2, version = version + 1, updated_at = $2 WHERE tenant_id = $1";
         self.change.execute(close, &[&id, &author.at]).await?;
-        let revoke = "UPDATE api_keys SET revoked_at = $2 WHERE tenant_id = $1 AND revoked_at IS NULL RETURNING id";
+        let revoke =
+            "UPDATE api_keys SET revoked_at = $2 WHERE tenant_id = $1 AND revoked_at IS NULL RETURNING id";
         let revoked = self.change.query(revoke, &[&id, &author.at]).await?;
         for row in &revoked {
             self.change.touch(Section::Keys, Some(self.id), &[row.try_get("id")?]).await?;

@@ -259,14 +259,16 @@ async fn the_models_of_a_tenant_are_those_that_it_may_use() {
         allowed_models: vec!["large".to_owned(), "not-in-the-catalog".to_owned()],
         ..Default::default()
     };
-    let bench =
-        Bench::new(Snapshot::default().with_model(model("small")).with_model(model("large")).with_tenant(narrow));
+    let bench = Bench::new(
+        Snapshot::default().with_model(model("small")).with_model(model("large")).with_tenant(narrow),
+    );
     let fetch = async |path: &str| {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         send(&bench, request, None).await
     };
     let listed = fetch("/v1/models").await.body;
-    let ids: Vec<&str> = listed["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
+    let ids: Vec<&str> =
+        listed["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["large"]);
     assert_eq!(fetch("/v1/models/large").await.body["id"], "large");
     assert_eq!(fetch("/v1/models/small").await.error(), (404, "not_found", Some("model")));

@@ -50,7 +50,9 @@ fn compile(policy: &v1::PiiPolicy, installation: &Compiled) -> Result<Compiled, 
     };
     let unusable = |why: String| {
         tracing::error!(why, "a tenant's pii policy cannot be enforced");
-        Error::internal("the tenant's pii policy cannot be enforced, correct it at /api/v1/admin/policies/pii")
+        Error::internal(
+            "the tenant's pii policy cannot be enforced, correct it at /api/v1/admin/policies/pii",
+        )
     };
     let config = words.read().map_err(|error| unusable(error.to_string()))?;
     let policy = config.beside(installation.policy()).map_err(|error| unusable(error.to_string()))?;

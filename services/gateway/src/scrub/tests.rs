@@ -84,7 +84,8 @@ fn metadata_values_are_scrubbed_and_nothing_else_changes() {
     let kept = scrubbing.of(None, Some(&detect)).unwrap().metadata(numbers.clone(), &mut detected).unwrap();
     assert_eq!((kept, detected.into_counts()), (numbers.clone(), [("credit_card".to_owned(), 1)].into()));
     let reject = agent(Some("reject"), &[]);
-    let error = scrubbing.of(None, Some(&reject)).unwrap().metadata(numbers, &mut Tally::default()).unwrap_err();
+    let error =
+        scrubbing.of(None, Some(&reject)).unwrap().metadata(numbers, &mut Tally::default()).unwrap_err();
     assert_eq!((error.code, error.param.as_deref()), (Code::PiiRejected, Some("metadata")));
 
     let error = scrubber.metadata(object(r#"{"joe@example.com":1}"#), &mut Tally::default()).unwrap_err();
@@ -144,9 +145,14 @@ fn a_tenants_policy_stands_between_the_installations_and_the_agents() {
     let changed = policy(r#"{"enabled":true,"action":"redact","entities":["email"]}"#);
     assert_eq!(scrubbed(Some(&changed), None).0, "S123 B456 [EMAIL]");
     assert_eq!(scrubbed(Some(&own), None).1, other_version);
-    assert_eq!(scrubbed(Some(&policy(r#"{"enabled":false,"action":"redact"}"#)), None).0, "S123 B456 joe@example.com");
+    assert_eq!(
+        scrubbed(Some(&policy(r#"{"enabled":false,"action":"redact"}"#)), None).0,
+        "S123 B456 joe@example.com"
+    );
     // one that cannot be enforced lets no text through
-    for bad in [r#"{"enabled":true,"action":"mask"}"#, r#"{"enabled":true,"action":"off","patterns":[{"x":"("}]}"#] {
+    for bad in
+        [r#"{"enabled":true,"action":"mask"}"#, r#"{"enabled":true,"action":"off","patterns":[{"x":"("}]}"#]
+    {
         assert_eq!(scrubbing.of(Some(&policy(bad)), None).unwrap_err().code, Code::Internal, "{bad}");
     }
 }

@@ -137,7 +137,9 @@ fn check_use(snapshot: &Snapshot, tenant: TenantId, id: &str) -> Result<(), Erro
     if snapshot.may_use(tenant, id) {
         return Ok(());
     }
-    Err(not_allowed(format!("the tenant may not use the model '{id}', GET /v1/models lists those it may use")))
+    Err(not_allowed(format!(
+        "the tenant may not use the model '{id}', GET /v1/models lists those it may use"
+    )))
 }
 
 fn not_allowed(message: String) -> Error {
