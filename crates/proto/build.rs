@@ -56,6 +56,7 @@ fn serde_attribute(field: &JsonField) -> Option<String> {
         (JsonForm::Usd, _, true) => Some("optional_usd"),
         (JsonForm::Usd, _, false) => Some("usd"),
         (JsonForm::Object, ..) => Some("object"),
+        (JsonForm::Entries, ..) => Some("entries"),
         (JsonForm::Timestamp, ..) => Some("timestamp"),
     };
     if let Some(module) = module {

@@ -11,6 +11,8 @@ pub enum JsonForm {
     Usd,
     /// JSON text as the object it holds.
     Object,
+    /// A list of names and texts as objects of one entry each.
+    Entries,
     /// `google.protobuf.Timestamp` as RFC 3339.
     Timestamp,
 }
@@ -60,6 +62,7 @@ fn form(field: &FieldDescriptor) -> JsonForm {
     match option(field, "embermesh.json") {
         Some(Value::EnumNumber(1)) => JsonForm::Usd,
         Some(Value::EnumNumber(2)) => JsonForm::Object,
+        Some(Value::EnumNumber(3)) => JsonForm::Entries,
         _ => JsonForm::Plain,
     }
 }

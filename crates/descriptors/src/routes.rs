@@ -68,6 +68,8 @@ pub struct Method {
     pub scopes: Vec<String>,
     /// Answers 201.
     pub created: bool,
+    /// Only for keys of the operator's tenant.
+    pub operator: bool,
     /// The comment in the contract.
     pub comment: String,
 }
@@ -117,6 +119,7 @@ pub(crate) fn read(method: &MethodDescriptor) -> Result<Method, Error> {
         body,
         scopes: scope.split(',').map(|s| s.trim().to_owned()).collect(),
         created: matches!(extension("embermesh.created"), Some(Value::Bool(true))),
+        operator: matches!(extension("embermesh.operator"), Some(Value::Bool(true))),
         comment: crate::comment(&method.parent_file(), method.path()),
     })
 }

@@ -85,30 +85,62 @@ impl PiiConfig {
     }
 }
 
-impl TryFrom<PiiConfig> for Policy {
-    type Error = PolicyError;
-
-    fn try_from(config: PiiConfig) -> Result<Self, PolicyError> {
-        let mut policy = Self::built_in(if config.enabled { config.action } else { Action::Off });
-        if let Some(entities) = config.entities {
-            policy.entities = entities;
+impl PiiConfig {
+    /// The policy of this block beside an installation's own: the installation's patterns are known to it too, and without `entities` it
+    /// looks for what they find. Everything else of the installation's is not taken over.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when it cannot be enforced.
+    pub fn beside(self, installation: &Policy) -> Result<Policy, PolicyError> {
+        let mut policy = Policy::built_in(if self.enabled { self.action } else { Action::Off });
+        policy.custom.clone_from(&installation.custom);
+        match self.entities {
+            Some(entities) => policy.entities = entities,
+            None => policy.entities.extend(policy.custom.iter().map(|pattern| pattern.entity.clone())),
         }
-        policy.overrides = config.actions;
-        for PiiPattern { name, regex } in config.patterns {
-            let entity = Entity::named(&name).ok_or(PolicyError::BadName(name))?;
-            policy.entities.insert(entity.clone());
-            let guide = |(known, printed): &(&str, &str)| {
-                Entity::named(known).as_ref() == Some(&entity) && *printed == regex
-            };
-            if !GUIDE.iter().any(guide) {
-                policy.custom.push(CustomPattern { entity, regex });
-            }
+        policy.overrides = self.actions;
+        for pattern in self.patterns {
+            let (entity, custom) = pattern.custom()?;
+            policy.entities.insert(entity);
+            policy.custom.extend(custom);
         }
         policy.check()?;
         for pattern in &policy.custom {
             pattern.compile()?;
         }
         Ok(policy)
+    }
+
+    /// Refuses patterns that can be slow on texts made for them. For a block that is not the operator's.
+    ///
+    /// # Errors
+    /// [`PolicyError`] for the first that can.
+    pub fn check_cost(&self) -> Result<(), PolicyError> {
+        self.patterns.iter().try_for_each(|pattern| match pattern.clone().custom()? {
+            (_, Some(custom)) => custom.check_cost(),
+            (_, None) => Ok(()),
+        })
+    }
+}
+
+impl PiiPattern {
+    /// The entity, and the pattern unless it asks for the entity's built-in detector.
+    fn custom(self) -> Result<(Entity, Option<CustomPattern>), PolicyError> {
+        let Self { name, regex } = self;
+        let entity = Entity::named(&name).ok_or(PolicyError::BadName(name))?;
+        let guide = |(known, printed): &(&str, &str)| {
+            Entity::named(known).as_ref() == Some(&entity) && *printed == regex
+        };
+        let custom = !GUIDE.iter().any(guide);
+        Ok((entity.clone(), custom.then_some(CustomPattern { entity, regex })))
+    }
+}
+
+impl TryFrom<PiiConfig> for Policy {
+    type Error = PolicyError;
+
+    fn try_from(config: PiiConfig) -> Result<Self, PolicyError> {
+        config.beside(&Self::off())
     }
 }
 
@@ -196,6 +228,25 @@ mod tests {
         assert_eq!(down.action_for(&Entity::Phone), Action::Detect);
         assert_eq!(down.action_for(&Entity::Email), Action::Reject);
         assert_eq!(config.clone().switched(PiiSwitch::default()), config);
+    }
+
+    #[test]
+    fn a_block_beside_an_installations_knows_its_patterns_and_takes_nothing_else() {
+        let installation =
+            policy(json!({"patterns": [{"badge": "B[0-9]+"}], "actions": {"email": "reject"}})).unwrap();
+        let beside = |block: serde_json::Value| {
+            serde_json::from_value::<PiiConfig>(block).unwrap().beside(&installation)
+        };
+        let badge = Entity::named("badge").unwrap();
+        let all = beside(json!({"patterns": [{"staff": "S[0-9]+"}]})).unwrap();
+        assert_eq!(all.action_for(&badge), Action::Redact);
+        assert_eq!(all.action_for(&Entity::Email), Action::Redact);
+        assert_eq!(all.action_for(&Entity::named("staff").unwrap()), Action::Redact);
+        let some = beside(json!({"entities": ["email"]})).unwrap();
+        assert_eq!((some.action_for(&badge), some.custom.len()), (Action::Off, 1));
+        assert_eq!(beside(json!({"entities": ["badge"]})).unwrap().action_for(&badge), Action::Redact);
+        assert!(matches!(beside(json!({"entities": ["staff"]})), Err(PolicyError::UnknownEntity(_))));
+        assert_ne!(all.version(), installation.version());
     }
 
     #[test]

@@ -104,6 +104,12 @@ impl<'de> Deserialize<'de> for Entity {
 #[error("entity name `{0}` must be a lowercase letter followed by at most 31 of a-z, 0-9 and _")]
 pub struct InvalidName(String);
 
+impl InvalidName {
+    pub(crate) fn of(name: &str) -> Self {
+        Self(name.chars().take(40).collect())
+    }
+}
+
 impl FromStr for EntityName {
     type Err = InvalidName;
 

@@ -2,6 +2,7 @@
 //! public modules are pairs for serde's `with`.
 
 mod batch_entry;
+pub mod entries;
 mod message;
 pub mod object;
 pub mod timestamp;

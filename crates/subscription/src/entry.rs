@@ -7,7 +7,10 @@ use std::{
 
 use embermesh_auth::{KeyHash, Principal, Scopes};
 use embermesh_proto::{
-    internal::v1::{AgentEntry, BudgetEntry, ConfigEntry, ConfigUpdate, KeyEntry, Pin, config_entry::Value},
+    internal::v1::{
+        AgentEntry, BudgetEntry, ConfigEntry, ConfigUpdate, KeyEntry, Pin, PolicyEntry, TenantEntry,
+        config_entry::Value,
+    },
     v1,
 };
 use embermesh_types::{AgentId, KeyId, SpaceId, TenantId};
@@ -29,6 +32,8 @@ enum Identity<'a> {
     Breaker(&'a str),
     Budget(TenantId, &'a str),
     Settings,
+    Tenant(TenantId),
+    Policy(TenantId),
 }
 
 /// The state after `update`, or `None` when it is older than what is held. A bad entry changes nothing: what was known of it
@@ -88,6 +93,8 @@ fn identity_of(value: &Value) -> Result<Identity<'_>, BadEntry> {
             Identity::Budget(tenant(&entry.tenant_id)?, id)
         }
         Value::Settings(_) => Identity::Settings,
+        Value::Tenant(entry) => Identity::Tenant(tenant(&entry.tenant_id)?),
+        Value::Policy(entry) => Identity::Policy(tenant(&entry.tenant_id)?),
     })
 }
 
@@ -101,6 +108,8 @@ fn remove(next: &mut Snapshot, key: &Identity<'_>) {
         Identity::Breaker(deployment) => next.remove_breaker_order(deployment),
         Identity::Budget(tenant, id) => next.remove_budget(*tenant, id),
         Identity::Settings => next.put_settings(None),
+        Identity::Tenant(id) => next.remove_tenant(*id),
+        Identity::Policy(tenant) => next.remove_pii_policy(*tenant),
     }
 }
 
@@ -134,6 +143,11 @@ fn put(next: &mut Snapshot, value: &Value) -> Result<(), BadEntry> {
             next.put_budget(tenant, Arc::new(budget));
         }
         (Value::Settings(entry), _) => next.put_settings(Some(Arc::new(RunSettings::read(entry)?))),
+        (Value::Tenant(entry), Identity::Tenant(id)) => next.put_tenant(id, Arc::new(entry.clone())),
+        (Value::Policy(entry), Identity::Policy(tenant)) => {
+            let policy = entry.pii.clone().ok_or(BadEntry("a policy without its content"))?;
+            next.put_pii_policy(tenant, Arc::new(policy));
+        }
         _ => return Err(BadEntry("an entry that is not what its key says")),
     }
     Ok(())
@@ -194,6 +208,16 @@ fn keep(next: &mut Snapshot, held: &Snapshot, key: &Identity<'_>) {
             }
         }
         Identity::Settings => next.put_settings(held.settings().cloned()),
+        Identity::Tenant(id) => {
+            if let Some(entry) = held.tenant(*id) {
+                next.put_tenant(*id, Arc::clone(entry));
+            }
+        }
+        Identity::Policy(tenant) => {
+            if let Some(policy) = held.pii_policy(*tenant) {
+                next.put_pii_policy(*tenant, Arc::clone(policy));
+            }
+        }
     }
 }
 
@@ -246,8 +270,13 @@ pub(crate) fn to_update(snapshot: &Snapshot) -> ConfigUpdate {
         Value::Budget(BudgetEntry { tenant_id: tenant.to_string(), budget })
     });
     let settings = snapshot.settings().map(|settings| Value::Settings(settings.write()));
+    let tenants = snapshot.tenants.values().map(|entry| Value::Tenant(TenantEntry::clone(entry)));
+    let policies = snapshot.pii_policies.iter().map(|(tenant, policy)| {
+        let pii = Some(v1::PiiPolicy::clone(policy));
+        Value::Policy(PolicyEntry { tenant_id: tenant.to_string(), pii })
+    });
     let values = keys.chain(agents).chain(models).chain(pins).chain(references).chain(orders).chain(budgets);
-    let values = values.chain(settings);
+    let values = values.chain(settings).chain(tenants).chain(policies);
     ConfigUpdate {
         version: snapshot.version,
         snapshot: true,

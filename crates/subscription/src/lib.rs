@@ -13,9 +13,10 @@ mod snapshot;
 mod space_reference;
 mod stream;
 mod subscription;
+mod tenants;
 
 pub use breaker_order::{BreakerAction, BreakerOrder};
-pub use embermesh_proto::internal::v1::Section;
+pub use embermesh_proto::internal::v1::{Section, TenantEntry};
 pub use run_settings::{BreakerChanges, RunSettings};
 pub use snapshot::{KeyRecord, Pinned, Snapshot};
 pub use space_reference::SpaceReference;

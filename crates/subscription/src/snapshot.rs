@@ -7,7 +7,7 @@ use std::{
 };
 
 use embermesh_auth::{KeyHash, Principal};
-use embermesh_proto::v1;
+use embermesh_proto::{internal::v1::TenantEntry, v1};
 use embermesh_types::{AgentId, KeyId, SpaceId, TenantId};
 
 use crate::{BreakerOrder, RunSettings, SpaceReference};
@@ -52,6 +52,8 @@ pub struct Snapshot {
     breaker_orders: Arc<BTreeMap<String, BreakerOrder>>,
     budgets: HashMap<TenantId, Arc<BTreeMap<String, Arc<v1::BudgetRule>>>>,
     settings: Option<Arc<RunSettings>>,
+    pub(crate) tenants: Arc<HashMap<TenantId, Arc<TenantEntry>>>,
+    pub(crate) pii_policies: Arc<HashMap<TenantId, Arc<v1::PiiPolicy>>>,
 }
 
 impl Snapshot {

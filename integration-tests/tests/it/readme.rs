@@ -37,13 +37,19 @@ fn blocks(markdown: &str) -> Vec<Block> {
 async fn every_block_of_readme_and_docs_runs_as_printed() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let blocks = blocks(&readme);
-    let docs: Vec<Block> =
-        ["keys-and-agents", "configuration", "providers", "operations", "money", "idempotency", "audit"]
-            .iter()
-            .flat_map(|name| {
-                self::blocks(&fs::read_to_string(root().join(format!("docs/{name}.md"))).unwrap())
-            })
-            .collect();
+    let docs: Vec<Block> = [
+        "keys-and-agents",
+        "configuration",
+        "providers",
+        "operations",
+        "money",
+        "idempotency",
+        "audit",
+        "tenants",
+    ]
+    .iter()
+    .flat_map(|name| self::blocks(&fs::read_to_string(root().join(format!("docs/{name}.md"))).unwrap()))
+    .collect();
     let shell: Vec<&Block> = blocks.iter().chain(&docs).filter(|block| block.language == "sh").collect();
     assert!(shell.len() > 3, "the README has lost its examples");
     let (start, rest) = shell.split_first().unwrap();

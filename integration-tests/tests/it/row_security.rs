@@ -40,6 +40,7 @@ async fn the_database_itself_shows_rows_to_their_tenant_alone() {
         tenant.admin.put(&format!("{AGENTS}/{AGENT}"), json!({"embedding_strategy": "cost"})).await.ok();
         let budget = json!({"scope": "tenant", "period": "month", "limit_usd": 1000});
         tenant.admin.post("/api/v1/admin/budgets", budget).await.ok();
+        tenant.admin.put("/api/v1/admin/policies/pii", json!({"action": "detect"})).await.ok();
     }
     let sql = running.sql().await;
     books::ended(&sql, 2).await;
@@ -78,6 +79,7 @@ async fn the_database_itself_shows_rows_to_their_tenant_alone() {
         "admin.audit_records",
         "admin.budgets",
         "admin.changes",
+        "admin.pii_policies",
         "admin.pins",
         "admin.tenants",
         "ledger.attempt_parts",

@@ -1,6 +1,5 @@
 //! Two tenants in one system: nothing of one is seen, changed or charged by the other.
 
-use embermesh_auth::ApiKey;
 use serde_json::{Value, json};
 
 use crate::{
@@ -32,37 +31,19 @@ impl Tenant {
         Self { id, agent: running.agent(), admin: running.admin() }
     }
 
-    /// Another tenant, made past the API, which makes none; in force when this returns.
+    /// Another tenant, made by the operator; in force when this returns.
     pub async fn second(running: &Running) -> Self {
-        let scopes: [&[&str]; 2] = [&["embed", "search", "read"], &["admin"]];
-        let keys = scopes.map(|_| ApiKey::generate("live", &mut rand::rng()));
-        let mut sql = running.sql().await;
-        let change = sql.transaction().await.unwrap();
-        let version: i64 = change
-            .query_one("UPDATE admin.change_counter SET version = version + 1 RETURNING version", &[])
-            .await
-            .unwrap()
-            .get(0);
-        let insert = "INSERT INTO admin.tenants (tenant_id, name, created_at)
-                      VALUES (gen_random_uuid(), 'second', now()) RETURNING tenant_id::text";
-        let id: String = change.query_one(insert, &[]).await.unwrap().get(0);
-        for (key, scopes) in keys.iter().zip(scopes) {
-            let insert = "INSERT INTO admin.api_keys (id, tenant_id, name, hash, scopes, created_at)
-                          VALUES ($1, $2::text::uuid, 'of the second', $3, $4, now())";
-            let hash = key.hash();
-            let row: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-                [&key.id().as_str(), &id, &hash.as_bytes().as_slice(), &scopes];
-            change.execute(insert, &row).await.unwrap();
-            // 1 is the contract's section of keys
-            let touch = "INSERT INTO admin.changes (version, section, tenant_id, key)
-                         VALUES ($1, 1, $2::text::uuid, ARRAY[$3])";
-            change.execute(touch, &[&version, &id, &key.id().as_str()]).await.unwrap();
-        }
-        change.commit().await.unwrap();
-        let [agent, admin] = keys.map(|key| Client::new(&running.url, key.reveal()));
-        wait_until(|| async { agent.get(EMBED).await.status == 200 && admin.get(KEYS).await.status == 200 })
-            .await;
-        Self { id, agent, admin }
+        Self::named(running, "second").await
+    }
+
+    /// Another tenant of this name.
+    pub async fn named(running: &Running, name: &str) -> Self {
+        let made = running.admin().post("/api/v1/admin/tenants", json!({"name": name})).await.ok();
+        let admin = Client::new(&running.url, made["admin_key"].as_str().unwrap());
+        let key = json!({"name": "of agents", "scopes": ["embed", "search", "read"]});
+        let key = admin.post(KEYS, key).await.ok();
+        let agent = Client::new(&running.url, key["key"].as_str().unwrap());
+        Self { id: made["id"].as_str().unwrap().to_owned(), agent, admin }
     }
 
     /// Embeds as [`AGENT`].

@@ -7,7 +7,9 @@ mod catalog;
 mod config;
 mod key_use;
 mod keys;
+mod policies;
 mod settings;
+mod tenants;
 
 use std::sync::Arc;
 
@@ -20,7 +22,10 @@ use tonic::{Request, Response, metadata::MetadataValue};
 
 use crate::{
     service::Shared,
-    store::change::{Author, Changed},
+    store::{
+        change::{Author, Changed},
+        failed,
+    },
 };
 
 /// Serves every contract of the control plane.
@@ -38,6 +43,18 @@ impl Handler {
         let mut response = Response::new(made);
         response.metadata_mut().insert(CONFIG_VERSION, MetadataValue::from(version));
         response
+    }
+
+    /// The caller, who must be an administrator of the operator's tenant, as the database says. The gateway has checked it too.
+    async fn operator<T: Sync>(&self, request: &Request<T>) -> Result<CallContext, Error> {
+        let context = caller(request, Scope::Admin)?;
+        if self.0.store.is_operator(context.principal.tenant).await.map_err(failed)? {
+            return Ok(context);
+        }
+        Err(Error::new(
+            Code::Forbidden,
+            "this concerns every tenant, use an admin key of the operator's tenant",
+        ))
     }
 
     /// Whose change it is that begins now.

@@ -48,6 +48,8 @@ pub async fn run(process: &Process) -> Result<Router, BoxError> {
         .service(admin.keys_server())
         .service(admin.catalog_server())
         .service(admin.budgets_server())
+        .service(admin.tenants_server())
+        .service(admin.policies_server())
         .service(admin.audit_server())
         .service(admin.key_use_server())
         .service(admin.settings_server())

@@ -9,7 +9,8 @@ use embermesh_proto::{
     internal::v1::{config_server::ConfigServer, key_use_server::KeyUseServer},
     v1::{
         agents_server::AgentsServer, audit_server::AuditServer, budgets_server::BudgetsServer,
-        catalog_server::CatalogServer, keys_server::KeysServer, settings_server::SettingsServer,
+        catalog_server::CatalogServer, keys_server::KeysServer, policies_server::PoliciesServer,
+        settings_server::SettingsServer, tenants_server::TenantsServer,
     },
 };
 use embermesh_telemetry::Metrics;
@@ -134,6 +135,18 @@ impl AdminService {
     /// Budgets.
     pub fn budgets_server(&self) -> BudgetsServer<Handler> {
         let server = BudgetsServer::new(self.handler());
+        server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Tenants, for the operator.
+    pub fn tenants_server(&self) -> TenantsServer<Handler> {
+        let server = TenantsServer::new(self.handler());
+        server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Policies about personal data.
+    pub fn policies_server(&self) -> PoliciesServer<Handler> {
+        let server = PoliciesServer::new(self.handler());
         server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 

@@ -12,11 +12,14 @@ pub(crate) mod epoch;
 pub(crate) mod first_keys;
 pub(crate) mod key_use;
 pub(crate) mod keys;
+pub(crate) mod model_change;
 pub(crate) mod model_row;
+pub(crate) mod pii_policies;
 pub(crate) mod pins;
 pub(crate) mod references;
 pub(crate) mod settings;
 pub(crate) mod shipped;
+pub(crate) mod tenants;
 
 use std::time::SystemTime;
 
@@ -25,7 +28,7 @@ use embermesh_postgres::{Database, DbError, Migration, Session};
 use embermesh_types::TenantId;
 
 /// Every migration of the schema, in order.
-pub(crate) const MIGRATIONS: [Migration; 6] = [
+pub(crate) const MIGRATIONS: [Migration; 7] = [
     Migration {
         name: "V001__control_plane",
         sql: include_str!("../../../migrations/admin/V001__control_plane.sql"),
@@ -39,6 +42,10 @@ pub(crate) const MIGRATIONS: [Migration; 6] = [
     Migration {
         name: "V005__key_rotation",
         sql: include_str!("../../../migrations/admin/V005__key_rotation.sql"),
+    },
+    Migration {
+        name: "V006__tenants_and_policies",
+        sql: include_str!("../../../migrations/admin/V006__tenants_and_policies.sql"),
     },
     Migration { name: "V008__settings", sql: include_str!("../../../migrations/admin/V008__settings.sql") },
 ];
@@ -59,7 +66,8 @@ impl Store {
     }
 
     /// Sees the rows of every tenant at one instant and can write none of them. For the configuration stream, whose subscribers
-    /// are services, and for the first start, which asks whether there is any tenant; never for a client's call.
+    /// are services, for the first start, which asks whether there is any tenant, and for the operator, who manages them; never for
+    /// another client's call.
     fn all_tenants(&self) -> Session<'_> {
         self.database.system().with("app.all_tenants", "on").with("transaction_isolation", "repeatable read")
     }

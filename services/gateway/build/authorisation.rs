@@ -12,10 +12,10 @@ pub fn generate(methods: &[Method]) -> Result<String, String> {
     for method in methods {
         let scopes = method.scopes.iter().map(|name| variant(method, name)).collect::<Result<Vec<_>, _>>()?;
         let (name, path) = (constant(method), format!("/{}/{}", method.service_full_name, method.name));
-        let scopes = scopes.join(", ");
+        let (scopes, operator) = (scopes.join(", "), method.operator);
         let written = writeln!(
             constants,
-            "pub(crate) const {name}: Method = Method {{ path: {path:?}, scopes: &[{scopes}] }};"
+            "pub(crate) const {name}: Method = Method {{ path: {path:?}, scopes: &[{scopes}], operator: {operator} }};"
         )
         .and_then(|()| writeln!(arms, "        {path:?} => Some(&{name}),"));
         written.map_err(|error| error.to_string())?;

@@ -48,6 +48,10 @@ fn operation(method: &Method, schemas: &mut Schemas) -> Value {
             "default": {"$ref": "#/components/responses/Error"},
         },
     });
+    if method.operator {
+        // no part of OpenAPI says that a key must be of one tenant
+        operation["x-operator-only"] = true.into();
+    }
     if !method.comment.is_empty() {
         operation["description"] = method.comment.clone().into();
     }

@@ -54,7 +54,7 @@ fn handler(method: &Method, name: &str) -> Result<String, String> {
     Ok(format!(
         "
 async fn {name}(State(app): State<AppState>, request: Request) -> Result<Response, Failure> {{
-    let mut incoming = Incoming::admit(&app, request, {constant}.scopes)?;
+    let mut incoming = Incoming::admit(&app, request, &{constant})?;
     let {mutable}message: {input} = {decode};
 {fields}    {answer}(StatusCode::{status}, {call}.await)
 }}

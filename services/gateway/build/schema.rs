@@ -48,6 +48,12 @@ impl Schemas {
                 };
                 json!({"type": "object", "additionalProperties": value})
             }
+            _ if field.form == JsonForm::Entries => {
+                let entry = json!({
+                    "type": "object", "additionalProperties": {"type": "string"}, "minProperties": 1, "maxProperties": 1,
+                });
+                json!({"type": "array", "items": entry})
+            }
             kind if descriptor.is_list() && field.non_empty => {
                 json!({"type": "array", "items": self.kind(&kind), "minItems": 1})
             }
@@ -56,7 +62,7 @@ impl Schemas {
                 JsonForm::Usd => usd(),
                 JsonForm::Object => json!({"type": "object", "additionalProperties": true}),
                 JsonForm::Timestamp => json!({"type": "string", "format": "date-time"}),
-                JsonForm::Plain => self.kind(&kind),
+                JsonForm::Plain | JsonForm::Entries => self.kind(&kind),
             },
         }
     }

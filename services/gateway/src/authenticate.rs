@@ -3,7 +3,7 @@
 use embermesh_auth::{KeyHash, Principal, ShownKey};
 use embermesh_errors::{Code, Error};
 use embermesh_subscription::{Snapshot, Subscription};
-use embermesh_types::Clock;
+use embermesh_types::{Clock, TenantId};
 use http::{HeaderMap, header::AUTHORIZATION};
 
 use crate::key_use::KeyUse;
@@ -30,10 +30,21 @@ impl Authenticator {
         let Some(snapshot) = self.subscription.known() else {
             return Err(Error::unavailable("the gateway does not know the keys yet, try again"));
         };
-        shown(headers).and_then(|text| self.principal(text, &snapshot)).ok_or_else(|| {
+        let principal = shown(headers).and_then(|text| self.principal(text, &snapshot)).ok_or_else(|| {
             let message = "no valid API key, send one in the header X-API-Key or as Authorization: Bearer";
             Error::new(Code::Unauthenticated, message).with_param("X-API-Key")
-        })
+        })?;
+        if snapshot.tenant(principal.tenant).is_some_and(|tenant| tenant.suspended) {
+            let message = "the tenant is suspended, ask the operator of this installation";
+            return Err(Error::new(Code::Forbidden, message).with_detail("tenant", "suspended"));
+        }
+        self.uses.note(&principal);
+        Ok(principal)
+    }
+
+    /// Whether a tenant is the operator's, whose admin keys may do what concerns everybody.
+    pub fn is_operator(&self, tenant: TenantId) -> bool {
+        self.subscription.current().is_operator(tenant)
     }
 
     fn principal(&self, text: &str, snapshot: &Snapshot) -> Option<Principal> {
@@ -50,11 +61,9 @@ impl Authenticator {
             return None;
         }
         let record = record?;
+        let closed = snapshot.tenant(record.principal.tenant).is_some_and(|tenant| tenant.closed);
         let alive = !record.revoked && record.expires_at.is_none_or(|end| self.clock.now() < end);
-        alive.then(|| {
-            self.uses.note(&record.principal);
-            record.principal.clone()
-        })
+        (alive && !closed).then(|| record.principal.clone())
     }
 }
 

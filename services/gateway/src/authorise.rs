@@ -10,6 +10,8 @@ pub(crate) struct Method {
     pub path: &'static str,
     /// Any of these is enough.
     pub scopes: &'static [Scope],
+    /// It concerns every tenant, so the key must be of the operator's.
+    pub operator: bool,
 }
 
 include!(concat!(env!("OUT_DIR"), "/methods.rs"));
@@ -25,4 +27,13 @@ pub(crate) fn require(principal: &Principal, scopes: &[Scope]) -> Result<(), Err
         several => format!("the key lacks the scope, use one that has any of {}", several.join(", ")),
     };
     Err(Error::new(Code::Forbidden, message).with_detail("scopes", names))
+}
+
+/// Refuses a key of any other tenant than the operator's.
+pub(crate) fn require_operator(is_operator: bool) -> Result<(), Error> {
+    if is_operator {
+        return Ok(());
+    }
+    let message = "this concerns every tenant, use an admin key of the operator's tenant, which is that of the first start";
+    Err(Error::new(Code::Forbidden, message).with_detail("operator_only", true))
 }

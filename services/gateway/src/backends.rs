@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc};
 use embermesh_proto::v1::{
     agents_client::AgentsClient, audit_client::AuditClient, budgets_client::BudgetsClient,
     catalog_client::CatalogClient, embeddings_server::Embeddings, keys_client::KeysClient,
-    operations_client::OperationsClient, reports_client::ReportsClient, settings_client::SettingsClient,
+    operations_client::OperationsClient, policies_client::PoliciesClient, reports_client::ReportsClient,
+    settings_client::SettingsClient, tenants_client::TenantsClient,
 };
 use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 
@@ -28,6 +29,10 @@ pub(crate) struct Backends {
     pub audit: AuditClient<ReadYourWrites>,
     /// Served by admin.
     pub settings: SettingsClient<ReadYourWrites>,
+    /// Served by admin.
+    pub tenants: TenantsClient<ReadYourWrites>,
+    /// Served by admin.
+    pub policies: PoliciesClient<ReadYourWrites>,
     /// Served by the ledger.
     pub reports: ReportsClient<Transport>,
     /// Served by the router.
@@ -37,7 +42,7 @@ pub(crate) struct Backends {
 /// The ways to the services that calls are forwarded to.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstreams {
-    /// Agents, keys, catalog, budgets, audit and settings.
+    /// Agents, keys, catalog, budgets, audit, settings, tenants and policies.
     pub admin: ReadYourWrites,
     /// Reports.
     pub ledger: Transport,
@@ -64,6 +69,8 @@ impl Backends {
             budgets: client!(BudgetsClient, upstreams.admin),
             audit: client!(AuditClient, upstreams.admin),
             settings: client!(SettingsClient, upstreams.admin),
+            tenants: client!(TenantsClient, upstreams.admin),
+            policies: client!(PoliciesClient, upstreams.admin),
             reports: client!(ReportsClient, upstreams.ledger),
             operations: client!(OperationsClient, upstreams.router),
         }

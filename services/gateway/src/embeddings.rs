@@ -81,11 +81,11 @@ impl EmbeddingParts {
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// What scrubs the texts of an agent; of no agent in particular, as the gateway's own policy says.
+    /// What scrubs the texts of an agent; of no agent in particular, as the policy of the tenant or the installation says.
     pub fn scrubber(&self, tenant: TenantId, agent: Option<&AgentId>) -> Result<AgentScrubber<'_>, Error> {
         let snapshot = self.subscription.current();
         let agent = agent.and_then(|agent| snapshot.agent(tenant, agent));
-        self.scrubbing.of(agent.map(AsRef::as_ref))
+        self.scrubbing.of(snapshot.pii_policy(tenant), agent.map(AsRef::as_ref))
     }
 }
 

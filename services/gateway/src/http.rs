@@ -11,7 +11,7 @@ mod metrics;
 mod observe;
 mod operations;
 
-pub(crate) use admit::{Arrival, admit, admit_openai, admit_request, context};
+pub(crate) use admit::{Arrival, admit_method, admit_openai, admit_request, context};
 pub(crate) use failure::Failure;
 pub(crate) use fallback::{is_grpc, no_such_method, no_such_route};
 pub(crate) use incoming::Incoming;

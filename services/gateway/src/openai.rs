@@ -63,12 +63,18 @@ async fn embeddings(State(edge): State<Arc<Edge>>, request: Request) -> Result<R
     Ok(Box::pin(edge.embed(context, key, &parts.headers, &body)).await?)
 }
 
-async fn list_models(State(edge): State<Arc<Edge>>) -> Response {
-    models::list(&edge.0.subscription.current())
+async fn list_models(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Failure> {
+    let tenant = context(request.extensions())?.principal.tenant;
+    Ok(models::list(&edge.0.subscription.current(), tenant))
 }
 
-async fn one_model(State(edge): State<Arc<Edge>>, Path(id): Path<String>) -> Result<Response, Failure> {
-    Ok(models::one(&edge.0.subscription.current(), &id)?)
+async fn one_model(
+    State(edge): State<Arc<Edge>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let tenant = context(request.extensions())?.principal.tenant;
+    Ok(models::one(&edge.0.subscription.current(), tenant, &id)?)
 }
 
 /// What is left of a request once it may go on.

@@ -19,8 +19,10 @@ use embermesh_proto::{
         embeddings_server::{Embeddings, EmbeddingsServer},
         keys_server::KeysServer,
         operations_server::OperationsServer,
+        policies_server::PoliciesServer,
         reports_server::ReportsServer,
         settings_server::SettingsServer,
+        tenants_server::TenantsServer,
     },
 };
 use embermesh_transport::{GrpcMetrics, MAX_MESSAGE_BYTES, ServerBuilder};
@@ -34,7 +36,7 @@ use crate::{
     backends::Upstreams,
     edge::AppState,
     forward::Forward,
-    http::{admit, is_grpc},
+    http::{admit_method, is_grpc},
 };
 
 /// All public services, with health and reflection, which need no key.
@@ -56,6 +58,8 @@ pub(crate) async fn router<E: Embeddings>(
         .forward(Admitted::new(Forward::<BudgetsServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<AuditServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<SettingsServer<()>, _>::new(admin()), app))
+        .forward(Admitted::new(Forward::<TenantsServer<()>, _>::new(admin()), app))
+        .forward(Admitted::new(Forward::<PoliciesServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<ReportsServer<()>, _>::new(upstreams.ledger.clone()), app))
         .forward(Admitted::new(Forward::<OperationsServer<()>, _>::new(upstreams.router.clone()), app))
         .router(DESCRIPTORS)
@@ -81,7 +85,7 @@ impl<S> Admitted<S> {
         }
         let unknown = || Error::new(Code::NotImplemented, "no such method, reflection lists them");
         let method = method(parts.uri.path()).ok_or_else(unknown)?;
-        admit(&self.app, &parts.headers, &mut parts.extensions, method.scopes)?;
+        admit_method(&self.app, &parts.headers, &mut parts.extensions, method)?;
         Ok(Request::from_parts(parts, body))
     }
 }

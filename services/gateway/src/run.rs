@@ -38,7 +38,14 @@ pub fn parts(process: &Process, services: Services) -> Parts {
     let options = Options {
         subscriber: "gateway",
         condition: Some("gateway configuration"),
-        sections: vec![Section::Keys, Section::Agents, Section::Catalog, Section::Budgets],
+        sections: vec![
+            Section::Keys,
+            Section::Agents,
+            Section::Catalog,
+            Section::Budgets,
+            Section::Tenants,
+            Section::Policies,
+        ],
         disk_copy: process.config.data_dir.as_ref().map(|dir| dir.join("gateway.snapshot")),
     };
     Parts {

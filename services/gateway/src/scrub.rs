@@ -1,26 +1,25 @@
 //! Personal data is taken out of text before anything else sees it: which policy holds for an agent, and what was found.
 //! The detection itself is `embermesh-pii`.
 
+mod compiled;
+mod of_tenants;
 mod tally;
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{borrow::Cow, sync::Arc};
+
+use compiled::Compiled;
 
 use embermesh_errors::{Code, Error};
-use embermesh_pii::{Action, Entity, Finding, Outcome, Policy, PolicyError, Rejection, Scrubber};
+use embermesh_pii::{Action, Finding, Outcome, Policy, PolicyError, Rejection, Scrubber};
 use embermesh_proto::v1;
 use embermesh_telemetry::Metrics;
+use of_tenants::OfTenants;
 use prometheus::{IntCounterVec, Opts};
 use serde_json::{Value, json};
 pub(crate) use tally::Tally;
 
 use crate::embeddings::{JsonObject, JsonScalar};
 
-/// More settings than this in one gateway are not kept compiled.
-const MAX_COMPILED: usize = 1024;
 /// An error names this many findings; the counts tell the rest.
 const MAX_FINDINGS: usize = 100;
 
@@ -35,67 +34,37 @@ pub enum ScrubError {
     Metric(#[from] prometheus::Error),
 }
 
-/// The gateway's policy, and those that agents ask for instead, compiled once each.
+/// The installation's policy, those of tenants, and what agents ask for instead, compiled once each.
 #[derive(Debug)]
 pub(crate) struct Scrubbing {
-    policy: Policy,
-    default: Arc<Scrubber>,
-    of_agents: RwLock<HashMap<v1::PiiSettings, Arc<Scrubber>>>,
+    installation: Compiled,
+    of_tenants: OfTenants,
     detections: IntCounterVec,
 }
 
 impl Scrubbing {
-    /// Compiles the default policy and registers `pii_detections_total`.
+    /// Compiles the installation's policy and registers `pii_detections_total`.
     pub fn new(policy: Policy, metrics: &Metrics) -> Result<Self, ScrubError> {
         let opts = Opts::new(
             "pii_detections_total",
             "Personal data found, by entity and by what was done about it.",
         );
         let detections = metrics.register(IntCounterVec::new(opts, &["entity", "action"])?);
-        let default = Arc::new(Scrubber::new(&policy)?);
-        Ok(Self { policy, default, of_agents: RwLock::default(), detections })
+        Ok(Self { installation: Compiled::new(policy)?, of_tenants: OfTenants::default(), detections })
     }
 
-    /// The scrubber of an agent: its own settings over the gateway's policy.
-    pub fn of(&self, agent: Option<&v1::Agent>) -> Result<AgentScrubber<'_>, Error> {
+    /// The scrubber of an agent: its own settings over the policy of its tenant, else over the installation's.
+    pub fn of(
+        &self,
+        tenants: Option<&Arc<v1::PiiPolicy>>,
+        agent: Option<&v1::Agent>,
+    ) -> Result<AgentScrubber<'_>, Error> {
         let asked = agent.and_then(|agent| agent.pii.as_ref());
-        let scrubber = match asked.filter(|pii| pii.action.is_some() || !pii.entities.is_empty()) {
-            None => self.default.clone(),
-            Some(settings) => self.compiled(settings)?,
+        let scrubber = match tenants {
+            None => self.installation.of(asked)?,
+            Some(policy) => self.of_tenants.compiled(policy, &self.installation)?.of(asked)?,
         };
         Ok(AgentScrubber { scrubber, detections: &self.detections })
-    }
-
-    fn compiled(&self, settings: &v1::PiiSettings) -> Result<Arc<Scrubber>, Error> {
-        if let Some(known) = self.of_agents.read().unwrap_or_else(PoisonError::into_inner).get(settings) {
-            return Ok(known.clone());
-        }
-        let scrubber = Arc::new(self.compile(settings)?);
-        let mut of_agents = self.of_agents.write().unwrap_or_else(PoisonError::into_inner);
-        if of_agents.len() >= MAX_COMPILED {
-            of_agents.clear();
-        }
-        of_agents.insert(settings.clone(), scrubber.clone());
-        Ok(scrubber)
-    }
-
-    /// Settings that cannot be enforced stop the request: text that nobody scrubbed must not go on.
-    fn compile(&self, settings: &v1::PiiSettings) -> Result<Scrubber, Error> {
-        let unusable = |why: String| {
-            tracing::error!(why, "an agent's pii settings cannot be enforced");
-            Error::internal("the agent's pii settings cannot be enforced, correct `pii` in its configuration")
-        };
-        let mut policy = self.policy.clone();
-        if let Some(action) = &settings.action {
-            policy =
-                policy.with_action(action.parse::<Action>().map_err(|error| unusable(error.to_string()))?);
-        }
-        if !settings.entities.is_empty() {
-            let named =
-                |name: &String| Entity::named(name).ok_or_else(|| unusable(format!("no entity `{name}`")));
-            policy = policy.only(settings.entities.iter().map(named).collect::<Result<Vec<_>, _>>()?);
-        }
-        Scrubber::new(&policy).map_err(|error| unusable(error.to_string()))
     }
 }
 

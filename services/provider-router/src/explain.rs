@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Tokens of the text that costs are told for, where the request does not say.
-const TOKENS: u64 = 1000;
+pub(crate) const TOKENS: u64 = 1000;
 
 /// A candidate on its way into the answer.
 struct Row {
@@ -63,7 +63,7 @@ impl Embedder {
         };
         let of_agent = snapshot.agent(tenant, &agent).map(|agent| &**agent);
         let mut listed = role.map(|role| vec![(role, vec![choice.model.id.as_str()])]).unwrap_or_default();
-        listed.extend(tiers(of_agent, task_type, &self.resolver.default_models));
+        listed.extend(tiers(of_agent, task_type, self.resolver.defaults(&snapshot, tenant)));
         let mut shown: Vec<&str> = Vec::new();
         for (tier, (role, ids)) in listed.into_iter().enumerate() {
             for id in ids {
@@ -73,12 +73,15 @@ impl Embedder {
                 shown.push(id);
                 let of_choice = id == choice.model.id;
                 match snapshot.model(id) {
+                    Some(_) if !snapshot.may_use(tenant, id) => {
+                        rows.push(excluded(id, role, tier, "the tenant may not use the model"));
+                    }
                     Some(model) => {
                         let space =
                             if of_choice { Some(choice.space.clone()) } else { space_of(model, None).ok() };
                         rows.extend(self.rows(model, space, &terms, tokens, role, tier, of_choice));
                     }
-                    None => rows.push(unknown(id, role, tier)),
+                    None => rows.push(excluded(id, role, tier, "the catalog does not have the model")),
                 }
             }
         }
@@ -104,8 +107,7 @@ impl Embedder {
         let peers = all.len() > 1 && self.attempts.proofs.interval.is_some();
         let space = space.map(|space| space.to_string());
         if all.is_empty() {
-            let mut row = unknown(&model.id, role, tier);
-            row.candidate.reason = "no configured provider serves the model".to_owned();
+            let mut row = excluded(&model.id, role, tier, "no configured provider serves the model");
             row.candidate.space_id = space;
             return vec![row];
         }
@@ -211,13 +213,13 @@ const fn name_of(role: Role) -> &'static str {
     }
 }
 
-fn unknown(id: &str, role: Role, tier: usize) -> Row {
+fn excluded(id: &str, role: Role, tier: usize, reason: &str) -> Row {
     let candidate = Candidate {
         name: id.to_owned(),
         model: id.to_owned(),
         role: name_of(role).to_owned(),
         status: "excluded".to_owned(),
-        reason: "the catalog does not have the model".to_owned(),
+        reason: reason.to_owned(),
         ..Candidate::default()
     };
     Row { role, tier, of_choice: false, candidate }

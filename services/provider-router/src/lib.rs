@@ -45,6 +45,7 @@ mod proofs;
 mod reserve;
 mod resolve;
 mod run;
+mod select;
 mod service;
 mod suspicion;
 #[cfg(feature = "testing")]

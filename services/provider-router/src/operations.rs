@@ -6,13 +6,14 @@ use std::{
     time::Instant,
 };
 
-use embermesh_errors::Error;
+use embermesh_errors::{Code, Error};
 use embermesh_proto::{
     internal::v1::{OrderBreakersRequest, config_client::ConfigClient},
     v1::{
         CatalogModel, CheckProviderRequest, CircuitBreakerRequest, CircuitBreakersForced,
         CircuitBreakersReset, DeploymentCheck, ExplainRequest, Explanation, GetProvidersHealthRequest,
-        ProviderCheck, ProviderHealth, ProvidersHealth, operations_server,
+        ListModelProvidersRequest, ListModelProvidersResponse, ModelProvider, ProviderCheck, ProviderHealth,
+        ProvidersHealth, SelectModelRequest, SelectedModel, operations_server,
     },
 };
 use embermesh_subscription::BreakerAction;
@@ -57,7 +58,7 @@ impl operations_server::Operations for OperationsGrpc {
         &self,
         request: Request<CheckProviderRequest>,
     ) -> Result<Response<ProviderCheck>, Status> {
-        let ctx = CallContext::of(&request)?;
+        let ctx = self.operator(&request)?;
         let provider = request.into_inner().provider;
         let mut deployments = Vec::new();
         for account in self.accounts(&provider)? {
@@ -72,7 +73,7 @@ impl operations_server::Operations for OperationsGrpc {
         &self,
         request: Request<CircuitBreakerRequest>,
     ) -> Result<Response<CircuitBreakersReset>, Status> {
-        let ctx = CallContext::of(&request)?;
+        let ctx = self.operator(&request)?;
         let reset = self.order(&ctx, request.into_inner(), BreakerAction::Reset).await?;
         Ok(Response::new(CircuitBreakersReset { reset }))
     }
@@ -81,7 +82,7 @@ impl operations_server::Operations for OperationsGrpc {
         &self,
         request: Request<CircuitBreakerRequest>,
     ) -> Result<Response<CircuitBreakersForced>, Status> {
-        let ctx = CallContext::of(&request)?;
+        let ctx = self.operator(&request)?;
         let forced = self.order(&ctx, request.into_inner(), BreakerAction::ForceOpen).await?;
         Ok(Response::new(CircuitBreakersForced { forced }))
     }
@@ -90,7 +91,7 @@ impl operations_server::Operations for OperationsGrpc {
         &self,
         request: Request<CircuitBreakerRequest>,
     ) -> Result<Response<CircuitBreakersForced>, Status> {
-        let ctx = CallContext::of(&request)?;
+        let ctx = self.operator(&request)?;
         let forced = self.order(&ctx, request.into_inner(), BreakerAction::ForceClosed).await?;
         Ok(Response::new(CircuitBreakersForced { forced }))
     }
@@ -99,9 +100,45 @@ impl operations_server::Operations for OperationsGrpc {
         let ctx = CallContext::of(&request)?;
         Ok(Response::new(self.embedder.explain(&ctx, request.into_inner())?))
     }
+
+    async fn select_model(
+        &self,
+        request: Request<SelectModelRequest>,
+    ) -> Result<Response<SelectedModel>, Status> {
+        let ctx = CallContext::of(&request)?;
+        Ok(Response::new(self.embedder.select(&ctx, request.into_inner())?))
+    }
+
+    async fn list_model_providers(
+        &self,
+        request: Request<ListModelProvidersRequest>,
+    ) -> Result<Response<ListModelProvidersResponse>, Status> {
+        let tenant = CallContext::of(&request)?.principal.tenant;
+        let snapshot = self.embedder.resolver.snapshot()?;
+        let usable: Vec<_> = snapshot.models().filter(|model| snapshot.may_use(tenant, &model.id)).collect();
+        let accounts = self.embedder.resolver.deployments.accounts().iter();
+        let providers = accounts.map(|account| ModelProvider {
+            name: account.name.to_string(),
+            kind: account.kind.as_str().to_owned(),
+            models: usable.iter().filter(|m| account.serves(m)).map(|model| model.id.clone()).collect(),
+        });
+        Ok(Response::new(ListModelProvidersResponse { providers: providers.collect() }))
+    }
 }
 
 impl OperationsGrpc {
+    /// The caller, who must be of the operator's tenant as this router knows it, for what concerns everybody.
+    fn operator<T>(&self, request: &Request<T>) -> Result<CallContext, Error> {
+        let ctx = CallContext::of(request)?;
+        if self.embedder.resolver.snapshot()?.is_operator(ctx.principal.tenant) {
+            return Ok(ctx);
+        }
+        Err(Error::new(
+            Code::Forbidden,
+            "this concerns every tenant, use an admin key of the operator's tenant",
+        ))
+    }
+
     /// The entries of a name or a kind.
     fn accounts(&self, provider: &str) -> Result<Vec<&Arc<Account>>, Error> {
         let all = self.embedder.resolver.deployments.accounts();
@@ -215,8 +252,8 @@ impl OperationsGrpc {
         let mut models = Vec::new();
         for task_type in task_types {
             models.extend(snapshot.pin(tenant, &agent, task_type).map(|pin| pin.model.clone()));
-            let ids =
-                tiers(configured, task_type, &resolver.default_models).into_iter().flat_map(|(_, ids)| ids);
+            let defaults = resolver.defaults(&snapshot, tenant);
+            let ids = tiers(configured, task_type, defaults).into_iter().flat_map(|(_, ids)| ids);
             models.extend(ids.map(str::to_owned));
         }
         Ok(models)

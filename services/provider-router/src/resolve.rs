@@ -6,7 +6,7 @@ use embermesh_errors::Error;
 use embermesh_proto::v1::CatalogModel;
 use embermesh_subscription::{Snapshot, Subscription};
 use embermesh_transport::CallContext;
-use embermesh_types::{AgentId, Clock};
+use embermesh_types::{AgentId, Clock, TenantId};
 
 use crate::{
     consider::best_model,
@@ -65,7 +65,7 @@ impl Resolver {
             && snapshot.pin(tenant, agent, task_type).is_none()
             && let Some(pin) = self.pins.fresh(tenant, agent, task_type)
         {
-            return pinned(&pin, &snapshot, dimensions);
+            return pinned(&pin, &snapshot, tenant, dimensions);
         }
         let wanted = Wanted { tenant, agent, task_type, model, dimensions };
         // not whether one can be called now: a short outage must not decide where an agent's vectors lie for ever
@@ -73,7 +73,15 @@ impl Resolver {
         let best = |models: &[Arc<CatalogModel>]| {
             best_model(&self.deployments, models, question.strategy, self.clock.now())
         };
-        choose(&wanted, &snapshot, &self.default_models, &serves, &best)
+        choose(&wanted, &snapshot, self.defaults(&snapshot, tenant), &serves, &best)
+    }
+
+    /// The models of a tenant's agents that prefer none: the tenant's own, else the operator's.
+    pub fn defaults<'a>(&'a self, snapshot: &'a Snapshot, tenant: TenantId) -> &'a [String] {
+        match snapshot.default_models(tenant) {
+            [] => &self.default_models,
+            own => own,
+        }
     }
 
     /// The model and space of a request; a document of an agent without a pin pins them.
@@ -88,7 +96,7 @@ impl Resolver {
             return Ok(choice);
         }
         let pin = self.pins.pin(ctx, question.agent, task_or_default(question.task_type), &choice).await?;
-        pinned(&pin, &*self.snapshot()?, None)
+        pinned(&pin, &*self.snapshot()?, ctx.principal.tenant, None)
     }
 
     /// What may answer instead while `choice` is down.
@@ -98,6 +106,7 @@ impl Resolver {
         let serves = |model: &CatalogModel| self.deployments.serve(model);
         let dimensions = (question.dimensions > 0).then_some(question.dimensions);
         fallbacks(
+            ctx.principal.tenant,
             choice,
             dimensions,
             agent.map(|a| &**a),

@@ -245,6 +245,7 @@ fn subscribe(config: &Config, parts: &Parts) -> Subscription {
         Section::Breakers,
         Section::Budgets,
         Section::Settings,
+        Section::Tenants,
     ];
     let disk_copy = config.data_dir.as_deref().map(|dir: &Path| dir.join("router.snapshot"));
     let condition = Some("router configuration");

@@ -22,6 +22,7 @@ use crate::commands::{
     providers::{self, ProvidersArguments},
     search::{self, SearchArguments},
     settings::{self, SettingsArguments},
+    tenants::{self, TenantsArguments},
 };
 
 /// Printed below every help text.
@@ -62,6 +63,9 @@ enum Command {
     /// Make, change, rotate and revoke API keys
     #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
     Keys(KeysArguments),
+    /// Make, change, suspend and close tenants
+    #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
+    Tenants(TenantsArguments),
     /// Show how providers are, or probe one
     #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
     Providers(ProvidersArguments),
@@ -129,6 +133,7 @@ impl Cli {
             Command::Costs(arguments) => costs::run(&arguments),
             Command::Agents(arguments) => agents::run(&arguments),
             Command::Keys(arguments) => keys::run(&arguments),
+            Command::Tenants(arguments) => tenants::run(&arguments),
             Command::Providers(arguments) => providers::run(&arguments),
             Command::Breakers(arguments) => breakers::run(&arguments),
             Command::Settings(arguments) => settings::run(&arguments),
@@ -211,6 +216,10 @@ mod tests {
             "settings",
             "settings set cache.ttl",
             "settings clear",
+            "tenants",
+            "tenants create",
+            "tenants get acme",
+            "tenants update 0192d5a0-0000-7000-8000-00000000beef",
             "env --url http://localhost",
             "nonsense",
         ] {
@@ -232,6 +241,7 @@ mod tests {
             "costs",
             "agents",
             "keys",
+            "tenants",
             "audit",
             "providers",
             "breakers",

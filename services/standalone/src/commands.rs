@@ -13,6 +13,7 @@ pub(crate) mod output;
 pub(crate) mod providers;
 pub(crate) mod search;
 pub(crate) mod settings;
+pub(crate) mod tenants;
 
 use std::future::Future;
 

@@ -128,6 +128,15 @@ fn settings_are_read_and_a_bad_one_leaves_those_of_before_in_force() {
     assert_eq!(apply(&next, update(10, false, vec![gone])).unwrap().settings(), None);
 }
 
+fn tenant_entry(suspended: bool) -> TenantEntry {
+    TenantEntry { tenant_id: TENANT.to_owned(), suspended, ..TenantEntry::default() }
+}
+
+fn policy(action: Option<&str>) -> PolicyEntry {
+    let pii = action.map(|action| v1::PiiPolicy { action: action.to_owned(), ..v1::PiiPolicy::default() });
+    PolicyEntry { tenant_id: TENANT.to_owned(), pii }
+}
+
 fn limits(state: &Snapshot) -> Vec<i64> {
     state.budgets(tenant()).map(|budget| budget.limit_nano_usd).collect()
 }
@@ -147,6 +156,8 @@ pub(crate) fn full_snapshot() -> Snapshot {
         put_of(Value::Budget(budget("b1", 10))),
         put_of(Value::Budget(budget("b2", 20))),
         put_of(Value::Settings(settings("1h", 7))),
+        put_of(Value::Tenant(tenant_entry(false))),
+        put_of(Value::Policy(policy(Some("redact")))),
     ];
     apply(&Snapshot::default(), update(3, true, entries)).unwrap()
 }
@@ -307,4 +318,23 @@ fn builders_make_what_the_stream_would() {
 fn a_state_survives_its_message() {
     let state = full_snapshot();
     assert_eq!(apply(&Snapshot::default(), to_update(&state)), Some(state));
+}
+
+#[test]
+fn tenants_and_policies_come_change_and_go() {
+    let before = full_snapshot();
+    let state = |snapshot: &Snapshot| {
+        let suspended = snapshot.tenant(tenant()).map(|tenant| tenant.suspended);
+        (suspended, snapshot.pii_policy(tenant()).map(|policy| policy.action.clone()))
+    };
+    assert_eq!(state(&before), (Some(false), Some("redact".to_owned())));
+    // a policy without its content changes nothing, through a snapshot either
+    let bad = vec![put_of(Value::Policy(policy(None))), put_of(Value::Tenant(tenant_entry(true)))];
+    let after = apply(&before, update(4, false, bad.clone())).unwrap();
+    assert_eq!(state(&after), (Some(true), Some("redact".to_owned())));
+    assert_eq!(state(&apply(&after, update(5, true, bad)).unwrap()), state(&after));
+    let gone = vec![removed(Value::Policy(policy(None))), removed(Value::Tenant(tenant_entry(false)))];
+    assert_eq!(state(&apply(&after, update(5, false, gone)).unwrap()), (None, None));
+    let again = apply(&Snapshot::default(), to_update(&after)).unwrap();
+    assert_eq!(state(&again), state(&after));
 }

@@ -1,5 +1,7 @@
 //! `Agents`.
 
+use std::borrow::Cow;
+
 use embermesh_auth::Scope;
 use embermesh_errors::{Code, Error};
 use embermesh_proto::v1::{
@@ -17,6 +19,7 @@ use crate::{
         agent_rules::{self, Known, named_models},
         names::check_task_type,
         page::Page,
+        pii_policy,
         resolve::{DEFAULT_TASK_TYPE, resolve},
     },
     store::{
@@ -100,7 +103,12 @@ impl Handler {
 
     async fn check_agent(&self, change: &AgentChange, agent: &Agent) -> Result<(), Error> {
         let models = change.known_models(&named_models(agent)).await.map_err(failed)?;
-        agent_rules::check(agent, &Known { models: &models, entities: &self.0.settings.pii_entities })
+        let mut entities = Cow::Borrowed(&self.0.settings.pii_entities[..]);
+        if agent.pii.as_ref().is_some_and(|pii| !pii.entities.is_empty()) {
+            let policy = change.pii_policy().await.map_err(failed)?;
+            entities = Cow::Owned(pii_policy::entities(policy.as_ref(), &entities));
+        }
+        agent_rules::check(agent, &Known { models: &models, entities: &entities })
     }
 
     fn by<'a>(&self, context: &'a CallContext, action: &'static str) -> By<'a> {
@@ -225,7 +233,9 @@ impl Agents for Handler {
         // an agent needs no registration, so one without a configuration has models too
         let agent = self.0.store.agent_or_default(tenant, &id).await.map_err(failed)?;
         let pin = self.0.store.pin(tenant, &id, &task_type).await.map_err(failed)?;
-        let found = resolve(agent.as_ref(), &task_type, &self.0.settings.default_models);
+        let (own, allowed) = self.0.store.models_of_tenant(tenant).await.map_err(failed)?;
+        let defaults = if own.is_empty() { &self.0.settings.default_models } else { &own };
+        let found = resolve(agent.as_ref(), &task_type, defaults, &allowed);
         let (pinned_space_id, pinned_model) = pin.map(|pin| (pin.space_id, pin.model)).unzip();
         Ok(Response::new(AgentModels {
             agent_id,

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use embermesh_auth::Scope;
 use embermesh_errors::Error;
 use embermesh_proto::internal::v1::{
     ConfigUpdate, Epoch, GetEpochRequest, OrderBreakersReply, OrderBreakersRequest, Pin, PinSpaceRequest,
@@ -14,7 +13,7 @@ use tokio::{sync::broadcast::error::RecvError, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Handler, agent_of, caller};
+use super::{Handler, agent_of};
 use crate::{
     domain::{
         breakers::Order,
@@ -104,7 +103,7 @@ impl Config for Handler {
         &self,
         request: Request<OrderBreakersRequest>,
     ) -> Result<Response<OrderBreakersReply>, Status> {
-        let principal = caller(&request, Scope::Admin)?.principal;
+        let principal = self.operator(&request).await?.principal;
         let order = Order::parse(request.into_inner())?;
         let author = self.author(&principal);
         let version = self.0.store.order_breakers(&order, author).await.map_err(failed)?;

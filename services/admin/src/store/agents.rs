@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::SystemTime};
 use embermesh_postgres::{DbError, Row};
 use embermesh_proto::{
     internal::v1::Section,
-    v1::{Agent, AgentVersion},
+    v1::{Agent, AgentVersion, PiiPolicy},
 };
 use embermesh_types::{AgentId, KeyId, TenantId};
 use serde_json::json;
@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{
     Store,
     change::{Change, Changed, NewRecord},
-    timestamp,
+    pii_policies, timestamp,
 };
 use crate::domain::{
     agent::{NO_METADATA, changed_fields},
@@ -119,8 +119,14 @@ impl AgentChange {
         if ids.is_empty() {
             return Ok(HashSet::new());
         }
-        let rows = self.change.query("SELECT id FROM models WHERE id = ANY ($1)", &[&ids]).await?;
+        let sql = "SELECT id FROM models WHERE id = ANY ($1) AND retired_at IS NULL";
+        let rows = self.change.query(sql, &[&ids]).await?;
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    /// The tenant's own policy about personal data, whose entities the agent may list.
+    pub(crate) async fn pii_policy(&self) -> Result<Option<PiiPolicy>, DbError> {
+        pii_policies::of_change(&self.change).await
     }
 
     /// What a rollback goes back to: the version of this number; without one the version before the current, or, of an agent

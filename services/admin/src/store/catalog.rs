@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Store,
     change::{Author, Change, Changed, NewRecord},
-    model_row::{Present, SELECT, insert_price, model_of, put_model},
+    model_row::{IN_USE, Present, SELECT, insert_price, model_of, put_model},
 };
 use crate::domain::page::Page;
 
@@ -24,6 +24,8 @@ pub(crate) enum Added {
     Model(Box<Changed<CatalogModel>>),
     /// There was one already.
     Duplicate,
+    /// There was one, which is retired.
+    Retired,
     /// The model to add to does not exist.
     NoSuchModel,
 }
@@ -37,7 +39,9 @@ impl Store {
         let now = author.at;
         let change = Change::begin(self.tenant(author.tenant)).await?;
         if put_model(&change, model, None, Present::Keep, now).await? == 0 {
-            return Ok(Added::Duplicate);
+            let retired = "SELECT FROM models WHERE id = $1 AND retired_at IS NOT NULL";
+            let retired = change.query_opt(retired, &[&model.id]).await?.is_some();
+            return Ok(if retired { Added::Retired } else { Added::Duplicate });
         }
         for price in &model.prices {
             if insert_price(&change, &model.id, price, now).await? == 0 {
@@ -57,7 +61,8 @@ impl Store {
         author: Author<'_>,
     ) -> Result<Added, DbError> {
         let change = Change::begin(self.tenant(author.tenant)).await?;
-        if change.query_opt("SELECT FROM models WHERE id = $1", &[&id]).await?.is_none() {
+        let held = format!("SELECT FROM models WHERE id = $1 AND {IN_USE}");
+        if change.query_opt(&held, &[&id]).await?.is_none() {
             return Ok(Added::NoSuchModel);
         }
         if insert_price(&change, id, price, author.at).await? == 0 {
@@ -67,7 +72,7 @@ impl Store {
     }
 
     pub(crate) async fn model(&self, id: &str) -> Result<Option<CatalogModel>, DbError> {
-        let sql = format!("{SELECT} WHERE id = $1");
+        let sql = format!("{SELECT} WHERE id = $1 AND {IN_USE}");
         self.database.system().query_opt(&sql, &[&id]).await?.map(|row| model_of(&row)).transpose()
     }
 
@@ -77,7 +82,7 @@ impl Store {
         page: &Page<1>,
     ) -> Result<(Vec<CatalogModel>, Option<String>), DbError> {
         let after = page.after.as_ref().map(|[id]| id);
-        let sql = format!("{SELECT} WHERE id > coalesce($1, '') ORDER BY id LIMIT $2");
+        let sql = format!("{SELECT} WHERE id > coalesce($1, '') AND {IN_USE} ORDER BY id LIMIT $2");
         let rows = self.database.system().query(&sql, &[&after, &page.limit()]).await?;
         let mut models = rows.iter().map(model_of).collect::<Result<Vec<_>, _>>()?;
         let next = page.cut(LIST, &mut models, |model| [model.id.clone()]);

@@ -1,6 +1,7 @@
 //! Changes of configuration: one at a time over all replicas, each with the next version and a record in the audit chain.
 
 use std::{
+    collections::BTreeSet,
     mem,
     sync::{Mutex, MutexGuard, PoisonError},
     time::SystemTime,
@@ -100,13 +101,23 @@ impl Change {
         Ok(Self { transaction, version, pending: Mutex::default() })
     }
 
+    /// Goes on with the rows of another tenant. What is recorded and touched goes to the tenants that it names all the same.
+    pub(crate) async fn turn_to(&self, tenant: TenantId) -> Result<(), DbError> {
+        self.turn_to_uuid(tenant.uuid()).await
+    }
+
+    async fn turn_to_uuid(&self, tenant: Uuid) -> Result<(), DbError> {
+        let sql = "SELECT set_config('app.tenant', $1, true)";
+        self.transaction.query_one(sql, &[&tenant.to_string()]).await.map(drop)
+    }
+
     /// The version that it will have.
     pub(crate) const fn version(&self) -> i64 {
         self.version
     }
 
-    /// Adds a record to the audit chain of `entry.tenant`, which must be the tenant of the session. A change without a record is not
-    /// committed.
+    /// Adds a record to the audit chain of `entry.tenant`, which must be the tenant of the session, unless that sees every tenant. A
+    /// change without a record is not committed.
     pub(crate) async fn record(&self, entry: &NewRecord<'_>) -> Result<(), DbError> {
         let NewRecord { tenant, by, at, action, subject, details } = entry;
         self.append(*tenant, by.as_str(), *at, (action, subject), details).await
@@ -167,17 +178,38 @@ impl Change {
         Ok(())
     }
 
-    /// Writes what is pending, in one round trip.
+    /// Writes what is pending, in one round trip for each tenant that it is of; nearly always that is one.
     async fn flush(&self) -> Result<(), DbError> {
         let Pending { touched, records } = mem::take(&mut *self.pending());
         if records.is_empty() {
             return Err(DbError::Protocol("a change that nobody recorded is not made".to_owned()));
         }
+        let of_records = records.iter().map(|stored| stored.record.tenant.uuid());
+        let tenants: BTreeSet<Uuid> = touched.iter().filter_map(|one| one.tenant).chain(of_records).collect();
+        if tenants.len() == 1 {
+            return self.write(touched.iter(), records.iter()).await;
+        }
+        for tenant in &tenants {
+            self.turn_to_uuid(*tenant).await?;
+            // what is of no tenant can be written as any; it goes with the first
+            let first = tenants.first() == Some(tenant);
+            let touched = touched.iter().filter(|one| one.tenant.map_or(first, |own| own == *tenant));
+            self.write(touched, records.iter().filter(|stored| stored.record.tenant.uuid() == *tenant))
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn write<'a>(
+        &self,
+        touched: impl Iterator<Item = &'a Touched>,
+        records: impl Iterator<Item = &'a Stored>,
+    ) -> Result<(), DbError> {
         let sql = "INSERT INTO changes (version, section, tenant_id, key) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
-        let touches = touched.iter().map(async |Touched { section, tenant, key }| {
+        let touches = touched.map(async |Touched { section, tenant, key }| {
             self.execute(sql, &[&self.version, section, tenant, key]).await.map(drop)
         });
-        let records = records.iter().map(|stored| audit::insert(&self.transaction, stored));
+        let records = records.map(|stored| audit::insert(&self.transaction, stored));
         try_join(try_join_all(touches), try_join_all(records)).await.map(drop)
     }
 

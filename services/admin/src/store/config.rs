@@ -5,14 +5,16 @@ use std::{collections::BTreeSet, time::SystemTime};
 use embermesh_postgres::{DbError, Row, Transaction};
 use embermesh_proto::{
     internal::v1::{
-        AgentEntry, BreakerOrder, BudgetEntry, ConfigEntry, KeyEntry, Pin, Reference, Section, SettingsEntry,
-        config_entry::Value,
+        AgentEntry, BreakerOrder, BudgetEntry, ConfigEntry, KeyEntry, Pin, PolicyEntry, Reference, Section,
+        SettingsEntry, TenantEntry, config_entry::Value,
     },
     v1::{Agent, BudgetRule, CatalogModel},
 };
 use uuid::Uuid;
 
-use super::{Store, agents, breakers, budgets, model_row, pins, references, settings, timestamp};
+use super::{
+    Store, agents, breakers, budgets, model_row, pii_policies, pins, references, settings, tenants, timestamp,
+};
 
 /// An entry and the section that it is of.
 pub(crate) type Entry = (Section, ConfigEntry);
@@ -39,12 +41,14 @@ impl Store {
             let (sql, read): (_, Read) = match section {
                 Section::Keys => (format!("{KEYS} WHERE revoked_at IS NULL"), key),
                 Section::Agents => (AGENTS.to_owned(), agent),
-                Section::Catalog => (model_row::SELECT.to_owned(), model),
+                Section::Catalog => (format!("{} WHERE {}", model_row::SELECT, model_row::IN_USE), model),
                 Section::Pins => (PINS.to_owned(), pin),
                 Section::References => (references::IN_FORCE.to_owned(), reference),
                 Section::Breakers => (breakers::SELECT.to_owned(), breaker),
                 Section::Budgets => (format!("SELECT tenant_id, {} FROM budgets", budgets::COLUMNS), budget),
                 Section::Settings => (settings::SELECT.to_owned(), settings),
+                Section::Tenants => (tenants::EVERY.to_owned(), tenant),
+                Section::Policies => (pii_policies::SELECT.to_owned(), policy),
                 Section::Unspecified => continue,
             };
             for row in all.query(&sql, &[]).await? {
@@ -99,7 +103,8 @@ async fn entry(now: &Transaction, section: Section, key: &[String]) -> Result<Op
             (now.query_opt(&sql, &[&uuid(tenant_id), id]).await?, self::agent, Value::Agent(gone))
         }
         (Section::Catalog, [id]) => (
-            now.query_opt(&format!("{} WHERE id = $1", model_row::SELECT), &[id]).await?,
+            now.query_opt(&format!("{} WHERE id = $1 AND {}", model_row::SELECT, model_row::IN_USE), &[id])
+                .await?,
             model,
             Value::Model(CatalogModel { id: id.clone(), ..CatalogModel::default() }),
         ),
@@ -135,6 +140,16 @@ async fn entry(now: &Transaction, section: Section, key: &[String]) -> Result<Op
         (Section::Settings, []) => {
             let gone = Value::Settings(SettingsEntry::default());
             (now.query_opt(settings::SELECT, &[]).await?, self::settings, gone)
+        }
+        (Section::Tenants, [tenant_id]) => {
+            let sql = format!("{} WHERE tenant_id = $1", tenants::EVERY);
+            let gone = TenantEntry { tenant_id: tenant_id.clone(), ..TenantEntry::default() };
+            (now.query_opt(&sql, &[&uuid(tenant_id)]).await?, tenant, Value::Tenant(gone))
+        }
+        (Section::Policies, [tenant_id]) => {
+            let sql = format!("{} WHERE tenant_id = $1", pii_policies::SELECT);
+            let gone = PolicyEntry { tenant_id: tenant_id.clone(), pii: None };
+            (now.query_opt(&sql, &[&uuid(tenant_id)]).await?, policy, Value::Policy(gone))
         }
         _ => return Ok(None),
     };
@@ -188,4 +203,12 @@ fn settings(row: &Row) -> Result<Value, DbError> {
 fn budget(row: &Row) -> Result<Value, DbError> {
     let tenant_id = row.try_get::<_, Uuid>("tenant_id")?.to_string();
     Ok(Value::Budget(BudgetEntry { tenant_id, budget: Some(budgets::budget_of(row)?) }))
+}
+
+fn tenant(row: &Row) -> Result<Value, DbError> {
+    tenants::entry_of(row).map(Value::Tenant)
+}
+
+fn policy(row: &Row) -> Result<Value, DbError> {
+    pii_policies::entry_of(row).map(Value::Policy)
 }

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use embermesh_auth::ApiKey;
 use embermesh_postgres::DbError;
+use embermesh_proto::internal::v1::Section;
 use embermesh_types::TenantId;
 use serde_json::json;
 
@@ -30,10 +31,11 @@ pub(crate) async fn create_first_tenant(
     keys: [(&NewKey, &ApiKey); 2],
     now: SystemTime,
 ) -> Result<(), DbError> {
-    change.query("SELECT set_config('app.tenant', $1, true)", &[&tenant.to_string()]).await?;
-    let sql = "INSERT INTO tenants (tenant_id, name, created_at) VALUES ($1, 'default', $2)";
+    change.turn_to(tenant).await?;
+    let sql = "INSERT INTO tenants (tenant_id, name, operator, created_at, updated_at) VALUES ($1, 'default', true, $2, $2)";
     change.execute(sql, &[&tenant.uuid(), &now]).await?;
-    let (id, details) = (tenant.to_string(), json!({"name": "default"}));
+    let (id, details) = (tenant.to_string(), json!({"name": "default", "operator": true}));
+    change.touch(Section::Tenants, Some(tenant), &[&id]).await?;
     let action = "tenant.create";
     change.record_own(&OwnRecord { tenant, at: now, action, subject: &id, details }).await?;
     for (new, key) in keys {

@@ -18,6 +18,9 @@ pub(crate) const SELECT: &str = "SELECT id, family, revision, native_dimensions,
         FROM (SELECT * FROM prices WHERE model_id = models.id ORDER BY effective_from, provider) AS of_model
     ) AS priced";
 
+/// Of the models that [`SELECT`] reads, those that are not retired.
+pub(crate) const IN_USE: &str = "retired_at IS NULL";
+
 const INSERT: &str = "INSERT INTO models (id, family, revision, native_dimensions, allowed_dimensions, any_dimensions,
         max_input_tokens, max_batch, max_batch_tokens, tokenizer, distinguishes_input_type, provider_kinds, provider_names,
         matryoshka, normalized, quality, quality_source, modality, shipped, shipped_in, created_at)
@@ -186,7 +189,7 @@ fn prices_of(row: &Row) -> Result<Vec<Price>, DbError> {
         .collect())
 }
 
-fn signed(value: u32) -> i32 {
+pub(super) fn signed(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
 

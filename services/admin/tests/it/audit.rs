@@ -49,7 +49,7 @@ pub(crate) fn agent(id: &str, strategy: &str) -> AgentInput {
     AgentInput { agent_id: id.to_owned(), embedding_strategy, ..AgentInput::default() }
 }
 
-fn model(id: &str) -> CatalogModel {
+pub(crate) fn model(id: &str) -> CatalogModel {
     CatalogModel {
         id: id.to_owned(),
         family: "acme/own".to_owned(),

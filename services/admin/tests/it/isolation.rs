@@ -1,9 +1,9 @@
 use embermesh_postgres::{Database, DbError, PoolConfig, Role, Schema};
-use embermesh_proto::v1::{AgentInput, CreateBudgetRequest};
+use embermesh_proto::v1::{AgentInput, CreateBudgetRequest, PiiPolicyInput};
 
 use crate::world::World;
 
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "tenants",
     "api_keys",
     "agents",
@@ -13,6 +13,7 @@ const TABLES: [&str; 9] = [
     "budgets",
     "audit_records",
     "audit_anchors",
+    "pii_policies",
 ];
 
 async fn application(world: &World) -> Database {
@@ -32,6 +33,7 @@ async fn without_a_tenant_every_table_is_empty_and_closed() {
         ..CreateBudgetRequest::default()
     };
     world.replica.budgets.create_budget(admin.request(budget)).await.unwrap();
+    world.replica.policies.put_pii_policy(admin.request(PiiPolicyInput::default())).await.unwrap();
     let database = application(&world).await;
     for table in TABLES {
         let count = format!("SELECT count(*) FROM {table}");
@@ -94,6 +96,9 @@ async fn history_prices_and_pins_cannot_be_rewritten() {
         "DELETE FROM breaker_orders",
         "DELETE FROM settings",
         "UPDATE budgets SET subject = 'another'",
+        "UPDATE tenants SET operator = true",
+        "DELETE FROM tenants",
+        "UPDATE pii_policies SET tenant_id = tenant_id",
         "UPDATE budgets SET tenant_id = tenant_id",
         "UPDATE api_keys SET hash = hash",
         "ALTER TABLE pins DISABLE ROW LEVEL SECURITY",

@@ -11,7 +11,8 @@ use embermesh_proto::{
     internal::v1::config_client::ConfigClient,
     v1::{
         CatalogModel, agents_client::AgentsClient, budgets_client::BudgetsClient,
-        catalog_client::CatalogClient, keys_client::KeysClient,
+        catalog_client::CatalogClient, keys_client::KeysClient, policies_client::PoliciesClient,
+        tenants_client::TenantsClient,
     },
 };
 use embermesh_telemetry::Metrics;
@@ -29,6 +30,8 @@ pub(crate) struct Replica {
     pub(crate) keys: KeysClient<Transport>,
     pub(crate) catalog: CatalogClient<Transport>,
     pub(crate) budgets: BudgetsClient<Transport>,
+    pub(crate) tenants: TenantsClient<Transport>,
+    pub(crate) policies: PoliciesClient<Transport>,
     pub(crate) config: ConfigClient<Transport>,
     pub(crate) to_config: Transport,
     pub(crate) tasks: Tasks,
@@ -54,6 +57,8 @@ impl Replica {
             budgets: BudgetsClient::new(in_process(service.budgets_server(), &calls)),
             config: ConfigClient::new(to_config.clone()),
             to_config,
+            tenants: TenantsClient::new(in_process(service.tenants_server(), &calls)),
+            policies: PoliciesClient::new(in_process(service.policies_server(), &calls)),
             service,
             tasks,
         }
@@ -91,7 +96,7 @@ impl World {
         context(self.first.tenant, None, &["admin"])
     }
 
-    /// A second tenant, made behind the service's back: there is no route for it yet.
+    /// A second tenant under a known id, made behind the service's back.
     pub(crate) async fn other_tenant(&self) -> CallContext {
         let tenant: TenantId = "0192d5a0-0000-7000-8000-00000000beef".parse().unwrap();
         let pool = embermesh_postgres::PoolConfig::default();

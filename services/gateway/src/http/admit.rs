@@ -15,7 +15,7 @@ use http::{Extensions, HeaderMap, Method};
 
 use super::{Failure, body, is_grpc};
 use crate::{
-    authorise::require,
+    authorise::{self, require, require_operator},
     edge::{App, AppState},
     embeddings::IdempotencyKey,
 };
@@ -49,6 +49,20 @@ pub(crate) fn admit(
     let deadline = own_limit.map_or(arrival.deadline, |limit| limit.min(arrival.deadline));
     let context = CallContext { principal, request_id: arrival.request_id, deadline: Some(deadline) };
     extensions.insert(context.clone());
+    Ok(context)
+}
+
+/// [`admit`] for a method of the contracts.
+pub(crate) fn admit_method(
+    app: &App,
+    headers: &HeaderMap,
+    extensions: &mut Extensions,
+    method: &authorise::Method,
+) -> Result<CallContext, Error> {
+    let context = admit(app, headers, extensions, method.scopes)?;
+    if method.operator {
+        require_operator(app.authenticator.is_operator(context.principal.tenant))?;
+    }
     Ok(context)
 }
 

@@ -5,15 +5,14 @@ use axum::{
     body::Body,
     extract::{RawPathParams, Request},
 };
-use embermesh_auth::Scope;
 use embermesh_errors::Error;
 use embermesh_transport::CallContext;
 use http::request::Parts;
 use http_body::Body as _;
 use serde::de::DeserializeOwned;
 
-use super::{admit, body, json};
-use crate::{edge::App, embeddings::IdempotencyKey, rest::query};
+use super::{admit_method, body, json};
+use crate::{authorise::Method, edge::App, embeddings::IdempotencyKey, rest::query};
 
 /// A request whose key is good for it.
 pub(crate) struct Incoming<'a> {
@@ -25,10 +24,10 @@ pub(crate) struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    /// Lets a request in that has a key with any of `scopes`. Nothing of the body is read for anybody else.
-    pub fn admit(app: &'a App, request: Request, scopes: &[Scope]) -> Result<Self, Error> {
+    /// Lets a request in whose key is good for `method`. Nothing of the body is read for anybody else.
+    pub fn admit(app: &'a App, request: Request, method: &Method) -> Result<Self, Error> {
         let (mut parts, body) = request.into_parts();
-        let context = admit(app, &parts.headers, &mut parts.extensions, scopes)?;
+        let context = admit_method(app, &parts.headers, &mut parts.extensions, method)?;
         Ok(Self { app, parts, body, context })
     }
 

@@ -7,6 +7,7 @@ use axum::{
 use embermesh_errors::Error;
 use embermesh_proto::v1::CatalogModel;
 use embermesh_subscription::Snapshot;
+use embermesh_types::TenantId;
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]
@@ -31,15 +32,16 @@ impl<'a> From<&'a CatalogModel> for Model<'a> {
     }
 }
 
-/// Every model of the catalog, in the order of the ids.
-pub(super) fn list(snapshot: &Snapshot) -> Response {
-    let data = snapshot.models().map(|model| Model::from(model.as_ref())).collect();
+/// Every model of the catalog that the tenant may use, in the order of the ids.
+pub(super) fn list(snapshot: &Snapshot, tenant: TenantId) -> Response {
+    let usable = snapshot.models().filter(|model| snapshot.may_use(tenant, &model.id));
+    let data = usable.map(|model| Model::from(model.as_ref())).collect();
     Json(List { object: "list", data }).into_response()
 }
 
-/// One model.
-pub(super) fn one(snapshot: &Snapshot, id: &str) -> Result<Response, Error> {
-    match snapshot.model(id) {
+/// One model that the tenant may use.
+pub(super) fn one(snapshot: &Snapshot, tenant: TenantId, id: &str) -> Result<Response, Error> {
+    match snapshot.model(id).filter(|model| snapshot.may_use(tenant, &model.id)) {
         Some(model) => Ok(Json(Model::from(model.as_ref())).into_response()),
         None => {
             Err(Error::not_found("no model of the catalog has this id, see /v1/models").with_param("model"))

@@ -250,3 +250,26 @@ async fn models_are_the_catalog() {
     }
     assert_eq!(fetch(&bench, "/v1/models/gpt-4").await.error(), (404, "not_found", Some("model")));
 }
+
+#[tokio::test]
+async fn the_models_of_a_tenant_are_those_that_it_may_use() {
+    let model = |id: &str| v1::CatalogModel { id: id.into(), family: id.into(), ..Default::default() };
+    let narrow = embermesh_subscription::TenantEntry {
+        tenant_id: tenant().to_string(),
+        allowed_models: vec!["large".to_owned(), "not-in-the-catalog".to_owned()],
+        ..Default::default()
+    };
+    let bench = Bench::new(
+        Snapshot::default().with_model(model("small")).with_model(model("large")).with_tenant(narrow),
+    );
+    let fetch = async |path: &str| {
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        send(&bench, request, None).await
+    };
+    let listed = fetch("/v1/models").await.body;
+    let ids: Vec<&str> =
+        listed["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["large"]);
+    assert_eq!(fetch("/v1/models/large").await.body["id"], "large");
+    assert_eq!(fetch("/v1/models/small").await.error(), (404, "not_found", Some("model")));
+}

@@ -21,7 +21,7 @@ fn an_agents_settings_go_over_the_gateways_policy() {
     let scrubbing = scrubbing(Action::Redact);
     let text = "joe@example.com, card 4111 1111 1111 1111";
     let scrubbed = |agent: Option<&v1::Agent>| {
-        let scrubber = scrubbing.of(agent).unwrap();
+        let scrubber = scrubbing.of(None, agent).unwrap();
         let mut tally = Tally::default();
         let text = scrubber.text("text", text, &mut tally).map(Cow::into_owned);
         (text, scrubber.report(tally))
@@ -42,7 +42,7 @@ fn an_agents_settings_go_over_the_gateways_policy() {
 #[test]
 fn a_rejection_names_kinds_and_offsets_and_no_value() {
     let scrubbing = scrubbing(Action::Reject);
-    let scrubber = scrubbing.of(None).unwrap();
+    let scrubber = scrubbing.of(None, None).unwrap();
     let error = scrubber.text("text", "mail joe@example.com", &mut Tally::default()).unwrap_err();
     assert_eq!((error.code, error.param.as_deref()), (Code::PiiRejected, Some("text")));
     assert_eq!(
@@ -57,14 +57,14 @@ fn a_rejection_names_kinds_and_offsets_and_no_value() {
 fn settings_that_cannot_be_enforced_let_no_text_through() {
     let scrubbing = scrubbing(Action::Off);
     for bad in [agent(Some("mask"), &[]), agent(None, &["E-Mail"]), agent(None, &["iban"])] {
-        assert_eq!(scrubbing.of(Some(&bad)).unwrap_err().code, Code::Internal);
+        assert_eq!(scrubbing.of(None, Some(&bad)).unwrap_err().code, Code::Internal);
     }
 }
 
 #[test]
 fn metadata_values_are_scrubbed_and_nothing_else_changes() {
     let scrubbing = scrubbing(Action::Redact);
-    let scrubber = scrubbing.of(None).unwrap();
+    let scrubber = scrubbing.of(None, None).unwrap();
     let mut tally = Tally::default();
     let metadata = object(r#"{"n":1.0, "who":["joe\u0040example.com"], "t":"x"}"#);
     let clean = scrubber.metadata(metadata, &mut tally).unwrap();
@@ -81,10 +81,11 @@ fn metadata_values_are_scrubbed_and_nothing_else_changes() {
     assert_eq!(of_numbers.into_counts(), [("credit_card".to_owned(), 1)].into());
     let detect = agent(Some("detect"), &[]);
     let mut detected = Tally::default();
-    let kept = scrubbing.of(Some(&detect)).unwrap().metadata(numbers.clone(), &mut detected).unwrap();
+    let kept = scrubbing.of(None, Some(&detect)).unwrap().metadata(numbers.clone(), &mut detected).unwrap();
     assert_eq!((kept, detected.into_counts()), (numbers.clone(), [("credit_card".to_owned(), 1)].into()));
     let reject = agent(Some("reject"), &[]);
-    let error = scrubbing.of(Some(&reject)).unwrap().metadata(numbers, &mut Tally::default()).unwrap_err();
+    let error =
+        scrubbing.of(None, Some(&reject)).unwrap().metadata(numbers, &mut Tally::default()).unwrap_err();
     assert_eq!((error.code, error.param.as_deref()), (Code::PiiRejected, Some("metadata")));
 
     let error = scrubber.metadata(object(r#"{"joe@example.com":1}"#), &mut Tally::default()).unwrap_err();
@@ -97,7 +98,7 @@ fn a_name_that_holds_personal_data_is_refused_and_never_redacted() {
     let name = |action: &str, text: &str| {
         let agent = agent(Some(action), &[]);
         let mut tally = Tally::default();
-        let outcome = scrubbing.of(Some(&agent)).unwrap().name("context_id", text, &mut tally);
+        let outcome = scrubbing.of(None, Some(&agent)).unwrap().name("context_id", text, &mut tally);
         (outcome.map_err(|error| (error.code, error.param)), tally.into_counts().len())
     };
     let refused = Err((Code::PiiRejected, Some("context_id".to_owned())));
@@ -112,8 +113,46 @@ fn a_name_that_holds_personal_data_is_refused_and_never_redacted() {
 fn a_filter_on_personal_data_is_refused_and_never_widened() {
     let scrubbing = scrubbing(Action::Redact);
     let filter = object(r#"{"who":"joe@example.com"}"#);
-    let error = scrubbing.of(None).unwrap().filter(&filter, &mut Tally::default()).unwrap_err();
+    let error = scrubbing.of(None, None).unwrap().filter(&filter, &mut Tally::default()).unwrap_err();
     assert_eq!((error.code, error.param.as_deref()), (Code::PiiRejected, Some("metadata_filter")));
     let off = agent(Some("off"), &[]);
-    scrubbing.of(Some(&off)).unwrap().filter(&filter, &mut Tally::default()).unwrap();
+    scrubbing.of(None, Some(&off)).unwrap().filter(&filter, &mut Tally::default()).unwrap();
+}
+
+#[test]
+fn a_tenants_policy_stands_between_the_installations_and_the_agents() {
+    let installation: embermesh_pii::PiiConfig =
+        serde_json::from_str(r#"{"patterns": [{"staff": "S[0-9]{3}"}]}"#).unwrap();
+    let scrubbing = Scrubbing::new(installation.try_into().unwrap(), &Metrics::default()).unwrap();
+    let policy = |text: &str| Arc::new(serde_json::from_str::<v1::PiiPolicy>(text).unwrap());
+    let own = policy(
+        r#"{"enabled":true,"action":"redact","patterns":[{"badge":"B[0-9]{3}"}],"actions":{"email":"detect"}}"#,
+    );
+    let scrubbed = |policy: Option<&Arc<v1::PiiPolicy>>, agent: Option<&v1::Agent>| {
+        let scrubber = scrubbing.of(policy, agent).unwrap();
+        let mut tally = Tally::default();
+        let text = scrubber.text("text", "S123 B456 joe@example.com", &mut tally).map(Cow::into_owned);
+        (text.unwrap(), scrubber.report(tally).policy_version)
+    };
+    let (by_installation, version) = scrubbed(None, None);
+    assert_eq!(by_installation, "[STAFF] B456 [EMAIL]");
+    let (by_tenant, other_version) = scrubbed(Some(&own), None);
+    assert_eq!(by_tenant, "[STAFF] [BADGE] joe@example.com");
+    assert_ne!(version, other_version, "vectors under another policy are told apart");
+    assert_eq!(scrubbed(Some(&own), Some(&agent(None, &["badge"]))).0, "S123 [BADGE] joe@example.com");
+    assert_eq!(scrubbed(Some(&own), Some(&agent(Some("off"), &[]))).0, "S123 B456 joe@example.com");
+    // a change is seen, and what was there before is not mixed up with it
+    let changed = policy(r#"{"enabled":true,"action":"redact","entities":["email"]}"#);
+    assert_eq!(scrubbed(Some(&changed), None).0, "S123 B456 [EMAIL]");
+    assert_eq!(scrubbed(Some(&own), None).1, other_version);
+    assert_eq!(
+        scrubbed(Some(&policy(r#"{"enabled":false,"action":"redact"}"#)), None).0,
+        "S123 B456 joe@example.com"
+    );
+    // one that cannot be enforced lets no text through
+    for bad in
+        [r#"{"enabled":true,"action":"mask"}"#, r#"{"enabled":true,"action":"off","patterns":[{"x":"("}]}"#]
+    {
+        assert_eq!(scrubbing.of(Some(&policy(bad)), None).unwrap_err().code, Code::Internal, "{bad}");
+    }
 }

@@ -53,17 +53,19 @@ pub(crate) fn choose(
 ) -> Result<Choice, Error> {
     if let Some(id) = wanted.model {
         let model = catalog(snapshot, id)?;
+        check_use(snapshot, wanted.tenant, id)?;
         let space = space_of(&model, wanted.dimensions)?;
         return Ok(Choice { model, space, unpinned: false });
     }
     if let Some(pin) = snapshot.pin(wanted.tenant, wanted.agent, wanted.task_type) {
-        return pinned(pin, snapshot, wanted.dimensions);
+        return pinned(pin, snapshot, wanted.tenant, wanted.dimensions);
     }
     let agent = snapshot.agent(wanted.tenant, wanted.agent);
     let (model, _) = tiers(agent.map(|agent| &**agent), wanted.task_type, defaults)
         .into_iter()
         .find_map(|(role, ids)| {
-            let known = ids.iter().filter_map(|id| snapshot.model(id)).filter(|model| serves(model));
+            let usable = ids.iter().filter(|id| snapshot.may_use(wanted.tenant, id));
+            let known = usable.filter_map(|id| snapshot.model(id)).filter(|model| serves(model));
             let known: Vec<_> = known.cloned().collect();
             let at = if known.len() > 1 { best(&known).unwrap_or(0) } else { 0 };
             known.get(at).map(|model| (Arc::clone(model), role))
@@ -71,6 +73,12 @@ pub(crate) fn choose(
         .ok_or_else(|| {
             let ids = tiers(agent.map(|agent| &**agent), wanted.task_type, defaults);
             let ids: Vec<&str> = ids.into_iter().flat_map(|(_, ids)| ids).collect();
+            if !ids.is_empty() && !ids.iter().any(|id| snapshot.may_use(wanted.tenant, id)) {
+                let models = ids.join(", ");
+                return not_allowed(format!(
+                    "the tenant may use none of the models that the agent prefers: {models}; GET /v1/models lists those it may use"
+                ));
+            }
             Error::unavailable(format!("no configured provider serves any of {}", ids.join(", ")))
         })?;
     let asked = agent.and_then(|agent| agent.constraints.as_ref()?.preferred_dimensions);
@@ -98,6 +106,7 @@ pub(crate) fn tiers<'a>(
 
 /// The models that may answer while `choice` is down, in the order of preference; with `dimensions` only those that have that length.
 pub(crate) fn fallbacks(
+    tenant: TenantId,
     choice: &Choice,
     dimensions: Option<u32>,
     agent: Option<&Agent>,
@@ -106,7 +115,8 @@ pub(crate) fn fallbacks(
     serves: &dyn Fn(&CatalogModel) -> bool,
 ) -> Vec<Choice> {
     let others = tiers(agent, task_type, &[]).into_iter().flat_map(|(_, ids)| ids);
-    let others = others.filter_map(|id| snapshot.model(id)).filter(|model| model.id != choice.model.id);
+    let usable = others.filter(|id| snapshot.may_use(tenant, id));
+    let others = usable.filter_map(|id| snapshot.model(id)).filter(|model| model.id != choice.model.id);
     let served = others.filter(|model| serves(model));
     let choices = served.filter_map(|model| {
         let space = space_of(model, dimensions).ok()?;
@@ -123,8 +133,33 @@ fn catalog(snapshot: &Snapshot, id: &str) -> Result<Arc<CatalogModel>, Error> {
     })
 }
 
-pub(crate) fn pinned(pin: &Pinned, snapshot: &Snapshot, dimensions: Option<u32>) -> Result<Choice, Error> {
+fn check_use(snapshot: &Snapshot, tenant: TenantId, id: &str) -> Result<(), Error> {
+    if snapshot.may_use(tenant, id) {
+        return Ok(());
+    }
+    Err(not_allowed(format!(
+        "the tenant may not use the model '{id}', GET /v1/models lists those it may use"
+    )))
+}
+
+fn not_allowed(message: String) -> Error {
+    Error::new(Code::Forbidden, message).with_param("model")
+}
+
+/// The choice that a pin is. No other model can stand in for one that the tenant may not use any more: it has other vectors.
+pub(crate) fn pinned(
+    pin: &Pinned,
+    snapshot: &Snapshot,
+    tenant: TenantId,
+    dimensions: Option<u32>,
+) -> Result<Choice, Error> {
     let model = catalog(snapshot, &pin.model)?;
+    if !snapshot.may_use(tenant, &pin.model) {
+        return Err(not_allowed(format!(
+            "the agent's vectors lie in the space of the model '{}', which the tenant may not use any more",
+            pin.model
+        )));
+    }
     let space = space_of(&model, dimensions.or(Some(pin.space.dimensions())))?;
     Ok(Choice { model, space, unpinned: false })
 }

@@ -2,7 +2,7 @@
 
 mod answers;
 mod rotate;
-mod secrets;
+pub(super) mod secrets;
 mod show;
 
 use std::{

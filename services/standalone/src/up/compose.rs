@@ -35,6 +35,8 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
         .service(admin.keys_server())
         .service(admin.catalog_server())
         .service(admin.budgets_server())
+        .service(admin.tenants_server())
+        .service(admin.policies_server())
         .service(admin.audit_server())
         .service(admin.key_use_server())
         .service(admin.settings_server())

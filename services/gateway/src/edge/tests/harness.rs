@@ -7,7 +7,7 @@ use embermesh_auth::{ApiKey, Principal, Scopes};
 use embermesh_errors::{Code, Error};
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_proto::v1::{self, agents_server, agents_server::AgentsServer, embeddings_server};
-use embermesh_subscription::{KeyRecord, Snapshot, Subscription};
+use embermesh_subscription::{KeyRecord, Snapshot, Subscription, TenantEntry};
 use embermesh_telemetry::Metrics;
 use embermesh_transport::{CallContext, GrpcMetrics, HttpLimits, Ops, in_process, serve};
 use embermesh_types::ManualClock;
@@ -234,9 +234,18 @@ impl TestEdge {
         Self::with(Settings::default(), &[&["admin"]]).await
     }
 
+    /// With keys of the operator's tenant.
     pub async fn with(settings: Settings, scopes: &[&[&str]]) -> Self {
+        let operator = TenantEntry { operator: true, ..TenantEntry::default() };
+        Self::of(operator, settings, scopes).await
+    }
+
+    /// With keys of a tenant in this state.
+    pub async fn of(tenant: TenantEntry, settings: Settings, scopes: &[&[&str]]) -> Self {
         let keys: Vec<ApiKey> = scopes.iter().map(|_| ApiKey::generate("test", &mut rand::rng())).collect();
-        let snapshot = keys.iter().zip(scopes).fold(Snapshot::default(), |snapshot, (key, scopes)| {
+        let tenant = TenantEntry { tenant_id: TENANT.to_owned(), ..tenant };
+        let known = Snapshot::default().with_tenant(tenant);
+        let snapshot = keys.iter().zip(scopes).fold(known, |snapshot, (key, scopes)| {
             let principal = Principal {
                 tenant: TENANT.parse().unwrap(),
                 key: key.id().clone(),

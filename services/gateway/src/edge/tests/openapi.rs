@@ -8,7 +8,9 @@ fn routes_and_scopes() {
     let mut lines: Vec<String> = documented()
         .iter()
         .map(|method| {
-            format!("{:6} {} {} {}", method.verb, method.path, method.grpc, method.scopes.join(","))
+            let operator = if method.operator { " of the operator" } else { "" };
+            let scopes = method.scopes.join(",");
+            format!("{:6} {} {} {scopes}{operator}", method.verb, method.path, method.grpc)
         })
         .collect();
     lines.sort();

@@ -70,6 +70,20 @@ impl operations_server::Operations for RouterStandIn {
         Ok(Response::new(v1::CircuitBreakersForced { forced: asked(request)? }))
     }
 
+    async fn select_model(&self, request: Request<v1::SelectModelRequest>) -> Answer<v1::SelectedModel> {
+        CallContext::of(&request)?;
+        let model = request.into_inner().model.unwrap_or_default();
+        Ok(Response::new(v1::SelectedModel { model, estimated_cost_nano_usd: 20, ..Default::default() }))
+    }
+
+    async fn list_model_providers(
+        &self,
+        request: Request<v1::ListModelProvidersRequest>,
+    ) -> Answer<v1::ListModelProvidersResponse> {
+        CallContext::of(&request)?;
+        Ok(Response::new(v1::ListModelProvidersResponse::default()))
+    }
+
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Answer<v1::Explanation> {
         CallContext::of(&request)?;
         let request = request.into_inner();

@@ -1,5 +1,6 @@
 use axum::body::Body;
 use embermesh_auth::Scope;
+use embermesh_subscription::TenantEntry;
 use http::{Method, Request};
 use serde_json::Value;
 
@@ -13,6 +14,7 @@ pub(super) struct Documented {
     pub path: String,
     pub grpc: String,
     pub scopes: Vec<String>,
+    pub operator: bool,
 }
 
 /// The methods of the contracts, without the hand-written routes.
@@ -38,6 +40,7 @@ pub(super) fn documented() -> Vec<Documented> {
                 path: path.clone(),
                 grpc: format!("/embermesh.v1.{service}/{method}"),
                 scopes: scopes.iter().map(|scope| scope.as_str().unwrap().to_owned()).collect(),
+                operator: operation["x-operator-only"] == true,
             });
         }
     }
@@ -81,6 +84,49 @@ async fn every_method_is_open_to_its_scopes_and_to_no_other() {
                 let message = got.error()["message"].as_str().unwrap().to_owned();
                 assert!(method.scopes.iter().all(|scope| message.contains(scope)), "{message}");
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_concerns_everybody_is_closed_to_every_other_tenant() {
+    let edge = TestEdge::of(TenantEntry::default(), Settings::default(), &[&["admin"]]).await;
+    let mut refused = Vec::new();
+    for method in documented() {
+        let got = rest(&edge, edge.keys[0].reveal(), &method).await;
+        assert_eq!(got.status == 403, method.operator, "{method:?} {got:?}");
+        let called = grpc(&edge, edge.keys[0].reveal(), &method).await;
+        assert_eq!(called.header("grpc-status") == "7", method.operator, "{method:?} {called:?}");
+        if method.operator {
+            let message = got.error()["message"].as_str().unwrap().to_owned();
+            assert!(message.contains("operator's tenant"), "{message}");
+            refused.push(method.grpc);
+        }
+    }
+    for expected in ["Operations/ResetCircuitBreaker", "Catalog/AddPrice", "Tenants/CreateTenant"] {
+        assert!(refused.iter().any(|path| path.ends_with(expected)), "{expected} is open: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_suspended_tenant_is_refused_everywhere_and_told_so_and_a_closed_one_is_unknown() {
+    for (tenant, status, grpc_status) in [
+        (TenantEntry { suspended: true, ..TenantEntry::default() }, 403, "7"),
+        (TenantEntry { suspended: true, closed: true, ..TenantEntry::default() }, 401, "16"),
+    ] {
+        let edge = TestEdge::of(tenant, Settings::default(), &[&["admin"]]).await;
+        let key = edge.keys[0].reveal();
+        for method in documented() {
+            let got = rest(&edge, key, &method).await;
+            assert_eq!(got.status, status, "{method:?} {got:?}");
+            let told = got.error()["message"].as_str().unwrap().contains("the tenant is suspended");
+            assert_eq!(told, status == 403, "{got:?}");
+            assert_eq!(grpc(&edge, key, &method).await.header("grpc-status"), grpc_status, "{method:?}");
+        }
+        for path in ["/v1/embeddings", "/v1/models"] {
+            let verb = if path == "/v1/models" { Method::GET } else { Method::POST };
+            let request = edge.request(verb, path).body(Body::empty()).unwrap();
+            assert_eq!(edge.send(request).await.status, status, "{path}");
         }
     }
 }

@@ -97,15 +97,56 @@ fn what_may_answer_while_the_space_is_down_is_another_space_of_the_agents_models
     let others = |down: &str| {
         let snapshot = snapshot();
         let agent = agent();
-        fallbacks(&choice, None, Some(&agent), "general_qa", &snapshot, &|m| m.id != down)
+        fallbacks(tenant(), &choice, None, Some(&agent), "general_qa", &snapshot, &|m| m.id != down)
     };
     let ids: Vec<String> = others("").into_iter().map(|choice| choice.space.to_string()).collect();
     assert_eq!(ids, ["f/two@8"]);
     assert!(others("two").is_empty());
     let of_length = |length| {
         let (snapshot, agent) = (snapshot(), agent());
-        fallbacks(&choice, Some(length), Some(&agent), "general_qa", &snapshot, &|_| true)
+        fallbacks(tenant(), &choice, Some(length), Some(&agent), "general_qa", &snapshot, &|_| true)
     };
     assert_eq!(of_length(3)[0].space.as_str(), "f/two@3");
     assert!(of_length(9).is_empty(), "a fallback gives the length that was asked for, or none");
+}
+
+fn allowed(snapshot: Snapshot, models: &[&str]) -> Snapshot {
+    snapshot.with_tenant(embermesh_subscription::TenantEntry {
+        tenant_id: tenant().to_string(),
+        allowed_models: models.iter().map(|id| (*id).to_owned()).collect(),
+        ..Default::default()
+    })
+}
+
+#[test]
+fn what_the_tenant_may_not_use_is_refused_where_it_is_asked_for_and_skipped_where_it_is_preferred() {
+    let narrow = allowed(snapshot(), &["two"]);
+    let refused = |model| {
+        let error = pick("general_qa", model, &narrow, &[]).unwrap_err();
+        (error.code, error.param)
+    };
+    assert_eq!(refused(Some("one")), (Code::Forbidden, Some("model".to_owned())));
+    assert_eq!(pick("general_qa", Some("two"), &narrow, &[]).unwrap().model.id, "two");
+    // the primary is skipped, the fallback serves
+    assert_eq!(pick("general_qa", None, &narrow, &[]).unwrap().model.id, "two");
+    let choice = pick("general_qa", None, &narrow, &[]).unwrap();
+    assert!(fallbacks(tenant(), &choice, None, Some(&agent()), "general_qa", &narrow, &|_| true).is_empty());
+    // an outage of what is left is an outage, nothing left is a refusal
+    assert_eq!(pick("general_qa", None, &narrow, &["two"]).unwrap_err().code, Code::Unavailable);
+    let none = allowed(snapshot(), &["three"]);
+    let error = pick("general_qa", None, &none, &[]).unwrap_err();
+    assert_eq!(error.code, Code::Forbidden);
+    assert!(error.message.contains("one, two"), "{error}");
+}
+
+#[test]
+fn a_pin_to_what_the_tenant_may_not_use_any_more_is_no_reason_to_mix_spaces() {
+    let id: AgentId = "a".parse().unwrap();
+    let pin = Pinned { space: "f/one@8".parse().unwrap(), model: "one".into() };
+    let pinned = allowed(snapshot().with_pin(tenant(), id, "general_qa", pin), &["two"]);
+    let error = pick("general_qa", None, &pinned, &[]).unwrap_err();
+    assert_eq!(error.code, Code::Forbidden);
+    assert!(error.message.contains("'one'"), "{error}");
+    // named, another model is another space
+    assert_eq!(pick("general_qa", Some("two"), &pinned, &[]).unwrap().space.as_str(), "f/two@8");
 }

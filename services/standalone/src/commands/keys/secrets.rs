@@ -11,7 +11,7 @@ use crate::client::Failure;
 
 /// A new file that nobody else can read: one line of JSON for each key.
 #[derive(Debug)]
-pub(super) struct SecretsFile {
+pub(in crate::commands) struct SecretsFile {
     path: PathBuf,
     file: File,
 }

@@ -1,0 +1,237 @@
+//! `embermesh tenants`: who shares this installation. For admin keys of the operator's tenant.
+
+mod show;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Subcommand};
+use embermesh_types::TenantId;
+use serde::{Deserialize, Serialize};
+use show::{CreatedTenant, Tenant};
+
+use super::{
+    ask::{Ask, read, sent, untouched},
+    block_on,
+    costs::escaped,
+    keys::secrets::SecretsFile,
+    output,
+};
+use crate::client::{Client, Failure, Patience};
+
+const TENANTS: &str = "/api/v1/admin/tenants";
+
+/// Sent again after its answer was lost, it would be told that the name is taken, and the key would be nowhere.
+const ONCE: Patience = Patience { total: Duration::ZERO, ..Patience::SHORT };
+
+#[derive(Debug, Args)]
+pub(crate) struct TenantsArguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a tenant and its first admin key
+    Create(CreateArguments),
+    /// All tenants, closed ones too
+    List(Ask),
+    /// One tenant
+    Get(OneArguments),
+    /// Rename a tenant, suspend it, say which models it may use
+    Update(UpdateArguments),
+    /// Close a tenant for good: its keys are revoked, its rows and books stay
+    Close(OneArguments),
+}
+
+#[derive(Debug, Args)]
+struct CreateArguments {
+    /// No other tenant's
+    name: String,
+    #[command(flatten)]
+    models: ModelArguments,
+    /// Write what the server answers, with the secret, into a new file that only you can read, and show no secret
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+#[derive(Debug, Args)]
+struct ModelArguments {
+    /// Catalog ids of the models that it may use, several with commas; default: all
+    #[arg(long, value_name = "MODEL", value_delimiter = ',')]
+    allow: Vec<String>,
+    /// Catalog ids for agents that prefer none, best first, several with commas; default: the installation's
+    #[arg(long, value_name = "MODEL", value_delimiter = ',')]
+    default_model: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct OneArguments {
+    /// Id of the tenant
+    id: TenantId,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = true,
+    args = ["name", "suspend", "resume", "allow", "default_model", "allow_all", "no_default_models"])]
+struct UpdateArguments {
+    /// Id of the tenant
+    id: TenantId,
+    /// Another name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Refuse its keys
+    #[arg(long, conflicts_with = "resume")]
+    suspend: bool,
+    /// Accept its keys again
+    #[arg(long)]
+    resume: bool,
+    #[command(flatten)]
+    models: ModelArguments,
+    /// Let it use every model
+    #[arg(long, conflicts_with = "allow")]
+    allow_all: bool,
+    /// Back to the installation's default models
+    #[arg(long, conflicts_with = "default_model")]
+    no_default_models: bool,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+#[derive(Serialize)]
+struct Create<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    allowed_models: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    default_models: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Update<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspended: Option<bool>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    allowed_models: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    default_models: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    clear: Vec<&'static str>,
+}
+
+#[derive(Deserialize)]
+struct Page<T> {
+    tenants: Vec<T>,
+    next_page_token: Option<String>,
+}
+
+/// What is printed, also when the work broke off: the secret in it is nowhere else.
+#[derive(Debug)]
+struct Said {
+    text: String,
+    failure: Option<Failure>,
+}
+
+impl From<String> for Said {
+    fn from(text: String) -> Self {
+        Self { text, failure: None }
+    }
+}
+
+impl Command {
+    const fn ask(&self) -> &Ask {
+        match self {
+            Self::Create(CreateArguments { ask, .. })
+            | Self::List(ask)
+            | Self::Get(OneArguments { ask, .. })
+            | Self::Update(UpdateArguments { ask, .. })
+            | Self::Close(OneArguments { ask, .. }) => ask,
+        }
+    }
+}
+
+/// Asks and prints.
+pub(crate) fn run(arguments: &TenantsArguments) -> Result<ExitCode, Failure> {
+    let command = &arguments.command;
+    let patience = if matches!(command, Command::Create(_)) { ONCE } else { Patience::SHORT };
+    let client = command.ask().client(patience)?;
+    let Said { text, failure } = block_on(answer(&client, command))?;
+    output::print(&text);
+    failure.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+async fn answer(client: &Client, command: &Command) -> Result<Said, Failure> {
+    let one = |ask: &Ask, body: &[u8]| ask.told(body, show::tenant).map(Said::from);
+    match command {
+        Command::Create(create) => make(client, create).await,
+        Command::List(ask) => list(client, ask).await.map(Said::from),
+        Command::Get(OneArguments { id, ask }) => one(ask, &client.get(&format!("{TENANTS}/{id}")).await?),
+        Command::Update(arguments) => {
+            let body = client.put(&format!("{TENANTS}/{}", arguments.id), sent(&update(arguments))?).await?;
+            one(&arguments.ask, &body)
+        }
+        Command::Close(OneArguments { id, ask }) => {
+            one(ask, &client.delete(&format!("{TENANTS}/{id}")).await?)
+        }
+    }
+}
+
+async fn make(client: &Client, arguments: &CreateArguments) -> Result<Said, Failure> {
+    let CreateArguments { name, models, out, ask } = arguments;
+    let mut file = out.as_deref().map(SecretsFile::create).transpose()?;
+    let create = Create { name, allowed_models: &models.allow, default_models: &models.default_model };
+    let body = match client.post(TENANTS, sent(&create)?).await {
+        Ok(body) => body,
+        Err(failure) => {
+            if let Some(file) = file {
+                file.discard();
+            }
+            return Err(failure);
+        }
+    };
+    if ask.json {
+        return untouched(&body).map(Said::from);
+    }
+    let made: CreatedTenant = read(&body)?;
+    Ok(match file.as_mut().map(|file| file.keep(&body)) {
+        None => show::created(&made).into(),
+        Some(Ok(())) => show::kept(&made).into(),
+        Some(Err(failure)) => Said { text: show::created(&made), failure: Some(failure) },
+    })
+}
+
+fn update(arguments: &UpdateArguments) -> Update<'_> {
+    let UpdateArguments { name, suspend, resume, models, allow_all, no_default_models, .. } = arguments;
+    let clear = [(*allow_all, "allowed_models"), (*no_default_models, "default_models")];
+    Update {
+        name: name.as_deref(),
+        suspended: (*suspend || *resume).then_some(*suspend),
+        allowed_models: &models.allow,
+        default_models: &models.default_model,
+        clear: clear.into_iter().filter_map(|(asked, list)| asked.then_some(list)).collect(),
+    }
+}
+
+/// Every tenant, over all pages.
+async fn list(client: &Client, ask: &Ask) -> Result<String, Failure> {
+    let (mut tenants, mut written, mut token) = (Vec::new(), Vec::new(), String::new());
+    loop {
+        let body = client.get(&format!("{TENANTS}?page_size=1000{token}")).await?;
+        let page: Page<Tenant> = read(&body)?;
+        tenants.extend(page.tenants);
+        written.extend(read::<Page<serde_json::Value>>(&body)?.tenants);
+        match page.next_page_token.filter(|token| !token.is_empty()) {
+            Some(next) => token = format!("&page_token={}", escaped(&next)),
+            None if ask.json => return untouched(&sent(&serde_json::json!({"tenants": written}))?),
+            None => return Ok(show::tenants(&tenants)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
