@@ -16,8 +16,8 @@ use crate::{Options, Subscription, contact::Contact, disk, entry};
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 // below the 5 s in which a revocation must arrive even with a broken stream
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// A stream is answered at once; what it holds comes after.
-const OPENING: Duration = Duration::from_secs(2);
+/// How long an admin that is slow rather than gone may take to gather the snapshot, after it took too long before.
+const LONGEST_GATHERING: Duration = Duration::from_secs(32);
 /// Admin speaks at least every second; one that is silent for so long is gone, whatever the connection says.
 const SILENCE: Duration = Duration::from_secs(4);
 const SAVE_AT_MOST_EVERY: Duration = Duration::from_secs(1);
@@ -33,14 +33,19 @@ pub(crate) async fn follow(
 ) {
     let mut own = admin.apart();
     let mut pause = FIRST_PAUSE;
+    let mut gathering = SILENCE;
     loop {
         let mut heard = false;
         let ended = tokio::select! {
-            ended = once(&own, &options, &subscription, &contact, ready.as_ref(), &mut heard) => ended,
+            ended = once(gathering, &own, &options, &subscription, &contact, ready.as_ref(), &mut heard) => ended,
             () = tasks.stopping() => return,
         };
         if heard {
             pause = FIRST_PAUSE;
+            gathering = SILENCE;
+        } else if ended.code() == Code::DeadlineExceeded {
+            // whoever begins again before the answer is there makes a busy admin busier
+            gathering = (gathering * 2).min(LONGEST_GATHERING);
         }
         tracing::warn!(status = %ended.code(), "lost the configuration stream, connecting again");
         if matches!(ended.code(), Code::DeadlineExceeded | Code::Aborted) {
@@ -59,6 +64,7 @@ pub(crate) async fn follow(
 }
 
 async fn once(
+    gathering: Duration,
     admin: &Transport,
     options: &Options,
     subscription: &Subscription,
@@ -72,7 +78,7 @@ async fn once(
     };
     let silent = || Status::deadline_exceeded("admin is silent");
     let mut client = ConfigClient::new(admin.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let mut updates = match timeout(OPENING, client.subscribe(request)).await {
+    let mut updates = match timeout((gathering / 2).min(SILENCE), client.subscribe(request)).await {
         Ok(Ok(answer)) => answer.into_inner(),
         Ok(Err(status)) => return status,
         Err(_) => return silent(),
@@ -80,8 +86,9 @@ async fn once(
     // deltas mean nothing before the snapshot that they change
     let mut based = false;
     loop {
+        let patience = if based { SILENCE } else { gathering };
         let next = tokio::select! {
-            next = timeout(SILENCE, updates.message()) => next,
+            next = timeout(patience, updates.message()) => next,
             () = contact.behind(), if based => return Status::aborted("the stream is behind"),
         };
         let update = match next {
