@@ -61,7 +61,7 @@ pub(crate) async fn watch(
                 }
             }
             contact.show(subscription.current().version);
-            sleep(EVERY).await;
+            sleep(if patience == PATIENCE { EVERY } else { EVERY / 2 }).await;
         }
     };
     tokio::select! {

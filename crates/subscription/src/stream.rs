@@ -52,11 +52,12 @@ pub(crate) async fn follow(
             // the connection may be stuck, and a new stream would be stuck with it
             own = admin.apart();
         }
+        let mut doubts = contact.doubts();
         tokio::select! {
             // half to whole, so that replicas do not come back in step
             () = sleep(pause.mul_f64(rand::random_range(0.5..1.0))) => {}
             // admin is there, and has something new
-            () = contact.behind() => {}
+            _ = doubts.changed() => {}
             () = tasks.stopping() => return,
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -85,11 +86,12 @@ async fn once(
     };
     // deltas mean nothing before the snapshot that they change
     let mut based = false;
+    let mut doubts = contact.doubts();
     loop {
         let patience = if based { SILENCE } else { gathering };
         let next = tokio::select! {
             next = timeout(patience, updates.message()) => next,
-            () = contact.behind(), if based => return Status::aborted("the stream is behind"),
+            _ = doubts.changed(), if based => return Status::aborted("the stream is behind"),
         };
         let update = match next {
             Ok(Ok(Some(update))) => update,
@@ -99,6 +101,10 @@ async fn once(
         };
         *heard = true;
         contact.heard();
+        if update.snapshot && !based {
+            // what was in doubt before has just been read anew
+            doubts.mark_unchanged();
+        }
         based |= update.snapshot;
         if !based {
             continue;

@@ -94,6 +94,12 @@ impl Feed {
         }
     }
 
+    /// Many changes at once are no reason to read them as often.
+    fn epochs_are_due(&self) -> bool {
+        let epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        epochs.as_ref().is_none_or(|(_, read)| read.elapsed() >= POLL_EVERY / 2)
+    }
+
     async fn look(&self, store: &Store, after: i64) -> Result<(i64, u64), DbError> {
         let mut reached = (after, 0);
         if let Some((version, entries)) = store.changes_after(after).await? {
@@ -101,8 +107,10 @@ impl Feed {
             // no stream is no error
             let _streams = self.batches.send(Arc::new(Batch { version, entries }));
         }
-        let epochs = store.epochs().await?;
-        *self.epochs.lock().unwrap_or_else(PoisonError::into_inner) = Some((epochs, Instant::now()));
+        if self.epochs_are_due() {
+            let epochs = store.epochs().await?;
+            *self.epochs.lock().unwrap_or_else(PoisonError::into_inner) = Some((epochs, Instant::now()));
+        }
         Ok(reached)
     }
 }
