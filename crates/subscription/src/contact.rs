@@ -11,7 +11,7 @@ use std::{
 use embermesh_telemetry::Metrics;
 use prometheus::{Gauge, IntGauge, Opts};
 use serde_json::{Value, json};
-use tokio::{sync::Notify, time::Instant};
+use tokio::{sync::watch, time::Instant};
 
 use crate::Subscription;
 
@@ -26,7 +26,8 @@ struct State {
     started: Instant,
     heard: Mutex<Option<Instant>>,
     from_admin: AtomicBool,
-    behind: Notify,
+    /// A channel and no notification: whoever is just reading a message must not miss it.
+    doubts: watch::Sender<()>,
     version: Option<IntGauge>,
     silence: Option<Gauge>,
 }
@@ -47,7 +48,7 @@ impl Contact {
             started: Instant::now(),
             heard: Mutex::default(),
             from_admin: AtomicBool::new(false),
-            behind: Notify::new(),
+            doubts: watch::Sender::new(()),
             // both names are constants: they are wrong for everybody or for nobody
             version: version.ok().map(|gauge| metrics.register(gauge)),
             silence: silence.ok().map(|gauge| metrics.register(gauge)),
@@ -67,12 +68,12 @@ impl Contact {
 
     /// Cuts the stream that is open, and the wait before the next one; not one that is about to bring its snapshot.
     pub(crate) fn reopen(&self) {
-        self.0.behind.notify_waiters();
+        self.0.doubts.send_replace(());
     }
 
-    /// Ends when what is known here turns out to be out of date.
-    pub(crate) async fn behind(&self) {
-        self.0.behind.notified().await;
+    /// Changes whenever what is known here turns out to be out of date.
+    pub(crate) fn doubts(&self) -> watch::Receiver<()> {
+        self.0.doubts.subscribe()
     }
 
     /// Brings the metrics up to date.

@@ -15,6 +15,8 @@ use crate::{Section, Subscription, contact::Contact};
 // given a third to arrive by itself, and then read anew.
 const EVERY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(1);
+/// For an admin that is slow rather than gone.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(2);
 /// A change is on its way for so long, when another replica of admin has made it.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
@@ -28,8 +30,12 @@ pub(crate) async fn watch(
 ) {
     let work = async {
         let mut own = admin.apart();
+        let mut patience = PATIENCE;
         loop {
-            match timeout(PATIENCE, ask(&own, &sections)).await {
+            let asked = timeout(patience, ask(&own, &sections)).await;
+            let first = patience == PATIENCE;
+            patience = if asked.is_err() { LONGEST_PATIENCE } else { PATIENCE };
+            match asked {
                 Ok(Ok(epoch)) => {
                     contact.heard();
                     if is_behind(&subscription, &epoch) && !catches_up(&subscription, &epoch).await {
@@ -48,13 +54,14 @@ pub(crate) async fn watch(
                 }
                 Err(_) => {
                     tracing::debug!("no word from admin, trying another connection");
-                    contact.show(subscription.current().version);
                     own = admin.apart();
-                    continue;
+                    if first {
+                        continue;
+                    }
                 }
             }
             contact.show(subscription.current().version);
-            sleep(EVERY).await;
+            sleep(if patience == PATIENCE { EVERY } else { EVERY / 2 }).await;
         }
     };
     tokio::select! {

@@ -16,8 +16,8 @@ use crate::{Options, Subscription, contact::Contact, disk, entry};
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 // below the 5 s in which a revocation must arrive even with a broken stream
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// A stream is answered at once; what it holds comes after.
-const OPENING: Duration = Duration::from_secs(2);
+/// How long an admin that is slow rather than gone may take to gather the snapshot, after it took too long before.
+const LONGEST_GATHERING: Duration = Duration::from_secs(32);
 /// Admin speaks at least every second; one that is silent for so long is gone, whatever the connection says.
 const SILENCE: Duration = Duration::from_secs(4);
 const SAVE_AT_MOST_EVERY: Duration = Duration::from_secs(1);
@@ -33,25 +33,31 @@ pub(crate) async fn follow(
 ) {
     let mut own = admin.apart();
     let mut pause = FIRST_PAUSE;
+    let mut gathering = SILENCE;
     loop {
         let mut heard = false;
         let ended = tokio::select! {
-            ended = once(&own, &options, &subscription, &contact, ready.as_ref(), &mut heard) => ended,
+            ended = once(gathering, &own, &options, &subscription, &contact, ready.as_ref(), &mut heard) => ended,
             () = tasks.stopping() => return,
         };
         if heard {
             pause = FIRST_PAUSE;
+            gathering = SILENCE;
+        } else if ended.code() == Code::DeadlineExceeded {
+            // whoever begins again before the answer is there makes a busy admin busier
+            gathering = (gathering * 2).min(LONGEST_GATHERING);
         }
         tracing::warn!(status = %ended.code(), "lost the configuration stream, connecting again");
         if matches!(ended.code(), Code::DeadlineExceeded | Code::Aborted) {
             // the connection may be stuck, and a new stream would be stuck with it
             own = admin.apart();
         }
+        let mut doubts = contact.doubts();
         tokio::select! {
             // half to whole, so that replicas do not come back in step
             () = sleep(pause.mul_f64(rand::random_range(0.5..1.0))) => {}
             // admin is there, and has something new
-            () = contact.behind() => {}
+            _ = doubts.changed() => {}
             () = tasks.stopping() => return,
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -59,6 +65,7 @@ pub(crate) async fn follow(
 }
 
 async fn once(
+    gathering: Duration,
     admin: &Transport,
     options: &Options,
     subscription: &Subscription,
@@ -72,17 +79,19 @@ async fn once(
     };
     let silent = || Status::deadline_exceeded("admin is silent");
     let mut client = ConfigClient::new(admin.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let mut updates = match timeout(OPENING, client.subscribe(request)).await {
+    let mut updates = match timeout((gathering / 2).min(SILENCE), client.subscribe(request)).await {
         Ok(Ok(answer)) => answer.into_inner(),
         Ok(Err(status)) => return status,
         Err(_) => return silent(),
     };
     // deltas mean nothing before the snapshot that they change
     let mut based = false;
+    let mut doubts = contact.doubts();
     loop {
+        let patience = if based { SILENCE } else { gathering };
         let next = tokio::select! {
-            next = timeout(SILENCE, updates.message()) => next,
-            () = contact.behind(), if based => return Status::aborted("the stream is behind"),
+            next = timeout(patience, updates.message()) => next,
+            _ = doubts.changed(), if based => return Status::aborted("the stream is behind"),
         };
         let update = match next {
             Ok(Ok(Some(update))) => update,
@@ -92,6 +101,10 @@ async fn once(
         };
         *heard = true;
         contact.heard();
+        if update.snapshot && !based {
+            // what was in doubt before has just been read anew
+            doubts.mark_unchanged();
+        }
         based |= update.snapshot;
         if !based {
             continue;

@@ -7,7 +7,7 @@ use std::{
         OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures::future::{join, join_all};
@@ -20,6 +20,8 @@ use crate::{
 
 /// Callers at each gateway.
 const CALLERS: usize = 4;
+/// Calls a second that all callers together make where the machine lets them.
+const PACE: u32 = 200;
 /// Calls of a kind that make a load.
 const ENOUGH: usize = 100;
 const KEYS: &str = "/api/v1/admin/keys";
@@ -75,11 +77,14 @@ async fn rotation_under_load_refuses_nothing_and_after_the_overlap_accepts_nothi
 
     let (end, successor, over) = (OnceLock::new(), OnceLock::new(), AtomicBool::new(false));
     let [accepted, refused, taken_over] = [const { AtomicUsize::new(0) }; 3];
+    let each = Duration::from_secs(1) * u32::try_from(CALLERS * old.len()).unwrap() / PACE;
     let load = join_all(old.iter().enumerate().flat_map(|(at, client)| {
         let (end, successor, over) = (&end, &successor, &over);
         let (accepted, refused, taken_over) = (&accepted, &refused, &taken_over);
         (0..CALLERS).map(move |caller| async move {
+            let mut pace = tokio::time::interval(each);
             while !over.load(SeqCst) {
+                pace.tick().await;
                 // half of the callers never learn of the new key
                 match successor.get().filter(|_| caller % 2 == 0) {
                     Some(new) => {
@@ -92,6 +97,7 @@ async fn rotation_under_load_refuses_nothing_and_after_the_overlap_accepts_nothi
             }
         })
     }));
+    let begun = Instant::now();
     let operator = async {
         let enough = |counter: &AtomicUsize| std::future::ready(counter.load(SeqCst) >= ENOUGH);
         wait_until(|| enough(&accepted)).await;
@@ -111,6 +117,13 @@ async fn rotation_under_load_refuses_nothing_and_after_the_overlap_accepts_nothi
         rotated
     };
     let (_, rotated) = join(load, operator).await;
+    let [accepted, refused, taken_over] =
+        [&accepted, &refused, &taken_over].map(|counter| counter.load(SeqCst));
+    let per_second = (accepted + refused + taken_over) as f64 / begun.elapsed().as_secs_f64();
+    println!(
+        "{per_second:.0} calls a second: {accepted} by the old key before its end and {taken_over} by the new one, 0 failed; \
+         {refused} by the old one after its end, 0 accepted"
+    );
     assert_eq!(rotated["predecessor_id"], old_id);
 
     // both were used, and the control plane knows

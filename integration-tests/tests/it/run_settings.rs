@@ -56,26 +56,27 @@ async fn the_log_level_of_five_processes_is_turned_and_outlives_a_restart_withou
     running.process("admin").kill();
     let before = running.process("vector-store").log().matches(TURNED).count();
     running.start_again("vector-store").await;
-    let log = running.process("vector-store").log();
-    assert!(log.matches(TURNED).count() > before, "{log}");
+    let restarted = &running.processes[3];
+    wait_until(|| async { restarted.log().matches(TURNED).count() > before }).await;
+    let log = restarted.log();
     let (_, since) = log.rsplit_once("starting from the saved configuration").unwrap();
     assert!(since.contains("debug"), "{since}");
     running.start_again("admin").await;
 
     // and back to the file's
-    let admin = running.admin();
+    let running = &running;
+    let (admin, turned) = (running.admin(), lines(running, TURNED)[0]);
+    let gateway_follows =
+        |times: usize| wait_until(move || async move { lines(running, TURNED)[0] >= turned + times });
     let cleared = json!({"clear": ["logging"]});
     wait_until(|| async { patch(&admin, cleared.clone()).await.status == 200 }).await;
+    gateway_follows(1).await;
     let in_force = admin.get(SETTINGS).await.ok();
     assert_eq!(in_force["sources"]["logging.level"], "file", "{in_force}");
-    let version = |health: &Value| health["configuration"]["process"]["version"].as_i64().unwrap();
-    let gateway = async || Client::new(&running.url, "none").get("/health/ready").await.ok();
-    let cleared_at = version(&gateway().await);
-    let quiet_from = lines(&running, DEBUG_LINE);
-    let last = patch(&admin, json!({"cache": {"ttl": "30m"}})).await.ok();
-    assert_eq!(last["version"].as_i64(), in_force["version"].as_i64().map(|version| version + 1));
-    wait_until(|| async { version(&gateway().await) > cleared_at }).await;
-    assert_eq!(lines(&running, DEBUG_LINE)[0], quiet_from[0], "{}", running.processes[0].log());
+    let quiet_from = lines(running, DEBUG_LINE)[0];
+    patch(&admin, json!({"cache": {"ttl": "30m"}})).await.ok();
+    gateway_follows(2).await;
+    assert_eq!(lines(running, DEBUG_LINE)[0], quiet_from, "{}", running.processes[0].log());
 }
 
 #[tokio::test]
@@ -133,7 +134,7 @@ async fn the_thresholds_of_breakers_are_turned() {
     simulator.deployments()[0].inject([Fault::status(503).forever()]);
     let state = async || {
         let health = client.get("/api/v1/embeddings/providers/health").await.ok();
-        text(&health["providers"]["only/text-embedding-3-small"]["circuit_breaker_state"])
+        text(&health["providers"]["only"]["circuit_breaker_state"])
     };
     let fail = async |n: u32| {
         let failing =

@@ -202,7 +202,7 @@ async fn a_stream_that_lives_and_brings_nothing_is_replaced_within_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_question_that_is_not_answered_is_asked_again_at_once() {
+async fn a_question_that_is_not_answered_is_asked_again() {
     let (script, tasks) = (Script::default(), Tasks::new());
     script.answer(Answer::Nothing);
     let (subscription, _, second) = behind(&script, &tasks).await;
@@ -211,7 +211,7 @@ async fn a_question_that_is_not_answered_is_asked_again_at_once() {
     let began = tokio::time::Instant::now();
     script.epoch(2);
     reach(&subscription, 2).await;
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

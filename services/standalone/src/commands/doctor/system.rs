@@ -21,6 +21,16 @@ const MOST_SKEW: Duration = Duration::from_secs(2);
 struct Ready {
     #[serde(default)]
     conditions: BTreeMap<String, bool>,
+    #[serde(default)]
+    configuration: BTreeMap<String, Configuration>,
+}
+
+/// What one part of the process knows of the configuration.
+#[derive(Deserialize)]
+struct Configuration {
+    version: i64,
+    source: String,
+    live: bool,
 }
 
 #[derive(Deserialize)]
@@ -42,14 +52,16 @@ struct Provider {
 }
 
 pub(super) async fn examine(client: &Client) -> Vec<Finding> {
-    let mut findings = vec![match client.get("/health/ready").await {
+    let mut findings = match client.get("/health/ready").await {
         Ok(body) => ready(&body),
         Err(failure @ Failure::Unreachable { .. }) => {
             let advice = "start it, or set EMBERMESH_URL";
             return vec![Finding::broken("server", &failure.to_string(), advice)];
         }
-        Err(failure) => Finding::broken("server", &failure.to_string(), "see the logs of what is not ready"),
-    }];
+        Err(failure) => {
+            vec![Finding::broken("server", &failure.to_string(), "see the logs of what is not ready")]
+        }
+    };
     findings.extend(client.get("/version").await.ok().as_deref().and_then(version));
     match client.get("/api/v1/embeddings/providers/health").await {
         Ok(body) => match read::<Health>(&body) {
@@ -75,16 +87,32 @@ pub(super) async fn examine(client: &Client) -> Vec<Finding> {
     findings
 }
 
-fn ready(body: &[u8]) -> Finding {
+fn ready(body: &[u8]) -> Vec<Finding> {
     match read::<Ready>(body) {
         Ok(ready) => {
             let names: Vec<&str> = ready.conditions.keys().map(String::as_str).collect();
-            Finding::well("server", &format!("ready: {}", names.join(", ")))
+            let server = Finding::well("server", &format!("ready: {}", names.join(", ")));
+            let parts = ready.configuration.iter().map(|(part, known)| configuration(part, known));
+            std::iter::once(server).chain(parts).collect()
         }
         Err(failure) => {
-            Finding::broken("server", &failure.to_string(), "is there something else at this URL?")
+            vec![Finding::broken("server", &failure.to_string(), "is there something else at this URL?")]
         }
     }
+}
+
+fn configuration(part: &str, known: &Configuration) -> Finding {
+    let what = format!("configuration of {part}");
+    let Configuration { version, source, live } = known;
+    if *live {
+        return Finding::well(&what, &format!("version {version}, live"));
+    }
+    let found = format!("version {version} from {source}, and admin is silent");
+    Finding::ailing(
+        &what,
+        &found,
+        "see admin and its database: until then no change and no revocation arrives",
+    )
 }
 
 /// Nothing is said when the server tells no version to this machine.
@@ -140,24 +168,29 @@ mod tests {
     #[tokio::test]
     async fn a_sound_system_is_said_to_be_sound() {
         let now = humantime::format_rfc3339(Clock::system().now()).to_string();
-        let body = json!({"conditions": {"ledger database": true}, "version": env!("CARGO_PKG_VERSION"),
+        let configuration = json!({"gateway": {"version": 7, "source": "admin", "live": true}});
+        let body = json!({"conditions": {"ledger database": true}, "configuration": configuration, "version": env!("CARGO_PKG_VERSION"),
             "providers": {"local": {"status": "healthy"}}, "timestamp": now});
         let said = said(200, body).await;
         assert!(said.lines().all(|line| line.starts_with("ok ")), "{said}");
         assert!(
-            said.contains("ready: ledger database") && said.contains("provider local: healthy"),
+            said.contains("ready: ledger database")
+                && said.contains("configuration of gateway: version 7, live")
+                && said.contains("provider local: healthy"),
             "{said}"
         );
     }
 
     #[tokio::test]
     async fn what_is_wrong_is_named_with_what_to_do() {
-        let body = json!({"version": "0.0.1", "timestamp": "2020-01-01T00:00:00Z", "providers": {
+        let configuration = json!({"gateway": {"version": 7, "source": "disk", "live": false}});
+        let body = json!({"configuration": configuration, "version": "0.0.1", "timestamp": "2020-01-01T00:00:00Z", "providers": {
             "a": {"status": "unhealthy", "error": "401"}, "b": {"status": "degraded"}}});
         let said = said(200, body).await;
         for line in [
             "warn    version: the server is 0.0.1",
             "warn    clock: ",
+            "warn    configuration of gateway: version 7 from disk",
             "BROKEN  provider a: unhealthy: 401",
             "warn    provider b: degraded",
         ] {
