@@ -15,8 +15,8 @@ use embermesh_types::ManualClock;
 use crate::world::{NOON, Replica, START, World, context, refused};
 
 macro_rules! assert_forbidden {
-    ($by:expr, $($call:expr => $request:expr),* $(,)?) => {$(
-        let error = refused($call($by.request($request)).await);
+    ($by:expr, $($client:ident . $call:ident => $request:expr),* $(,)?) => {$(
+        let error = refused($client.$call($by.request($request)).await);
         assert_eq!(error.code, Code::Forbidden, "{}: {error}", stringify!($call));
     )*};
 }
