@@ -15,7 +15,7 @@ use embermesh_types::ManualClock;
 use crate::world::{NOON, Replica, START, World, context, refused};
 
 macro_rules! assert_forbidden {
-    ($by:expr, $($client:ident.$call:ident => $request:expr),* $(,)?) => {$(
+    ($by:expr, $($client:ident . $call:ident => $request:expr),* $(,)?) => {$(
         let error = refused($client.$call($by.request($request)).await);
         assert_eq!(error.code, Code::Forbidden, "{}: {error}", stringify!($call));
     )*};

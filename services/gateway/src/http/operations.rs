@@ -15,11 +15,14 @@ use http::header::CONTENT_TYPE;
 use ipnet::IpNet;
 use serde_json::json;
 
-use super::{Failure, admit_request};
-use crate::edge::AppState;
+use super::{Failure, admit_request, context};
+use crate::{authorise::require_operator, edge::AppState};
 
 /// Made from the contracts by the build script.
 pub(crate) const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
+
+/// Names agents and budgets of every tenant.
+const METRICS: &str = "/metrics";
 
 /// Health for everybody; the rest for peers nearby, and for keys.
 pub(crate) fn operations(ops: &Ops, app: AppState) -> Router {
@@ -35,7 +38,12 @@ async fn guard(State(app): State<AppState>, request: Request, next: Next) -> Res
     if near {
         return Ok(next.run(request).await);
     }
-    Ok(next.run(admit_request(&app, request, &[Scope::Read])?).await)
+    let request = admit_request(&app, request, &[Scope::Read])?;
+    if request.uri().path() == METRICS {
+        let tenant = context(request.extensions())?.principal.tenant;
+        require_operator(app.authenticator.is_operator(tenant))?;
+    }
+    Ok(next.run(request).await)
 }
 
 fn is_near(peer: IpAddr, networks: &[IpNet]) -> bool {

@@ -14,9 +14,12 @@ use super::compiled::Compiled;
 /// More policies than this in one gateway are not kept compiled.
 const MAX_COMPILED: usize = 1024;
 
+/// A policy, and what it is at work.
+type AtWork = (Arc<v1::PiiPolicy>, Arc<Compiled>);
+
 /// Kept by where the configuration holds the policy: a change is another place, and a place is not used again while it is kept here.
 #[derive(Debug, Default)]
-pub(super) struct OfTenants(RwLock<HashMap<usize, (Arc<v1::PiiPolicy>, Arc<Compiled>)>>);
+pub(super) struct OfTenants(RwLock<HashMap<usize, AtWork>>);
 
 impl OfTenants {
     /// The policy at work beside the installation's.

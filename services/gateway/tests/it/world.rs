@@ -50,13 +50,22 @@ impl World {
             .service(admin.keys_server())
             .service(admin.catalog_server())
             .service(admin.budgets_server())
+            .service(admin.tenants_server())
+            .service(admin.policies_server())
             .service(admin.config_server())
             .service(admin.settings_server())
             .transport();
         let options = Options {
             subscriber: "gateway",
             condition: None,
-            sections: vec![Section::Keys, Section::Agents, Section::Catalog, Section::Budgets],
+            sections: vec![
+                Section::Keys,
+                Section::Agents,
+                Section::Catalog,
+                Section::Budgets,
+                Section::Tenants,
+                Section::Policies,
+            ],
             disk_copy: None,
         };
         let readiness = Readiness::default();

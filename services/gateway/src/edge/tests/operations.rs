@@ -1,4 +1,5 @@
 use axum::body::Body;
+use embermesh_subscription::TenantEntry;
 use embermesh_transport::Peer;
 use http::Request;
 
@@ -32,6 +33,16 @@ async fn what_tells_about_the_process_is_for_peers_nearby_and_for_keys() {
             let got = get_from(&edge, peer, path, key.map(|key| key.reveal())).await;
             assert_eq!(got.status.as_u16(), status, "{path} {peer}");
         }
+    }
+}
+
+#[tokio::test]
+async fn metrics_name_agents_of_every_tenant_so_from_afar_they_are_the_operators() {
+    let edge = TestEdge::of(TenantEntry::default(), Settings::default(), &[&["admin"]]).await;
+    let key = Some(edge.keys[0].reveal());
+    assert_eq!(get_from(&edge, "192.0.2.1:5000", "/metrics", key).await.status, 403);
+    for path in ["/version", "/openapi.json"] {
+        assert_eq!(get_from(&edge, "192.0.2.1:5000", path, key).await.status, 200, "{path}");
     }
 }
 
