@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod agents;
+mod api_requests;
 mod arrows;
 mod audit;
 mod bad_input;
@@ -14,12 +15,14 @@ mod crash;
 mod drift;
 mod flow;
 mod idempotency;
+mod key_handover;
 mod key_rotation;
 mod keys;
 mod known_bugs;
 mod long_texts;
 mod merging;
 mod money;
+mod nothing_leaks;
 mod outage;
 mod prices;
 mod privacy;
@@ -33,6 +36,7 @@ mod reports_agree;
 mod route_roles;
 mod row_security;
 mod running;
+mod secrets;
 mod simulated;
 mod spaces;
 mod tenants;

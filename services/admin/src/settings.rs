@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use embermesh_config::Span;
+use embermesh_config::{KeyRotation, Span};
 use embermesh_postgres::PoolConfig;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,11 @@ pub struct Settings {
     pub audit_anchor_interval: Span,
     /// and after so many changes.
     pub audit_anchor_changes: u32,
+    /// How long calls of the API are kept, to about a month longer; 0 keeps them for ever.
+    pub api_request_retention: Span,
+    /// How keys are rotated by themselves. Comes from `embedding.security`, not from here.
+    #[serde(skip)]
+    pub key_rotation: KeyRotation,
     /// Folder of this process; for the key and the file of anchors.
     #[serde(skip)]
     pub data_dir: Option<PathBuf>,
@@ -43,6 +48,8 @@ impl Default for Settings {
             audit_trusted_keys: Vec::new(),
             audit_anchor_interval: Span::seconds(60),
             audit_anchor_changes: 1_000,
+            api_request_retention: Span::seconds(90 * 24 * 60 * 60),
+            key_rotation: KeyRotation::default(),
             data_dir: None,
         }
     }

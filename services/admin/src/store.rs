@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod anchors;
+pub(crate) mod api_requests;
 pub(crate) mod audit;
 pub(crate) mod breakers;
 pub(crate) mod budgets;
@@ -23,7 +24,7 @@ use embermesh_postgres::{Database, DbError, Migration, Session};
 use embermesh_types::TenantId;
 
 /// Every migration of the schema, in order.
-pub(crate) const MIGRATIONS: [Migration; 5] = [
+pub(crate) const MIGRATIONS: [Migration; 6] = [
     Migration {
         name: "V001__control_plane",
         sql: include_str!("../../../migrations/admin/V001__control_plane.sql"),
@@ -37,6 +38,10 @@ pub(crate) const MIGRATIONS: [Migration; 5] = [
     Migration {
         name: "V005__key_rotation",
         sql: include_str!("../../../migrations/admin/V005__key_rotation.sql"),
+    },
+    Migration {
+        name: "V009__api_requests_and_handovers",
+        sql: include_str!("../../../migrations/admin/V009__api_requests_and_handovers.sql"),
     },
 ];
 

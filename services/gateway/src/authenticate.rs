@@ -6,7 +6,7 @@ use embermesh_subscription::{Snapshot, Subscription};
 use embermesh_types::Clock;
 use http::{HeaderMap, header::AUTHORIZATION};
 
-use crate::key_use::KeyUse;
+use crate::{api_calls, key_use::KeyUse};
 
 /// The header of its own; `Authorization: Bearer` is the other way.
 pub(crate) const API_KEY: &str = "x-api-key";
@@ -53,6 +53,7 @@ impl Authenticator {
         let alive = !record.revoked && record.expires_at.is_none_or(|end| self.clock.now() < end);
         alive.then(|| {
             self.uses.note(&record.principal);
+            api_calls::is_of(record);
             record.principal.clone()
         })
     }

@@ -4,6 +4,7 @@
 
 mod agent_history;
 mod agents;
+mod api_calls;
 mod audit;
 mod audit_tampering;
 mod breakers;
@@ -11,6 +12,7 @@ mod budgets;
 mod budgets_stream;
 mod catalog;
 mod first_start;
+mod handover;
 mod isolation;
 mod key_rotation;
 mod key_use;

@@ -37,6 +37,7 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
         .service(admin.budgets_server())
         .service(admin.audit_server())
         .service(admin.key_use_server())
+        .service(admin.api_calls_server())
         .service(admin.config_server())
         .transport();
 
