@@ -40,7 +40,7 @@ async fn use_it(agent: &Client, admin: &Client) {
     agent.get(&format!("{EMBED}/{}", made["embedding_id"].as_str().unwrap())).await.ok();
     let batch = json!([{"agent_id": "a", "text": text, "model": MODEL}, {"agent_id": "a", "text": ""}]);
     agent.post("/api/v1/embeddings/batch", batch).await.ok();
-    let query = json!({"agent_id": "a", "query": text, "model": MODEL, "metadata_filter": {"note": text}});
+    let query = json!({"agent_id": "a", "query": text, "model": MODEL, "metadata_filter": {"note": TEXT}});
     agent.post("/api/v1/embeddings/search", query).await.ok();
     agent.post("/v1/embeddings", json!({"model": MODEL, "input": [text, "more"], "user": "a"})).await.ok();
     let keyed = json!({"agent_id": "a", "text": text, "model": MODEL}).to_string();
@@ -61,6 +61,7 @@ async fn misuse_it(running: &Running, agent: &Client, admin: &Client) {
         json!({"agent_id": "a", "text": text, "dimensions": text}),
         json!({"agent_id": "a", "text": text, "model": MODEL, "dimensions": 7_000}),
         json!({"agent_id": "a", "query": text, "created_after": text}),
+        json!({"agent_id": "a", "query": text, "model": MODEL, "metadata_filter": {"note": text}}),
     ] {
         for path in [EMBED, "/api/v1/embeddings/search", "/v1/embeddings"] {
             assert!(agent.post(path, body.clone()).await.status >= 400, "{path} {body}");

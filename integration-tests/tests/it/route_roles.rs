@@ -154,7 +154,8 @@ async fn a_key_of_another_tenant_finds_and_changes_nothing_behind_any_route() {
     let running = Running::one("").await;
     let (one, two) = (Tenant::first(&running), Tenant::second(&running).await);
     let belongings = Belongings::of(&one).await;
-    for route in &routes(&running).await {
+    // metrics are the operator's, who is let in by address: they tell of every tenant
+    for route in routes(&running).await.iter().filter(|route| route.path != "/metrics") {
         for client in [&two.agent, &two.admin] {
             let (status, body) = route.ask(client, |name| belongings.named(&route.path, name)).await;
             let text = body.to_string();

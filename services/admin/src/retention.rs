@@ -60,6 +60,11 @@ impl Retention {
         Ok(())
     }
 
+    /// What this process knew may be wrong.
+    pub(crate) fn forget(&self) {
+        *self.covered.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Makes and drops partitions now.
     pub(crate) async fn keep_up(&self, store: &Store, now: SystemTime) -> Result<(), DbError> {
         if let Some(keep) = self.keep {
@@ -73,7 +78,7 @@ impl Retention {
             }
         }
         // another replica with another retention may have dropped what this one knew
-        *self.covered.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.forget();
         self.cover(store, now.checked_sub(DAY).unwrap_or(now), now + AHEAD).await
     }
 

@@ -52,7 +52,7 @@ impl AutomaticRotation {
             }
         }
         // what was given out is completed, whether or not more is
-        for (tenant, id) in self.store.delivered().await? {
+        for (tenant, id) in self.store.delivered(now).await? {
             self.complete(tenant, &id).await?;
         }
         let waiting = self.store.waiting_keys(now, now + SOON).await?;
@@ -66,9 +66,10 @@ impl AutomaticRotation {
         let Some(change) = self.store.change_key(tenant, &key).await? else { return Ok(()) };
         // only now is it this change's turn
         let now = self.clock.now();
-        change.complete(tenant, self.settings.overlap.0, now).await?;
-        tracing::info!(%tenant, id, "a key ends: its successor is in use");
-        self.feed.wake();
+        if change.complete(tenant, self.settings.overlap.0, now).await? {
+            tracing::info!(%tenant, id, "a key ends: its successor is in use");
+            self.feed.wake();
+        }
         Ok(())
     }
 }

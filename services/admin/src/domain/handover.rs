@@ -25,11 +25,30 @@ pub(crate) struct Given {
     pub(crate) id: String,
     pub(crate) at: SystemTime,
     pub(crate) used: bool,
-    /// Not withdrawn.
-    pub(crate) alive: bool,
+    pub(crate) revoked: bool,
+    pub(crate) expires_at: Option<SystemTime>,
+}
+
+impl Given {
+    /// Whether it works.
+    pub(crate) fn is_alive(&self, now: SystemTime) -> bool {
+        !self.revoked && self.expires_at.is_none_or(|end| now < end)
+    }
 }
 
 impl Handover {
+    /// The successor that its holder has, by which the key can be replaced: one that has ended since replaces nothing.
+    pub(crate) fn delivered(&self, now: SystemTime) -> Option<&Given> {
+        self.given.as_ref().filter(|given| given.used && given.is_alive(now))
+    }
+
+    /// Whether an operator may rotate the key at `now`.
+    pub(crate) fn check_rotation(&self, now: SystemTime) -> Result<(), Error> {
+        let Some(Given { id, .. }) = self.delivered(now) else { return Ok(()) };
+        let message = format!("the key has been rotated, rotate its successor {id}");
+        Err(conflict(message).with_param("id").with_detail("successor_id", id.as_str()))
+    }
+
     /// Whether the key's holder may have a successor at `now`, in place of one that was given out before. `other` is another version of
     /// the key that is alive, but for that one.
     pub(crate) fn check(&self, key: &KeyState, other: Option<&str>, now: SystemTime) -> Result<(), Error> {
@@ -41,12 +60,11 @@ impl Handover {
         if self.due_at.is_none() {
             return Err(conflict("the rotation of the key is not due"));
         }
-        let given = self.given.as_ref();
-        if let Some(Given { id, used: true, .. }) = given {
+        if let Some(Given { id, .. }) = self.delivered(now) {
             let message = format!("the successor {id} of the key is in use");
             return Err(conflict(message).with_detail("successor_id", id.as_str()));
         }
-        if let Some(Given { id, at, alive: true, .. }) = given {
+        if let Some(Given { id, at, .. }) = self.given.as_ref().filter(|given| given.is_alive(now)) {
             let again = *at + PATIENCE;
             if now < again {
                 let message =
@@ -88,8 +106,8 @@ mod tests {
         }
     }
 
-    fn given(used: bool, alive: bool) -> Option<Given> {
-        Some(Given { id: "next".into(), at: NOW, used, alive })
+    fn given(used: bool, revoked: bool) -> Option<Given> {
+        Some(Given { id: "next".into(), at: NOW, used, revoked, expires_at: None })
     }
 
     #[test]
@@ -101,13 +119,32 @@ mod tests {
         assert!(due.check(&rotated, None, NOW).is_err());
         assert!(due.check(&key(), Some("predecessor"), NOW).is_err());
 
-        let waiting = Handover { given: given(false, true), ..due.clone() };
+        let waiting = Handover { given: given(false, false), ..due.clone() };
         let early = waiting.check(&key(), None, NOW + PATIENCE / 5).unwrap_err();
         assert_eq!((early.code, early.retry_after), (Code::Conflict, Some(PATIENCE / 5 * 4)));
         assert!(waiting.check(&key(), None, NOW + PATIENCE).is_ok());
-        let withdrawn = Handover { given: given(false, false), ..due.clone() };
-        assert!(withdrawn.check(&key(), None, NOW).is_ok());
-        let used = Handover { given: given(true, true), ..due };
+        let used = Handover { given: given(true, false), ..due.clone() };
         assert!(used.check(&key(), None, NOW + PATIENCE * 100).is_err());
+        for used in [false, true] {
+            let withdrawn = Handover { given: given(used, true), ..due.clone() };
+            assert!(withdrawn.check(&key(), None, NOW).is_ok());
+        }
+    }
+
+    #[test]
+    fn only_a_successor_that_is_used_and_works_replaces_the_key() {
+        let end = NOW + PATIENCE;
+        for (used, revoked, expires_at, delivered) in [
+            (true, false, None, true),
+            (true, false, Some(end + PATIENCE), true),
+            (true, false, Some(end), false),
+            (true, true, None, false),
+            (false, false, None, false),
+        ] {
+            let next = Given { expires_at, ..given(used, revoked).unwrap() };
+            let handover = Handover { due_at: Some(NOW), given: Some(next) };
+            assert_eq!(handover.delivered(end).is_some(), delivered);
+            assert_eq!(handover.check_rotation(end).is_err(), delivered);
+        }
     }
 }

@@ -56,7 +56,11 @@ impl ApiCalls for Handler {
         }
         let place = Place { session, number };
         for (tenant, calls) in &tenants {
-            shared.store.keep_calls(*tenant, place, share, calls, now).await.map_err(failed)?;
+            if let Err(error) = shared.store.keep_calls(*tenant, place, share, calls, now).await {
+                // a replica with another retention may have dropped the partition; the batch comes again
+                shared.retention.forget();
+                return Err(failed(error).into());
+            }
         }
         Ok(Response::new(RecordApiCallsReply {}))
     }

@@ -120,6 +120,7 @@ impl Keys for Handler {
         let change = self.change_of(&principal, &id).await?;
         // only now is it this change's turn
         let now = self.0.clock.now();
+        change.handover.check_rotation(now)?;
         let other = change.other_version(now).await.map_err(failed)?;
         let rotation = change.state.rotate(other.as_deref(), overlap, now)?;
         let secret = ApiKey::generate(&self.0.settings.key_environment, &mut rand::rng());

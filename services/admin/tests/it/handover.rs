@@ -47,8 +47,8 @@ async fn take(world: &mut World, id: &str) -> Result<RotatedKey, Error> {
     world.replica.keys.take_successor(request).await.map(tonic::Response::into_inner).map_err(Error::from)
 }
 
-/// A gateway tells that the key is used, and admin looks after keys.
-async fn used(world: &World, id: &str, at: Duration) {
+/// A gateway tells that the key is used.
+async fn told(world: &World, id: &str, at: Duration) {
     let server = world.replica.service.key_use_server();
     let mut client = KeyUseClient::new(in_process(server, &GrpcMetrics::new(&Metrics::default()).unwrap()));
     let key = UsedKey {
@@ -57,6 +57,11 @@ async fn used(world: &World, id: &str, at: Duration) {
         last_used_at: Some((START + NOON + at).into()),
     };
     client.report(ReportKeyUseRequest { keys: vec![key] }).await.unwrap();
+}
+
+/// The same, and admin looks after keys.
+async fn used(world: &World, id: &str, at: Duration) {
+    told(world, id, at).await;
     world.replica.service.look_after_keys().await.unwrap();
 }
 
@@ -128,19 +133,34 @@ async fn a_successor_that_was_lost_on_the_way_is_replaced_and_at_most_two_versio
     let old = key(&mut world, &made.id).await;
     assert_eq!((old.expires_at, old.handover_id.as_deref()), (None, Some(second.id.as_str())));
     // a use that becomes known just now counts, though the key is not marked yet
-    let server = world.replica.service.key_use_server();
-    let mut client = KeyUseClient::new(in_process(server, &GrpcMetrics::new(&Metrics::default()).unwrap()));
-    let report = UsedKey {
-        tenant_id: world.first.tenant.to_string(),
-        key_id: second.id.clone(),
-        last_used_at: Some((START + NOON + HOUR * 11).into()),
-    };
-    client.report(ReportKeyUseRequest { keys: vec![report] }).await.unwrap();
+    told(&world, &second.id, HOUR * 11).await;
     world.clock.advance(HOUR);
     let error = take(&mut world, &made.id).await.unwrap_err();
     assert_eq!(error.details["successor_id"], second.id.as_str());
+    let error = refused(world.replica.keys.rotate_key(admin.request(rotate(&made.id, "0s"))).await);
+    assert_eq!(error.details["successor_id"], second.id.as_str());
     world.replica.service.look_after_keys().await.unwrap();
     assert_eq!(key(&mut world, &made.id).await.successor_id, Some(second.id));
+}
+
+#[tokio::test]
+async fn a_successor_in_use_that_is_revoked_before_the_key_has_its_end_replaces_nothing() {
+    let mut world = world().await;
+    let admin = world.admin();
+    let made = world.replica.keys.create_key(admin.request(new("ci"))).await.unwrap().into_inner();
+    world.clock.advance(HOUR * 11);
+    world.replica.service.look_after_keys().await.unwrap();
+    let taken = take(&mut world, &made.id).await.unwrap();
+    told(&world, &taken.id, HOUR * 11).await;
+    let revoke = RevokeKeyRequest { id: taken.id };
+    world.replica.keys.revoke_key(admin.request(revoke)).await.unwrap();
+    world.replica.service.look_after_keys().await.unwrap();
+    let old = key(&mut world, &made.id).await;
+    assert_eq!((old.expires_at, old.successor_id), (None, None));
+    let another = take(&mut world, &made.id).await.unwrap();
+    used(&world, &another.id, HOUR * 11).await;
+    let old = key(&mut world, &made.id).await;
+    assert_eq!((old.expires_at, old.successor_id), (hours(13), Some(another.id)));
 }
 
 #[tokio::test]

@@ -72,11 +72,12 @@ impl Store {
         Ok(rows.len())
     }
 
-    /// Keys whose successors have been used, and which go on as if they had none.
-    pub(crate) async fn delivered(&self) -> Result<Vec<(TenantId, String)>, DbError> {
+    /// Keys whose successors have been used and work, and which go on as if they had none.
+    pub(crate) async fn delivered(&self, now: SystemTime) -> Result<Vec<(TenantId, String)>, DbError> {
         let sql = "SELECT k.tenant_id, k.id FROM api_keys k JOIN api_keys s ON s.id = k.handover_id
-             WHERE s.last_used_at IS NOT NULL AND k.revoked_at IS NULL";
-        let rows = self.all_tenants().query(sql, &[]).await?;
+             WHERE s.last_used_at IS NOT NULL AND k.revoked_at IS NULL
+                 AND s.revoked_at IS NULL AND (s.expires_at IS NULL OR s.expires_at > $1)";
+        let rows = self.all_tenants().query(sql, &[&now]).await?;
         rows.iter().map(|row| Ok((TenantId::new(row.try_get(0)?), row.try_get(1)?))).collect()
     }
 
@@ -96,10 +97,10 @@ pub(super) async fn of(change: &Change, row: &Row) -> Result<Handover, DbError> 
     let (id, at): (Option<String>, Option<SystemTime>) =
         (row.try_get("handover_id")?, row.try_get("handed_over_at")?);
     let (Some(id), Some(at)) = (id, at) else { return Ok(Handover { due_at, given: None }) };
-    let sql =
-        "SELECT last_used_at IS NOT NULL AS used, revoked_at IS NULL AS alive FROM api_keys WHERE id = $1";
-    let given = change.query_one(sql, &[&id]).await?;
-    let given = Given { id, at, used: given.try_get("used")?, alive: given.try_get("alive")? };
+    let sql = "SELECT last_used_at IS NOT NULL AS used, revoked_at IS NOT NULL AS revoked, expires_at FROM api_keys WHERE id = $1";
+    let found = change.query_one(sql, &[&id]).await?;
+    let (used, revoked) = (found.try_get("used")?, found.try_get("revoked")?);
+    let given = Given { id, at, used, revoked, expires_at: found.try_get("expires_at")? };
     Ok(Handover { due_at, given: Some(given) })
 }
 
@@ -146,9 +147,8 @@ impl KeyChange {
 
     /// Withdraws a successor that was given out and not used; its id.
     pub(super) async fn withdraw_given(&self, author: Author<'_>) -> Result<Option<&str>, DbError> {
-        let Some(given) = self.handover.given.as_ref().filter(|given| given.alive && !given.used) else {
-            return Ok(None);
-        };
+        let open = |given: &&Given| !given.used && given.is_alive(author.at);
+        let Some(given) = self.handover.given.as_ref().filter(open) else { return Ok(None) };
         let sql = "UPDATE api_keys SET revoked_at = $2 WHERE id = $1";
         self.change.execute(sql, &[&given.id, &author.at]).await?;
         self.change.touch(Section::Keys, Some(author.tenant), &[&given.id]).await?;
@@ -157,21 +157,22 @@ impl KeyChange {
         Ok(Some(&given.id))
     }
 
-    /// The successor has been used: the key ends after `overlap`.
+    /// If the successor has been used and works, the key ends after `overlap`. Answers whether it does.
     pub(crate) async fn complete(
         self,
         tenant: TenantId,
         overlap: Duration,
         now: SystemTime,
-    ) -> Result<(), DbError> {
+    ) -> Result<bool, DbError> {
+        if self.state.revoked || self.handover.delivered(now).is_none() {
+            return Ok(false);
+        }
         let sql = format!(
             "UPDATE api_keys SET successor_id = handover_id, overlap_ends_at = $2, expires_at = least(expires_at, $2),
                  own_expires_at = expires_at, handover_id = NULL, handed_over_at = NULL, rotation_due_at = NULL
-             WHERE id = $1 AND handover_id IS NOT NULL RETURNING {COLUMNS}"
+             WHERE id = $1 RETURNING {COLUMNS}"
         );
-        let Some(row) = self.change.query_opt(&sql, &[&self.key.id, &(now + overlap)]).await? else {
-            return Ok(());
-        };
+        let row = self.change.query_one(&sql, &[&self.key.id, &(now + overlap)]).await?;
         let key = key_of(&row)?;
         self.change.touch(Section::Keys, Some(tenant), &[&key.id]).await?;
         let end: Option<SystemTime> = row.try_get("expires_at")?;
@@ -179,6 +180,6 @@ impl KeyChange {
             json!({"name": key.name, "successor_id": key.successor_id, "works_until": written(end)});
         let action = "key.rotate";
         self.change.record_own(&OwnRecord { tenant, at: now, action, subject: &key.id, details }).await?;
-        self.change.commit().await.map(drop)
+        self.change.commit().await.map(|_| true)
     }
 }
