@@ -82,7 +82,9 @@ async fn the_guides_queries_find_every_call_and_what_it_cost() {
     let url = simulator.deployments()[0].base_url();
     // no call is given up on a busy machine: what it cost would be presumed, which nobody answers with
     let entry = format!("{{base_url: '{url}', api_key: sk-test, models: [{MODEL}], timeout: 60s}}");
-    let yaml = format!("embedding: {{providers: {{openai: {entry}}}, {QUIET}}}\ngateway: {{request_timeout_seconds: 90}}\n");
+    let yaml = format!(
+        "embedding: {{providers: {{openai: {entry}}}, {QUIET}}}\ngateway: {{request_timeout_seconds: 90}}\n"
+    );
     let running = Running::one(&yaml).await;
     let sql = running.sql().await;
     // dear enough to be suspicious

@@ -45,10 +45,12 @@ impl Contract for Admin {
         if self.0.away.load(Relaxed) {
             return Err(Status::unavailable("away"));
         }
+        let batch = request.into_inner();
         if self.0.refuses.load(Relaxed) {
+            // it does not come again
+            self.0.last.lock().unwrap().insert(batch.session_id, batch.number);
             return Err(Status::invalid_argument("what is this"));
         }
-        let batch = request.into_inner();
         let mut last = self.0.last.lock().unwrap();
         let last = last.entry(batch.session_id).or_default();
         if batch.number > *last {
