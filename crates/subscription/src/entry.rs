@@ -238,6 +238,7 @@ fn key_record(id: KeyId, entry: &KeyEntry) -> Result<KeyRecord, BadEntry> {
         principal: Principal { tenant, key: id, agent, scopes },
         expires_at,
         revoked: entry.revoked,
+        rotation_due: entry.rotation_due,
     })
 }
 
@@ -293,6 +294,7 @@ fn key_entry(record: &KeyRecord) -> KeyEntry {
         agent_id: record.principal.agent.as_ref().map_or_else(String::new, ToString::to_string),
         expires_at: record.expires_at.map(prost_types::Timestamp::from),
         revoked: record.revoked,
+        rotation_due: record.rotation_due,
     }
 }
 

@@ -23,6 +23,8 @@ pub struct KeyRecord {
     pub expires_at: Option<SystemTime>,
     /// Whether it was withdrawn.
     pub revoked: bool,
+    /// Whether it is old enough for whoever holds it to take its successor.
+    pub rotation_due: bool,
 }
 
 /// The space that an agent's vectors of one task type lie in.

@@ -17,7 +17,7 @@ use tracing_subscriber::{
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogSettings {
-    /// error, warn, info, debug or trace.
+    /// error, warn, info, debug or trace. The last two are of Embermesh's own parts; libraries stay at info.
     pub level: String,
     /// Levels of components, such as `embedding.router: debug`.
     pub components: BTreeMap<String, String>,
@@ -134,7 +134,10 @@ fn is_component(name: &str) -> bool {
 }
 
 fn filter(settings: &LogSettings) -> Result<EnvFilter, LogError> {
-    let mut directives = vec![level(&settings.level)?.to_owned()];
+    let own = level(&settings.level)?;
+    // what libraries say at these levels is what passes through them: headers, statements, frames
+    let others = if matches!(own, "debug" | "trace") { "info" } else { own };
+    let mut directives = vec![others.to_owned(), format!("embermesh={own}")];
     for (name, wanted) in &settings.components {
         let known = COMPONENTS.iter().find(|(component, _)| component == name);
         let (_, modules) = known.ok_or_else(|| {
@@ -160,6 +163,21 @@ mod tests {
         let components = names.iter().map(|name| ((*name).to_owned(), "debug".to_owned())).collect();
         let filter = filter(&LogSettings { components, ..LogSettings::default() }).unwrap().to_string();
         assert!(filter.contains("embermesh_providers::openai=debug"), "{filter}");
+    }
+
+    #[test]
+    fn libraries_are_no_louder_than_info() {
+        for (level, expected) in [
+            ("trace", ["embermesh=trace", "info"]),
+            ("info", ["embermesh=info", "info"]),
+            ("error", ["embermesh=error", "error"]),
+        ] {
+            let settings = LogSettings { level: level.to_owned(), ..LogSettings::default() };
+            let filter = filter(&settings).unwrap().to_string();
+            let mut directives: Vec<&str> = filter.split(',').collect();
+            directives.sort_unstable();
+            assert_eq!(directives, expected);
+        }
     }
 
     #[test]

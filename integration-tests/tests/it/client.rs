@@ -6,6 +6,8 @@ use reqwest::{
 };
 use serde_json::Value;
 
+use crate::secrets;
+
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -70,6 +72,7 @@ impl Client {
         let answer = request.send().await.unwrap();
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let bytes = answer.bytes().await.unwrap();
+        secrets::answered(&self.url, status, &bytes);
         let body = match serde_json::from_slice(&bytes) {
             Ok(body) => body,
             Err(_) => Value::String(String::from_utf8_lossy(&bytes).into_owned()),

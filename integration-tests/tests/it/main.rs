@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod agents;
+mod api_requests;
 mod arrows;
 mod audit;
 mod bad_input;
@@ -14,6 +15,7 @@ mod crash;
 mod drift;
 mod flow;
 mod idempotency;
+mod key_handover;
 mod key_rotation;
 mod keys;
 mod known_bugs;
@@ -21,6 +23,7 @@ mod long_texts;
 mod managed_tenants;
 mod merging;
 mod money;
+mod nothing_leaks;
 mod outage;
 mod pii_policies;
 mod prices;
@@ -38,6 +41,7 @@ mod route_roles;
 mod row_security;
 mod run_settings;
 mod running;
+mod secrets;
 mod simulated;
 mod spaces;
 mod tenants;

@@ -3,9 +3,7 @@
 use embermesh_testing::sim::{DeploymentSpec, Simulator};
 use serde_json::json;
 
-use crate::running::Running;
-
-const SECRETS: [&str; 4] = ["jane.roe@example.com", "536-90-4399", "4111 1111 1111 1111", "+1 415-555-0132"];
+use crate::{running::Running, secrets::PERSONAL as SECRETS};
 
 #[tokio::test]
 async fn scrub_first_nothing_behind_the_gateway_sees_personal_data() {

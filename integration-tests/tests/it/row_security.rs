@@ -13,7 +13,7 @@ use crate::{
 
 /// What only some requests leave behind, for every tenant: a call that several shared, a lease, a budget that is nearly used up, an answer
 /// under a key, an anchor of the audit chain.
-const RARE_ROWS: [&str; 5] = [
+const RARE_ROWS: [&str; 7] = [
     "INSERT INTO ledger.attempt_parts
          (tenant_id, attempt_id, created_at, part, request_id, agent_id, key_id, asked_nano_usd, tokens_bound, inputs)
      SELECT tenant_id, attempt_id, created_at, 0, 'r', 'a', 'k', 0, 0, 1 FROM ledger.attempts",
@@ -29,6 +29,11 @@ const RARE_ROWS: [&str; 5] = [
      SELECT tenant_id, 0, '', 'k', sha256('b'), gen_random_uuid(), now(), now(), '{}' FROM admin.tenants",
     "INSERT INTO admin.audit_anchors (tenant_id, number, hash, anchored_at, public_key, signature)
      SELECT tenant_id, 1, sha256(''), now(), sha256('k'), sha256('') || sha256('') FROM admin.tenants",
+    "INSERT INTO admin.api_requests
+         (tenant_id, api_key_id, user_id, method, endpoint, status, cost_usd, created_at, share)
+     SELECT tenant_id, 'k', 'a', 'GET', '/', 200, 0, now(), 1 FROM admin.tenants",
+    "INSERT INTO admin.api_request_journals (tenant_id, session_id, last_batch, kept_at)
+     SELECT tenant_id, gen_random_uuid(), 1, now() FROM admin.tenants",
 ];
 
 #[tokio::test]
@@ -75,6 +80,8 @@ async fn the_database_itself_shows_rows_to_their_tenant_alone() {
         "admin.agent_versions",
         "admin.agents",
         "admin.api_keys",
+        "admin.api_request_journals",
+        "admin.api_requests",
         "admin.audit_anchors",
         "admin.audit_records",
         "admin.budgets",

@@ -12,7 +12,10 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::client::Client;
+use crate::{
+    client::Client,
+    secrets::{self, Secret},
+};
 
 /// How long a start may take on a busy machine before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -108,6 +111,7 @@ pub struct Running {
     /// For queries past the API.
     pub database: Option<TestDatabase>,
     ports: Vec<u16>,
+    secrets: Vec<Secret>,
     _folder: Option<TempDir>,
 }
 
@@ -136,7 +140,9 @@ impl Running {
             command.env("DATABASE_URL", url);
         }
         let process = Process::spawn(command, dir.join("embermesh.log"));
-        Self::ready(vec![process], data, &[port]).await
+        let mut running = Self::ready(vec![process], data, &[port]).await;
+        running.secrets = secrets::known(yaml, database);
+        running
     }
 
     /// The five services as five processes.
@@ -162,6 +168,7 @@ impl Running {
             admin_data = data;
         }
         let mut running = Self::ready(processes, admin_data, &ports).await;
+        running.secrets = secrets::known(&yaml, Some(database.url().expose_secret()));
         running.database = Some(database);
         running._folder = Some(folder);
         running
@@ -182,7 +189,8 @@ impl Running {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let keys = serde_json::from_slice(&std::fs::read(keys).unwrap()).unwrap();
-        Self { processes, url, keys, dir, database: None, ports: ports.to_owned(), _folder: None }
+        let (secrets, ports) = (Vec::new(), ports.to_owned());
+        Self { processes, url, keys, dir, database: None, ports, secrets, _folder: None }
     }
 
     /// The process of one of [`SERVICES`].
@@ -273,6 +281,35 @@ impl Running {
     /// A connection past the API, as the owner of the database.
     pub async fn sql(&self) -> tokio_postgres::Client {
         connect(self.database.as_ref().unwrap().url().expose_secret()).await
+    }
+}
+
+impl Drop for Running {
+    /// Nothing secret leaks: not into a log, a metric or an error that a client got.
+    fn drop(&mut self) {
+        let mut found = Vec::new();
+        for port in &self.ports {
+            let url = format!("http://127.0.0.1:{port}");
+            found.extend(secrets::found(
+                &format!("the metrics of {url}"),
+                &secrets::metrics(*port),
+                &self.secrets,
+            ));
+            found.extend(secrets::found(
+                &format!("an error of {url}"),
+                &secrets::errors(&url),
+                &self.secrets,
+            ));
+        }
+        for process in &mut self.processes {
+            process.kill();
+            let log = secrets::without_banner(&process.log(), &self.url);
+            found.extend(secrets::found(&process.log.display().to_string(), &log, &self.secrets));
+        }
+        // whatever else has failed comes first
+        if !std::thread::panicking() {
+            assert!(found.is_empty(), "nothing secret may leak: {found:?}");
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod audit_record;
 pub(crate) mod breakers;
 pub(crate) mod budget;
 pub(crate) mod chain;
+pub(crate) mod handover;
 pub(crate) mod key;
 pub(crate) mod model;
 pub(crate) mod model_update;

@@ -1,6 +1,7 @@
 //! The thin edge between the contracts and the control plane.
 
 mod agents;
+mod api_calls;
 mod audit;
 mod budgets;
 mod catalog;

@@ -9,6 +9,8 @@ mod feed;
 mod first_start;
 mod grpc;
 mod metrics;
+mod retention;
+mod rotation;
 mod run;
 mod service;
 mod settings;

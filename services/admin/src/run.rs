@@ -18,6 +18,7 @@ pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
     }
     settings.file = of_file(config);
     settings.data_dir.clone_from(&config.data_dir);
+    settings.key_rotation = config.embedding.security.api_key_rotation;
     Ok(settings)
 }
 
@@ -53,6 +54,7 @@ pub async fn run(process: &Process) -> Result<Router, BoxError> {
         .service(admin.audit_server())
         .service(admin.key_use_server())
         .service(admin.settings_server())
+        .service(admin.api_calls_server())
         .service(admin.config_server());
     let ops = Ops { readiness: process.readiness.clone(), metrics: process.metrics.clone() };
     Ok(services.router(embermesh_proto::DESCRIPTORS).await?.merge(ops.router()))

@@ -6,7 +6,9 @@ use embermesh_errors::Error;
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_postgres::{Database, DbError, Role, Schema, migrate};
 use embermesh_proto::{
-    internal::v1::{config_server::ConfigServer, key_use_server::KeyUseServer},
+    internal::v1::{
+        api_calls_server::ApiCallsServer, config_server::ConfigServer, key_use_server::KeyUseServer,
+    },
     v1::{
         agents_server::AgentsServer, audit_server::AuditServer, budgets_server::BudgetsServer,
         catalog_server::CatalogServer, keys_server::KeysServer, policies_server::PoliciesServer,
@@ -21,9 +23,11 @@ use secrecy::SecretString;
 use crate::{
     Handler, Settings,
     anchoring::{Anchoring, AnchoringError},
-    domain::shipped::Release,
+    domain::{rotation::LONGEST_OVERLAP, shipped::Release},
     feed::Feed,
-    metrics::AdminMetrics,
+    metrics::{AdminMetrics, KeyMetrics},
+    retention::Retention,
+    rotation::AutomaticRotation,
     store::{self, Store},
 };
 
@@ -58,6 +62,9 @@ pub enum StartError {
     #[error("admin: {0}")]
     Anchoring(#[from] AnchoringError),
     /// A setting cannot be used.
+    #[error("embedding.security.api_key_rotation.overlap can be at most 7d")]
+    Overlap,
+    /// A setting cannot be used.
     #[error("admin: key_environment must have 1 to 16 lowercase letters")]
     KeyEnvironment,
 }
@@ -73,6 +80,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) feed: Arc<Feed>,
     pub(crate) anchoring: Arc<Anchoring>,
+    pub(crate) retention: Arc<Retention>,
+    pub(crate) rotation: Arc<AutomaticRotation>,
     pub(crate) metrics: AdminMetrics,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
@@ -89,12 +98,16 @@ impl AdminService {
         if !(1..=16).contains(&environment.len()) || !environment.bytes().all(|b| b.is_ascii_lowercase()) {
             return Err(StartError::KeyEnvironment);
         }
+        if settings.key_rotation.overlap.0 > LONGEST_OVERLAP {
+            return Err(StartError::Overlap);
+        }
         let anchoring = Arc::new(Anchoring::open(&settings, &metrics)?);
         let ready = readiness.condition("admin database");
         migrate(&database_url, Schema::Admin, &store::MIGRATIONS).await?;
         let database = Database::connect(&database_url, Schema::Admin, Role::App, &settings.pool).await?;
         let store = Store::new(database.clone());
         store.ship(&store::shipped::seed()?, Release::current(), clock.now()).await?;
+        let key_metrics = KeyMetrics::new(&metrics)?;
         let metrics = AdminMetrics::new(&metrics)?;
         let feed = Arc::new(Feed::new());
         let run =
@@ -103,6 +116,17 @@ impl AdminService {
         let (settled, followed) = (settings.clone(), Arc::clone(&feed));
         let run = Arc::clone(&anchoring).run(settled, store.clone(), followed, clock.clone(), tasks.clone());
         tasks.spawn("audit anchors", run);
+        let retention = Arc::new(Retention::new(settings.api_request_retention.0));
+        let run = Arc::clone(&retention).run(store.clone(), clock.clone(), tasks.clone());
+        tasks.spawn("api request partitions", run);
+        let rotation = Arc::new(AutomaticRotation {
+            settings: settings.key_rotation,
+            store: store.clone(),
+            feed: Arc::clone(&feed),
+            metrics: key_metrics,
+            clock: clock.clone(),
+        });
+        tasks.spawn("key rotation", Arc::clone(&rotation).run(tasks.clone()));
         let stopping = tasks.clone();
         tasks.spawn("admin pool", async move {
             tokio::select! {
@@ -111,7 +135,17 @@ impl AdminService {
             }
         });
         ready.set(true);
-        Ok(Self(Arc::new(Shared { settings, store, feed, anchoring, metrics, clock, tasks })))
+        Ok(Self(Arc::new(Shared {
+            settings,
+            store,
+            feed,
+            anchoring,
+            retention,
+            rotation,
+            metrics,
+            clock,
+            tasks,
+        })))
     }
 
     /// Agents and their configuration.
@@ -166,6 +200,11 @@ impl AdminService {
         KeyUseServer::new(self.handler()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
+    /// Which calls of the API there were, from the gateways.
+    pub fn api_calls_server(&self) -> ApiCallsServer<Handler> {
+        ApiCallsServer::new(self.handler()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
     /// The configuration stream, for the other services.
     pub fn config_server(&self) -> ConfigServer<Handler> {
         let server = ConfigServer::new(self.handler());
@@ -185,6 +224,23 @@ impl AdminService {
             self.0.feed.wake();
         }
         Ok(dropped.is_some())
+    }
+
+    /// Does at once what is otherwise done every half minute: makes keys due for rotation, and ends those whose successors are in use.
+    ///
+    /// # Errors
+    /// When the database is not available.
+    pub async fn look_after_keys(&self) -> Result<(), Error> {
+        self.0.rotation.look().await.map_err(store::failed)
+    }
+
+    /// Does at once what is otherwise done every hour: makes the partitions that calls of the API need, and drops those that are too old.
+    ///
+    /// # Errors
+    /// When the database is not available.
+    pub async fn keep_api_requests(&self) -> Result<(), Error> {
+        let shared = &self.0;
+        shared.retention.keep_up(&shared.store, shared.clock.now()).await.map_err(store::failed)
     }
 
     pub(crate) fn shared(&self) -> &Shared {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use embermesh_config::{Config, Span};
+use embermesh_config::{Config, KeyRotation, Span};
 use embermesh_postgres::PoolConfig;
 use embermesh_proto::v1::Tuning;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,11 @@ pub struct Settings {
     /// What the configuration says of the settings that can be turned at run time.
     #[serde(skip)]
     pub file: Tuning,
+    /// How long calls of the API are kept, to about a month longer; 0 keeps them for ever.
+    pub api_request_retention: Span,
+    /// How keys are rotated by themselves. Comes from `embedding.security`, not from here.
+    #[serde(skip)]
+    pub key_rotation: KeyRotation,
     /// Folder of this process; for the key and the file of anchors.
     #[serde(skip)]
     pub data_dir: Option<PathBuf>,
@@ -50,6 +55,8 @@ impl Default for Settings {
             audit_anchor_interval: Span::seconds(60),
             audit_anchor_changes: 1_000,
             file: of_file(&Config::default()),
+            api_request_retention: Span::seconds(90 * 24 * 60 * 60),
+            key_rotation: KeyRotation::default(),
             data_dir: None,
         }
     }

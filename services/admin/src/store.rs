@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod anchors;
+pub(crate) mod api_requests;
 pub(crate) mod audit;
 pub(crate) mod breakers;
 pub(crate) mod budgets;
@@ -28,7 +29,7 @@ use embermesh_postgres::{Database, DbError, Migration, Session};
 use embermesh_types::TenantId;
 
 /// Every migration of the schema, in order.
-pub(crate) const MIGRATIONS: [Migration; 7] = [
+pub(crate) const MIGRATIONS: [Migration; 8] = [
     Migration {
         name: "V001__control_plane",
         sql: include_str!("../../../migrations/admin/V001__control_plane.sql"),
@@ -48,6 +49,10 @@ pub(crate) const MIGRATIONS: [Migration; 7] = [
         sql: include_str!("../../../migrations/admin/V006__tenants_and_policies.sql"),
     },
     Migration { name: "V008__settings", sql: include_str!("../../../migrations/admin/V008__settings.sql") },
+    Migration {
+        name: "V009__api_requests_and_handovers",
+        sql: include_str!("../../../migrations/admin/V009__api_requests_and_handovers.sql"),
+    },
 ];
 
 /// Access to the schema `admin`. Cheap to clone.

@@ -6,7 +6,7 @@ use embermesh_subscription::{Snapshot, Subscription};
 use embermesh_types::{Clock, TenantId};
 use http::{HeaderMap, header::AUTHORIZATION};
 
-use crate::key_use::KeyUse;
+use crate::{api_calls, key_use::KeyUse};
 
 /// The header of its own; `Authorization: Bearer` is the other way.
 pub(crate) const API_KEY: &str = "x-api-key";
@@ -63,7 +63,10 @@ impl Authenticator {
         let record = record?;
         let closed = snapshot.tenant(record.principal.tenant).is_some_and(|tenant| tenant.closed);
         let alive = !record.revoked && record.expires_at.is_none_or(|end| self.clock.now() < end);
-        (alive && !closed).then(|| record.principal.clone())
+        (alive && !closed).then(|| {
+            api_calls::is_of(record);
+            record.principal.clone()
+        })
     }
 }
 

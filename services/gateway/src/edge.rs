@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::{
     Settings, StartError,
+    api_calls::ApiCalls,
     authenticate::Authenticator,
     backends::{Backends, Upstreams},
     http::{HttpMetrics, admit_openai, no_such_method, no_such_route, observe, operations},
@@ -28,6 +29,8 @@ pub(crate) struct App {
     pub authenticator: Authenticator,
     /// What is counted.
     pub metrics: HttpMetrics,
+    /// What is recorded.
+    pub api_calls: ApiCalls,
     /// For what outlives a request.
     pub tasks: Tasks,
     /// The time of day.
@@ -55,6 +58,8 @@ pub(crate) struct EdgeParts<E> {
     pub subscription: Subscription,
     /// Which keys are used.
     pub key_uses: KeyUse,
+    /// Where calls are recorded.
+    pub api_calls: ApiCalls,
     /// For what outlives a request.
     pub tasks: Tasks,
     /// Health and metrics.
@@ -74,6 +79,7 @@ pub(crate) async fn router<E: Embeddings>(
         backends: Backends::new(parts.embeddings.clone(), &parts.upstreams),
         authenticator: Authenticator::new(parts.subscription, parts.clock.clone(), parts.key_uses),
         metrics: HttpMetrics::new(&parts.ops.metrics)?,
+        api_calls: parts.api_calls,
         tasks: parts.tasks,
         clock: parts.clock,
         max_body_bytes: settings.max_body_bytes,

@@ -12,6 +12,7 @@ use embermesh_types::Clock;
 
 use crate::{
     Settings,
+    api_calls::ApiCalls,
     backends::Upstreams,
     edge::{self, EdgeParts},
     embeddings::{Costs, EmbeddingParts, Embeddings},
@@ -55,6 +56,9 @@ pub enum StartError {
     /// A defect in the name of a metric.
     #[error(transparent)]
     Metric(#[from] prometheus::Error),
+    /// A setting cannot be used.
+    #[error("gateway.api_requests.share must be above 0 and at most 1; `enabled: false` records nothing")]
+    Share,
     /// A defect in the descriptors.
     #[error("the contracts cannot be described: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -86,6 +90,16 @@ impl Gateway {
             interval: settings.key_use_interval.0,
         };
         key_uses.report(to, parts.clock.clone(), &parts.tasks);
+        if !settings.api_requests.is_valid() {
+            return Err(StartError::Share);
+        }
+        let api_calls = ApiCalls::start(
+            &settings.api_requests,
+            settings.data_dir.as_deref(),
+            parts.admin.clone(),
+            &parts.metrics,
+            &parts.tasks,
+        )?;
         provider_health::start(parts.router.clone(), &parts.metrics, &parts.tasks)?;
         let edge = EdgeParts {
             openai: openai::router(embeddings.clone()),
@@ -97,6 +111,7 @@ impl Gateway {
             },
             subscription: parts.subscription,
             key_uses,
+            api_calls,
             tasks: parts.tasks,
             ops: Ops { readiness: parts.readiness, metrics: parts.metrics },
             grpc_metrics: parts.grpc_metrics,

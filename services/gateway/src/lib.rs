@@ -1,6 +1,7 @@
 //! The edge of Embermesh: REST, OpenAI-compatible and gRPC clients end here. It authenticates, authorises, limits, and gives every
 //! refusal its one shape; the embeddings service scrubs and fans out to the router and the store. Owns nothing durable.
 
+mod api_calls;
 mod authenticate;
 mod authorise;
 mod backends;
@@ -19,6 +20,7 @@ mod run;
 mod scrub;
 mod settings;
 
+pub use api_calls::ApiRequests;
 pub use embeddings::EmbeddingLimits;
 pub use gateway::{Gateway, Parts, StartError};
 pub use run::{DEFAULT_PORT, Services, parts, run, settings};

@@ -30,6 +30,7 @@ pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
     let mut settings: Settings = config.service("gateway", &config.gateway)?;
     settings.pii = config.pii_detection.clone().switched(config.embedding.security.pii_detection);
     settings.metrics_allow.extend(&config.server.metrics_allow);
+    settings.data_dir.clone_from(&config.data_dir);
     Ok(settings)
 }
 

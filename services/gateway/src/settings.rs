@@ -1,11 +1,13 @@
 //! What an operator may set.
 
+use std::path::PathBuf;
+
 use embermesh_config::Span;
 use embermesh_pii::PiiConfig;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::embeddings::EmbeddingLimits;
+use crate::{api_calls::ApiRequests, embeddings::EmbeddingLimits};
 
 /// Settings of the gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,11 +21,16 @@ pub struct Settings {
     pub metrics_allow: Vec<IpNet>,
     /// Between two reports to admin of when keys were last used; a key's note moves by a minute or more, however often it is told.
     pub key_use_interval: Span,
+    /// Which calls are recorded in the table `api_requests`.
+    pub api_requests: ApiRequests,
     /// How much one embedding call may bring.
     pub limits: EmbeddingLimits,
     /// What happens to personal data, unless an agent's configuration says otherwise. Comes from `pii_detection`, not from here.
     #[serde(skip)]
     pub pii: PiiConfig,
+    /// Folder of this process; for calls that admin does not have yet.
+    #[serde(skip)]
+    pub data_dir: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -33,8 +40,10 @@ impl Default for Settings {
             request_timeout_seconds: 60,
             metrics_allow: Vec::new(),
             key_use_interval: Span::seconds(60),
+            api_requests: ApiRequests::default(),
             limits: EmbeddingLimits::default(),
             pii: PiiConfig::default(),
+            data_dir: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use embermesh_standalone::{
     private_database::{self, DatabaseArguments},
     up::{self, UpArguments},
@@ -13,6 +13,7 @@ use crate::commands::{
     agents::{self, AgentsArguments},
     audit::{self, AuditArguments},
     breakers::{self, BreakersArguments},
+    completions::{self, CompletionsArguments},
     costs::{self, CostsArguments},
     doctor::{self, DoctorArguments},
     embed::{self, EmbedArguments},
@@ -84,6 +85,8 @@ enum Command {
     /// Print the server's URL and keys for a shell: eval "$(embermesh env)"
     #[command(after_help = EXIT_CODES)]
     Env(EnvArguments),
+    /// Print what a shell reads to complete these commands
+    Completions(CompletionsArguments),
 }
 
 /// Which server, and with which key.
@@ -128,6 +131,7 @@ impl Cli {
         let done = match self.command {
             Command::Database(arguments) => return private_database::run(&arguments),
             Command::Up(arguments) => return up::run(&arguments),
+            Command::Completions(arguments) => return completions::run(&arguments, Self::command()),
             Command::Embed(arguments) => embed::run(arguments),
             Command::Search(arguments) => search::run(&arguments),
             Command::Costs(arguments) => costs::run(&arguments),
@@ -150,7 +154,7 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory, error::ErrorKind};
+    use clap::error::ErrorKind;
 
     use super::*;
 
@@ -221,6 +225,9 @@ mod tests {
             "tenants get acme",
             "tenants update 0192d5a0-0000-7000-8000-00000000beef",
             "env --url http://localhost",
+            "completions",
+            "completions powershell",
+            "keys successor --out f --json",
             "nonsense",
         ] {
             assert!(parse(line).is_err(), "{line}");

@@ -234,10 +234,16 @@ pub struct KeyRotation {
     pub enabled: bool,
     /// After how long.
     pub rotation_period: Span,
+    /// How long a key still works when its successor has been used.
+    pub overlap: Span,
 }
 
 impl Default for KeyRotation {
     fn default() -> Self {
-        Self { enabled: false, rotation_period: Span::seconds(30 * 24 * 3600) }
+        Self {
+            enabled: false,
+            rotation_period: Span::seconds(30 * 24 * 3600),
+            overlap: Span::seconds(24 * 3600),
+        }
     }
 }

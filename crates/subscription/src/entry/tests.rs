@@ -22,6 +22,7 @@ fn key_entry_of(id: &str) -> KeyEntry {
         agent_id: "docs".to_owned(),
         expires_at: Some(prost_types::Timestamp { seconds: 1_900_000_000, nanos: 5 }),
         revoked: false,
+        rotation_due: true,
     }
 }
 

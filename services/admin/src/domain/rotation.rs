@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use embermesh_errors::{Code, Error};
 
 const DEFAULT_OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
-const LONGEST_OVERLAP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// The longest time for which a rotated key still works.
+pub(crate) const LONGEST_OVERLAP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The end of the year 9999: no later time can be written.
 pub(crate) fn last_time() -> SystemTime {

@@ -5,9 +5,11 @@ use std::time::SystemTime;
 use embermesh_auth::{ApiKey, Principal, Scope};
 use embermesh_errors::{Code, Error};
 use embermesh_proto::v1::{
-    CreateKeyRequest, CreatedKey, GetKeyRequest, Key, ListKeysRequest, ListKeysResponse, RevokeKeyRequest,
-    RotateKeyRequest, RotatedKey, UpdateKeyRequest, keys_server::Keys,
+    CreateKeyRequest, CreatedKey, GetKeyRequest, GetOwnKeyRequest, Key, ListKeysRequest, ListKeysResponse,
+    RevokeKeyRequest, RotateKeyRequest, RotatedKey, TakeSuccessorRequest, UpdateKeyRequest,
+    keys_server::Keys,
 };
+use embermesh_transport::CallContext;
 use embermesh_types::KeyId;
 use tonic::{Request, Response, Status};
 
@@ -118,6 +120,7 @@ impl Keys for Handler {
         let change = self.change_of(&principal, &id).await?;
         // only now is it this change's turn
         let now = self.0.clock.now();
+        change.handover.check_rotation(now)?;
         let other = change.other_version(now).await.map_err(failed)?;
         let rotation = change.state.rotate(other.as_deref(), overlap, now)?;
         let secret = ApiKey::generate(&self.0.settings.key_environment, &mut rand::rng());
@@ -132,6 +135,40 @@ impl Keys for Handler {
             expires_at: successor.expires_at,
             predecessor_id: predecessor.id,
             predecessor_expires_at: predecessor.expires_at,
+        }))
+    }
+
+    async fn get_own_key(&self, request: Request<GetOwnKeyRequest>) -> Result<Response<Key>, Status> {
+        let principal = CallContext::of(&request)?.principal;
+        let key = self.0.store.key(principal.tenant, &principal.key).await.map_err(failed)?;
+        Ok(Response::new(key.ok_or_else(not_found)?))
+    }
+
+    async fn take_successor(
+        &self,
+        request: Request<TakeSuccessorRequest>,
+    ) -> Result<Response<RotatedKey>, Status> {
+        let principal = CallContext::of(&request)?.principal;
+        let change = self.change_of(&principal, principal.key.as_str()).await?;
+        // only now is it this change's turn
+        let now = self.0.clock.now();
+        if !change.state.is_alive(now) {
+            return Err(Error::new(Code::Conflict, "the key does not work any more").into());
+        }
+        let other = change.other_version(now).await.map_err(failed)?;
+        change.handover.check(&change.state, other.as_deref(), now)?;
+        let secret = ApiKey::generate(&self.0.settings.key_environment, &mut rand::rng());
+        let changed = change.hand_over(&secret, author(&principal, now)).await.map_err(failed)?;
+        log("gave out the successor of a key", &principal, &changed.made.1);
+        Ok(self.changed(changed).map(|(successor, key)| RotatedKey {
+            id: successor.id,
+            key: secret.reveal().to_owned(),
+            name: successor.name,
+            scopes: successor.scopes,
+            agent_id: successor.agent_id,
+            expires_at: successor.expires_at,
+            predecessor_id: key.id,
+            predecessor_expires_at: key.expires_at,
         }))
     }
 

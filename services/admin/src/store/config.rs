@@ -22,7 +22,9 @@ pub(crate) type Entry = (Section, ConfigEntry);
 /// Reads a row of one of the statements below.
 type Read = fn(&Row) -> Result<Value, DbError>;
 
-const KEYS: &str = "SELECT id, tenant_id, hash, scopes, agent_id, expires_at, revoked_at IS NOT NULL AS revoked FROM api_keys";
+const KEYS: &str =
+    "SELECT id, tenant_id, hash, scopes, agent_id, expires_at, revoked_at IS NOT NULL AS revoked,
+    rotation_due_at IS NOT NULL AS rotation_due FROM api_keys";
 const AGENTS: &str = "SELECT tenant_id, agent_id, version, config::text, created_at, updated_at FROM agents";
 const PINS: &str = "SELECT tenant_id, agent_id, task_type, space_id, model FROM pins";
 
@@ -172,6 +174,7 @@ fn key(row: &Row) -> Result<Value, DbError> {
         agent_id: row.try_get::<_, Option<String>>("agent_id")?.unwrap_or_default(),
         expires_at: row.try_get::<_, Option<SystemTime>>("expires_at")?.and_then(timestamp),
         revoked: row.try_get("revoked")?,
+        rotation_due: row.try_get("rotation_due")?,
     }))
 }
 

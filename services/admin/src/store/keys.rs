@@ -1,5 +1,7 @@
 //! API keys. Only hashes are here.
 
+mod handover;
+
 use std::time::{Duration, SystemTime};
 
 use embermesh_auth::ApiKey;
@@ -14,6 +16,7 @@ use super::{
     timestamp,
 };
 use crate::domain::{
+    handover::Handover,
     key::{KeyUpdate, NewKey},
     page::Page,
     rotation::{KeyState, Rotation},
@@ -24,7 +27,8 @@ pub(crate) const LIST: &str = "keys";
 
 /// What [`key_of`] reads.
 const COLUMNS: &str =
-    "id, name, scopes, agent_id, created_at, expires_at, revoked_at, last_used_at, successor_id";
+    "id, name, scopes, agent_id, created_at, expires_at, revoked_at, last_used_at, successor_id,
+     rotation_due_at, handover_id";
 
 /// A change of one key, with what is there now.
 pub(crate) struct KeyChange {
@@ -33,6 +37,7 @@ pub(crate) struct KeyChange {
     first_id: String,
     pub(crate) key: Key,
     pub(crate) state: KeyState,
+    pub(crate) handover: Handover,
 }
 
 /// What a rotation has made.
@@ -93,7 +98,7 @@ impl Store {
     ) -> Result<Option<KeyChange>, DbError> {
         let change = Change::begin(self.tenant(tenant)).await?;
         let sql = format!(
-            "SELECT {COLUMNS}, overlap_ends_at, own_expires_at, coalesce(first_id, id) AS first_id
+            "SELECT {COLUMNS}, overlap_ends_at, own_expires_at, coalesce(first_id, id) AS first_id, handed_over_at
              FROM api_keys WHERE id = $1"
         );
         let Some(row) = change.query_opt(&sql, &[&id.as_str()]).await? else { return Ok(None) };
@@ -105,18 +110,20 @@ impl Store {
             own_expires_at: row.try_get("own_expires_at")?,
         };
         let (key, first_id) = (key_of(&row)?, row.try_get("first_id")?);
-        Ok(Some(KeyChange { change, first_id, key, state }))
+        let handover = handover::of(&change, &row).await?;
+        Ok(Some(KeyChange { change, first_id, key, state, handover }))
     }
 }
 
 impl KeyChange {
-    /// Another version of the key that works at `now`.
+    /// Another version of the key that works at `now`, but for one that was given out and never used.
     pub(crate) async fn other_version(&self, now: SystemTime) -> Result<Option<String>, DbError> {
         let sql = "SELECT id FROM api_keys
-             WHERE (id = $1 OR first_id = $1) AND id <> $2 AND revoked_at IS NULL
+             WHERE (id = $1 OR first_id = $1) AND id <> $2 AND id IS DISTINCT FROM $4 AND revoked_at IS NULL
                  AND (expires_at IS NULL OR expires_at > $3)
              LIMIT 1";
-        let row = self.change.query_opt(sql, &[&self.first_id, &self.key.id, &now]).await?;
+        let given = self.handover.given.as_ref().filter(|given| !given.used).map(|given| given.id.as_str());
+        let row = self.change.query_opt(sql, &[&self.first_id, &self.key.id, &now, &given]).await?;
         row.map(|row| Ok(row.try_get("id")?)).transpose()
     }
 
@@ -148,9 +155,14 @@ impl KeyChange {
 
     /// Withdraws the key for good.
     pub(crate) async fn revoke(self, author: Author<'_>) -> Result<Changed<Key>, DbError> {
+        // whoever took it may be whom the key is withdrawn from
+        let withdrawn = self.withdraw_given(author).await?;
         let sql = format!("UPDATE api_keys SET revoked_at = $2 WHERE id = $1 RETURNING {COLUMNS}");
         let row = self.change.query_one(&sql, &[&self.key.id, &author.at]).await?;
-        let details = json!({"name": self.key.name});
+        let mut details = json!({"name": self.key.name});
+        if let Some(withdrawn) = withdrawn {
+            details["handover_id"] = withdrawn.into();
+        }
         self.finish("key.revoke", details, author, &row).await
     }
 
@@ -161,6 +173,7 @@ impl KeyChange {
         secret: &ApiKey,
         author: Author<'_>,
     ) -> Result<Changed<Rotated>, DbError> {
+        self.withdraw_given(author).await?;
         let (Self { change, first_id, key, .. }, tenant) = (self, author.tenant);
         let insert = format!(
             "INSERT INTO api_keys (id, tenant_id, name, hash, scopes, agent_id, created_at, expires_at, first_id)
@@ -186,6 +199,7 @@ impl KeyChange {
         let successor = key_of(&row)?;
         let end = format!(
             "UPDATE api_keys SET successor_id = $2, expires_at = $3, overlap_ends_at = $4,
+                 handover_id = NULL, handed_over_at = NULL, rotation_due_at = NULL,
                  own_expires_at = CASE WHEN successor_id IS NULL THEN expires_at ELSE own_expires_at END
              WHERE id = $1 RETURNING {COLUMNS}"
         );
@@ -265,6 +279,8 @@ fn key_of(row: &Row) -> Result<Key, DbError> {
         revoked_at: row.try_get::<_, Option<SystemTime>>("revoked_at")?.and_then(timestamp),
         last_used_at: row.try_get::<_, Option<SystemTime>>("last_used_at")?.and_then(timestamp),
         successor_id: row.try_get("successor_id")?,
+        rotation_due_at: row.try_get::<_, Option<SystemTime>>("rotation_due_at")?.and_then(timestamp),
+        handover_id: row.try_get("handover_id")?,
     })
 }
 

@@ -4,6 +4,7 @@
 
 mod agent_history;
 mod agents;
+mod api_calls;
 mod audit;
 mod audit_tampering;
 mod breakers;
@@ -12,6 +13,7 @@ mod budgets_stream;
 mod catalog;
 mod epoch;
 mod first_start;
+mod handover;
 mod isolation;
 mod key_rotation;
 mod key_use;

@@ -18,6 +18,7 @@ fn record(key: &ApiKey) -> KeyRecord {
         },
         expires_at: None,
         revoked: false,
+        rotation_due: false,
     }
 }
 

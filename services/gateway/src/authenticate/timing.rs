@@ -49,6 +49,7 @@ impl World {
             },
             expires_at: (n % 3 == 1).then_some(std::time::SystemTime::UNIX_EPOCH),
             revoked: n % 3 == 2,
+            rotation_due: false,
         });
         // in one go, as a snapshot comes: records that lie far apart take longer to fetch, whatever is done with them
         let snapshot = records.fold(Snapshot::default(), Snapshot::with_key);

@@ -18,6 +18,7 @@ use prost::Message;
 use uuid::Uuid;
 
 use super::{EmbeddingParts, defect};
+use crate::api_calls;
 
 /// How long a call without a deadline may hold its key.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -137,7 +138,7 @@ impl EmbeddingParts {
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        match self.tasks.spawn("call under a key", work).await {
+        match self.tasks.spawn("call under a key", api_calls::with_call_of(work)).await {
             Ok(Some(outcome)) => outcome,
             Ok(None) => Err(Error::unavailable("the service is stopping, try again")),
             // the panic is in the log; the key is free when its time is up

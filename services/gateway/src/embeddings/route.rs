@@ -9,6 +9,7 @@ use embermesh_types::{AgentId, NanoUsd, SpaceId};
 use tonic::Status;
 
 use super::{EmbeddingParts, OnTooLong, defect, too_long::Cut};
+use crate::api_calls;
 
 /// What a text is for; some models embed the two differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -149,6 +150,7 @@ impl EmbeddingParts {
         let reply = self.ask_router(context, request).await?;
         // before the check: what cannot be used was paid for too
         self.costs.record(&route.agent, &reply);
+        api_calls::charged(&reply);
         checked(reply, &expected)
     }
 

@@ -6,19 +6,22 @@ use std::{
 };
 
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use embermesh_errors::{Code, Error};
 use embermesh_types::RequestId;
 use futures::FutureExt;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tonic::Status;
 use uuid::Uuid;
 
 use super::{Arrival, Failure, failure, is_grpc};
-use crate::{authorise, edge::AppState};
+use crate::{
+    api_calls::{self, Endpoint},
+    edge::AppState,
+};
 
 /// The header that names a request, in both directions.
 const REQUEST_ID: &str = "x-request-id";
@@ -27,14 +30,15 @@ const REQUEST_ID: &str = "x-request-id";
 pub(crate) async fn observe(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let deadline = started + app.request_timeout;
-    let request_id = request_id(request.headers(), app.clock.now());
+    let now = app.clock.now();
+    let request_id = request_id(request.headers(), now);
     let method = request.method().clone();
-    let matched = request.extensions().get::<MatchedPath>().cloned();
-    let uri = request.uri().clone();
+    let endpoint = Endpoint::of(request.uri(), request.extensions().get());
+    let call = app.api_calls.begin(now, &method, &endpoint);
     let grpc = is_grpc(request.headers());
     request.extensions_mut().insert(Arrival { request_id: request_id.clone(), deadline });
 
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let answer = AssertUnwindSafe(api_calls::within(call.clone(), next.run(request))).catch_unwind();
     let mut response = match tokio::time::timeout_at(deadline.into(), answer).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
@@ -57,7 +61,9 @@ pub(crate) async fn observe(State(app): State<AppState>, mut request: Request, n
     if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    let path = label(&uri, matched.as_ref());
+    call.warn(response.headers_mut());
+    call.ended(status);
+    let path = endpoint.as_str();
     let took = started.elapsed();
     app.metrics.record(&method, path, status, took);
     log(&request_id, &method, path, status, took);
@@ -78,14 +84,6 @@ fn request_id(headers: &HeaderMap, now: SystemTime) -> RequestId {
         let id = Uuid::new_v7(time).to_string();
         id.parse().unwrap_or_else(|_| unreachable!("a UUID is a request id"))
     })
-}
-
-/// A label of which there are only so many: the template of the route, or the name of a public gRPC method.
-fn label<'a>(uri: &'a Uri, matched: Option<&'a MatchedPath>) -> &'a str {
-    match authorise::method(uri.path()) {
-        Some(method) => method.path,
-        None => matched.map_or("other", MatchedPath::as_str),
-    }
 }
 
 /// The HTTP status that a gRPC answer would have had.

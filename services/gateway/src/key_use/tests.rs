@@ -65,7 +65,7 @@ impl World {
         let snapshot = keys.iter().fold(Snapshot::default(), |snapshot, principal| {
             let hash = ApiKey::generate("test", &mut rand::rng()).hash();
             let (principal, expires_at) = (principal.clone(), None);
-            snapshot.with_key(KeyRecord { hash, principal, expires_at, revoked: false })
+            snapshot.with_key(KeyRecord { hash, principal, expires_at, revoked: false, rotation_due: false })
         });
         let reporting = Reporting {
             admin: in_process(

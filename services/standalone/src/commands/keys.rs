@@ -4,6 +4,7 @@ mod answers;
 mod rotate;
 pub(super) mod secrets;
 mod show;
+mod successor;
 
 use std::{
     path::PathBuf,
@@ -18,6 +19,7 @@ use rotate::RotateArguments;
 use secrecy::ExposeSecret;
 use secrets::SecretsFile;
 use serde::Serialize;
+use successor::SuccessorArguments;
 
 use super::{
     ask::{Ask, read, sent, untouched},
@@ -50,6 +52,8 @@ enum Command {
     Update(UpdateArguments),
     /// Make successors of keys, which go on working for an overlap
     Rotate(RotateArguments),
+    /// Take the successor of the key that this command uses (EMBERMESH_API_KEY), when its rotation is due
+    Successor(SuccessorArguments),
     /// Withdraw keys at once and for good
     Revoke(RevokeArguments),
 }
@@ -113,14 +117,16 @@ struct RevokeArguments {
 }
 
 impl Command {
-    const fn ask(&self) -> &Ask {
+    fn connection(&self) -> Result<Connection, Failure> {
         match self {
             Self::Create(CreateArguments { ask, .. })
             | Self::List(ask)
             | Self::Get(OneArguments { ask, .. })
             | Self::Update(UpdateArguments { ask, .. })
             | Self::Rotate(RotateArguments { ask, .. })
-            | Self::Revoke(RevokeArguments { ask, .. }) => ask,
+            | Self::Revoke(RevokeArguments { ask, .. }) => Connection::find_for_operator(&ask.server),
+            // it is the holder of a key who asks
+            Self::Successor(SuccessorArguments { server, .. }) => Connection::find(server),
         }
     }
 }
@@ -142,10 +148,10 @@ impl From<String> for Said {
 pub(crate) fn run(arguments: &KeysArguments) -> Result<ExitCode, Failure> {
     let command = &arguments.command;
     let patience = match command {
-        Command::Create(_) | Command::Rotate(_) => ONCE,
+        Command::Create(_) | Command::Rotate(_) | Command::Successor(_) => ONCE,
         _ => Patience::SHORT,
     };
-    let connection = Connection::find_for_operator(&command.ask().server)?;
+    let connection = command.connection()?;
     let client = Client::new(&connection, patience)?;
     // the public part of the key
     let own = connection.key.expose_secret().split('_').nth(2).unwrap_or_default();
@@ -172,6 +178,7 @@ async fn answer(client: &Client, command: &Command, own: &str, now: SystemTime) 
             one(ask, &client.put(&format!("{KEYS}/{id}"), sent(&update)?).await?, now)
         }
         Command::Rotate(arguments) => rotate::run(client, arguments, own, now).await,
+        Command::Successor(arguments) => successor::run(client, arguments).await,
         Command::Revoke(RevokeArguments { ids, ask }) => {
             let mut said = Said::default();
             for id in ids {

@@ -40,6 +40,7 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
         .service(admin.audit_server())
         .service(admin.key_use_server())
         .service(admin.settings_server())
+        .service(admin.api_calls_server())
         .service(admin.config_server())
         .transport();
     process.follow_settings(to_admin.clone());

@@ -252,7 +252,13 @@ impl TestEdge {
                 agent: None,
                 scopes: Scopes::parse(scopes.iter().copied()).unwrap(),
             };
-            snapshot.with_key(KeyRecord { hash: key.hash(), principal, expires_at: None, revoked: false })
+            snapshot.with_key(KeyRecord {
+                hash: key.hash(),
+                principal,
+                expires_at: None,
+                revoked: false,
+                rotation_due: false,
+            })
         });
         let (metrics, tasks) = (Metrics::default(), Tasks::new());
         let grpc_metrics = GrpcMetrics::new(&metrics).unwrap();
@@ -271,6 +277,7 @@ impl TestEdge {
             upstreams: Upstreams { admin, ledger: remote, router: router_operations::router(&grpc_metrics) },
             subscription,
             key_uses: crate::key_use::KeyUse::new(&clock),
+            api_calls: crate::api_calls::ApiCalls::off(),
             tasks: tasks.clone(),
             ops: Ops { readiness: Readiness::default(), metrics: metrics.clone() },
             grpc_metrics,

@@ -211,7 +211,13 @@ impl World {
         let snapshot =
             keys.iter().zip(owners).fold(Snapshot::default(), |snapshot, (key, (tenant, agent))| {
                 let principal = principal(key, tenant, agent);
-                snapshot.with_key(KeyRecord { hash: key.hash(), principal, expires_at: None, revoked: false })
+                snapshot.with_key(KeyRecord {
+                    hash: key.hash(),
+                    principal,
+                    expires_at: None,
+                    revoked: false,
+                    rotation_due: false,
+                })
             });
         let large = v1::CatalogModel { id: "large".into(), native_dimensions: 4096, ..Default::default() };
         let small = v1::CatalogModel { id: "m".into(), native_dimensions: 1536, ..Default::default() };

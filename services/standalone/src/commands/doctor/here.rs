@@ -1,14 +1,18 @@
 //! The configuration, and what it names, as this machine sees them.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use embermesh_cache::{RedisCache, RedisSettings, VectorKey};
 use embermesh_config::{Config, Provider, ProviderKind, Source};
 use embermesh_lifecycle::Lifecycle;
 use embermesh_postgres::{Database, DbError, PoolConfig, Role, Schema};
+use embermesh_types::Clock;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::finding::Finding;
+use super::{finding::Finding, system::MOST_SKEW};
 
 /// PostgreSQL's own way to write a version.
 const POSTGRES_15: i32 = 150_000;
@@ -38,17 +42,17 @@ async fn databases(config: &Config) -> Vec<Finding> {
         return vec![Finding::unknown("database", "none is configured: `embermesh up` runs one of its own")];
     };
     let same = |one: &SecretString, other: &SecretString| one.expose_secret() == other.expose_secret();
-    let mut findings = vec![database("database", &store, true).await];
+    let mut findings = database("database", &store, true).await;
     for (name, url) in [("database of the ledger", &ledger), ("database of admin", &admin)] {
         if !same(url, &store) {
-            findings.push(database(name, url, false).await);
+            findings.extend(database(name, url, false).await);
         }
     }
     findings
 }
 
 /// A database that can be reached is new enough and, if it is to hold vectors, knows them.
-async fn database(what: &str, url: &SecretString, vectors: bool) -> Finding {
+async fn database(what: &str, url: &SecretString, vectors: bool) -> Vec<Finding> {
     let limits = PoolConfig::default();
     let connected = Database::connect(url, Schema::Store, Role::Owner, &limits).await;
     let database = match connected {
@@ -59,10 +63,10 @@ async fn database(what: &str, url: &SecretString, vectors: bool) -> Finding {
                 DbError::Unavailable(_) => "is it running, and may this machine reach it?",
                 _ => "check what the user may do in the database",
             };
-            return Finding::broken(what, &error.to_string(), advice);
+            return vec![Finding::broken(what, &error.to_string(), advice)];
         }
     };
-    match versions(&database).await {
+    let version = match versions(&database).await {
         Ok((version, _)) if version < POSTGRES_15 => {
             let found = format!("PostgreSQL {}", version / 10_000);
             Finding::broken(what, &found, "Embermesh needs PostgreSQL 15 or later")
@@ -80,7 +84,29 @@ async fn database(what: &str, url: &SecretString, vectors: bool) -> Finding {
             Finding::well(what, &format!("PostgreSQL {}{vector}", version / 10_000))
         }
         Err(error) => Finding::broken(what, &error.to_string(), "see the database's log"),
+    };
+    let clock = clock_of(&database).await.map(|(database, here)| clock(what, database, here));
+    std::iter::once(version).chain(clock.ok()).collect()
+}
+
+/// The time of the database, and of this machine when it said so.
+async fn clock_of(database: &Database) -> Result<(SystemTime, SystemTime), DbError> {
+    let here = Clock::system();
+    let asked = here.now();
+    let row = database.system().query_one("SELECT clock_timestamp()", &[]).await?;
+    // it looked at its clock about half way
+    let half = here.now().duration_since(asked).unwrap_or_default() / 2;
+    Ok((row.try_get(0)?, asked + half))
+}
+
+fn clock(what: &str, database: SystemTime, here: SystemTime) -> Finding {
+    let what = format!("clock of the {what}");
+    let skew = here.duration_since(database).or_else(|_| database.duration_since(here)).unwrap_or_default();
+    if skew <= MOST_SKEW {
+        return Finding::well(&what, "it agrees with this machine's");
     }
+    let found = format!("it is {} s off this machine's", skew.as_secs());
+    Finding::ailing(&what, &found, "run a time service on both: leases, budgets and keys end by the clock")
 }
 
 /// Of PostgreSQL, and of pgvector as it is installed or else could be.
@@ -143,6 +169,18 @@ fn provider(name: &str, entry: &Provider) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_database_whose_clock_is_off_is_named() {
+        let begin = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+        for (database, here, said) in [
+            (begin, begin + Duration::from_millis(1_500), "ok      clock of the database: it agrees"),
+            (begin + Duration::from_secs(61), begin, "warn    clock of the database: it is 61 s off"),
+        ] {
+            let text = super::super::show(&[clock("database", database, here)]);
+            assert!(text.starts_with(said), "{text}");
+        }
+    }
 
     #[test]
     fn versions_are_compared_as_numbers() {

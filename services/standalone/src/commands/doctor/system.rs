@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Days and months begin by the clock, and keys end by it.
-const MOST_SKEW: Duration = Duration::from_secs(2);
+pub(super) const MOST_SKEW: Duration = Duration::from_secs(2);
 
 #[derive(Deserialize)]
 struct Ready {

@@ -21,12 +21,15 @@ pub(super) struct Key {
     pub revoked_at: Option<String>,
     pub last_used_at: Option<String>,
     pub successor_id: Option<String>,
+    pub rotation_due_at: Option<String>,
 }
 
 /// What a key is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Live,
+    /// It works, and whoever holds it should take its successor.
+    Due,
     /// It works until its overlap ends.
     Rotated,
     Expired,
@@ -37,6 +40,7 @@ impl State {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Live => "live",
+            Self::Due => "due",
             Self::Rotated => "rotated",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
@@ -52,6 +56,7 @@ impl Key {
             (Some(_), ..) => State::Revoked,
             (None, true, _) => State::Expired,
             (None, false, Some(_)) => State::Rotated,
+            (None, false, None) if self.rotation_due_at.is_some() => State::Due,
             (None, false, None) => State::Live,
         }
     }

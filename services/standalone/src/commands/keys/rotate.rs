@@ -73,7 +73,7 @@ pub(super) async fn run(
 fn is_due(key: &Key, age: Duration, now: SystemTime) -> bool {
     let old =
         time(&key.created_at).and_then(|made| now.duration_since(made).ok()).is_some_and(|is| is >= age);
-    old && key.state(now) == State::Live
+    old && matches!(key.state(now), State::Live | State::Due)
 }
 
 async fn each(client: &Client, arguments: &RotateArguments, ids: &[String]) -> Result<Said, Failure> {

@@ -173,3 +173,23 @@ async fn an_update_sends_what_was_typed_and_a_revocation_each_key() {
     assert!(said.text == "revoked: a\n" && said.failure.is_some(), "{said:?}");
     assert_eq!(paths(&log), ["a", "b"].map(|id| format!("/api/v1/admin/keys/{id}/revoke")));
 }
+
+#[tokio::test]
+async fn the_successor_of_ones_own_key_is_shown_once_or_kept_in_a_file() {
+    let taken = json!({"id": "new", "key": "emb_live_new_secret", "name": "ci", "scopes": ["embed"], "predecessor_id": "old"});
+    let (said, log) = say(&["successor"], |_, _| answering(201, &taken)).await;
+    let text = said.unwrap().text;
+    assert!(text.contains("emb_live_new_secret") && text.contains("shown this once"), "{text}");
+    assert_eq!(paths(&log), ["/api/v1/keys/self/successor"]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secrets");
+    let line = ["successor", "--out", path.to_str().unwrap()];
+    let refusal = json!({"error": {"code": "conflict", "message": "the rotation of the key is not due"}});
+    let (said, _) = say(&line, |_, _| answering(409, &refusal)).await;
+    assert!(said.is_err() && !path.exists());
+    let (said, _) = say(&line, |_, _| answering(201, &taken)).await;
+    assert!(!said.unwrap().text.contains("secret"));
+    assert!(std::fs::read_to_string(&path).unwrap().contains("emb_live_new_secret"));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
