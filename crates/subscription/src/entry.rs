@@ -7,12 +7,15 @@ use std::{
 
 use embermesh_auth::{KeyHash, Principal, Scopes};
 use embermesh_proto::{
-    internal::v1::{AgentEntry, BudgetEntry, ConfigEntry, ConfigUpdate, KeyEntry, Pin, config_entry::Value},
+    internal::v1::{
+        AgentEntry, BudgetEntry, ConfigEntry, ConfigUpdate, KeyEntry, Pin, SealedProvider,
+        config_entry::Value,
+    },
     v1,
 };
 use embermesh_types::{AgentId, KeyId, SpaceId, TenantId};
 
-use crate::{BreakerOrder, KeyRecord, Pinned, Snapshot, SpaceReference};
+use crate::{BreakerOrder, KeyRecord, Pinned, Snapshot, SpaceReference, provider_entry};
 
 /// Why an entry cannot be used. Names the part, never its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +31,7 @@ enum Identity<'a> {
     Reference(SpaceId),
     Breaker(&'a str),
     Budget(TenantId, &'a str),
+    Provider(&'a str),
 }
 
 /// The state after `update`, or `None` when it is older than what is held. A bad entry changes nothing: what was known of it
@@ -86,6 +90,7 @@ fn identity_of(value: &Value) -> Result<Identity<'_>, BadEntry> {
             }
             Identity::Budget(tenant(&entry.tenant_id)?, id)
         }
+        Value::Provider(provider) => Identity::Provider(provider_entry::name(provider)?),
     })
 }
 
@@ -98,6 +103,7 @@ fn remove(next: &mut Snapshot, key: &Identity<'_>) {
         Identity::Reference(space) => next.remove_reference(space),
         Identity::Breaker(deployment) => next.remove_breaker_order(deployment),
         Identity::Budget(tenant, id) => next.remove_budget(*tenant, id),
+        Identity::Provider(name) => next.remove_provider(name),
     }
 }
 
@@ -129,6 +135,10 @@ fn put(next: &mut Snapshot, value: &Value) -> Result<(), BadEntry> {
             let budget = entry.budget.clone().ok_or(BadEntry("a budget without its limit"))?;
             check_budget(&budget)?;
             next.put_budget(tenant, Arc::new(budget));
+        }
+        (Value::Provider(provider), Identity::Provider(name)) => {
+            provider_entry::check(provider)?;
+            next.put_provider(name, Arc::new(provider.clone()));
         }
         _ => return Err(BadEntry("an entry that is not what its key says")),
     }
@@ -189,6 +199,11 @@ fn keep(next: &mut Snapshot, held: &Snapshot, key: &Identity<'_>) {
                 next.put_budget(*tenant, Arc::clone(budget));
             }
         }
+        Identity::Provider(name) => {
+            if let Some(provider) = held.provider(name) {
+                next.put_provider(name, Arc::clone(provider));
+            }
+        }
     }
 }
 
@@ -240,7 +255,9 @@ pub(crate) fn to_update(snapshot: &Snapshot) -> ConfigUpdate {
         let budget = Some(v1::BudgetRule::clone(budget));
         Value::Budget(BudgetEntry { tenant_id: tenant.to_string(), budget })
     });
+    let providers = snapshot.providers().map(|provider| Value::Provider(SealedProvider::clone(provider)));
     let values = keys.chain(agents).chain(models).chain(pins).chain(references).chain(orders).chain(budgets);
+    let values = values.chain(providers);
     ConfigUpdate {
         version: snapshot.version,
         snapshot: true,

@@ -6,6 +6,7 @@
 mod breaker_order;
 mod disk;
 mod entry;
+mod provider_entry;
 mod snapshot;
 mod space_reference;
 mod stream;

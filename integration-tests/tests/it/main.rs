@@ -33,6 +33,7 @@ mod reports_agree;
 mod route_roles;
 mod row_security;
 mod running;
+mod runtime_providers;
 mod simulated;
 mod spaces;
 mod tenants;

@@ -7,6 +7,7 @@ mod catalog;
 mod config;
 mod key_use;
 mod keys;
+mod providers;
 
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use embermesh_config::{Config, ConfigError};
 use embermesh_process::{BoxError, Process};
 use embermesh_transport::{Ops, ServerBuilder};
 
-use crate::{AdminService, FirstStart, Parts, Settings};
+use crate::{AdminService, FirstStart, Parts, Settings, domain::provider::of_file};
 
 /// Port on loopback when none is configured.
 pub const DEFAULT_PORT: u16 = 8085;
@@ -17,6 +17,10 @@ pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
         settings.pool = config.database.pool.clone();
     }
     settings.data_dir.clone_from(&config.data_dir);
+    settings.security.clone_from(&config.embedding.security);
+    let providers = config.embedding.all_providers();
+    settings.file_providers =
+        providers.iter().map(|(name, entry)| (name.clone(), of_file(name, entry))).collect();
     Ok(settings)
 }
 
@@ -46,6 +50,7 @@ pub async fn run(process: &Process) -> Result<Router, BoxError> {
         .service(admin.keys_server())
         .service(admin.catalog_server())
         .service(admin.budgets_server())
+        .service(admin.providers_server())
         .service(admin.audit_server())
         .service(admin.key_use_server())
         .service(admin.config_server());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use embermesh_config::UnusableKeys;
 use embermesh_errors::Error;
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_postgres::{Database, DbError, Role, Schema, migrate};
@@ -9,9 +10,10 @@ use embermesh_proto::{
     internal::v1::{config_server::ConfigServer, key_use_server::KeyUseServer},
     v1::{
         agents_server::AgentsServer, audit_server::AuditServer, budgets_server::BudgetsServer,
-        catalog_server::CatalogServer, keys_server::KeysServer,
+        catalog_server::CatalogServer, keys_server::KeysServer, providers_server::ProvidersServer,
     },
 };
+use embermesh_sealing::Keys;
 use embermesh_telemetry::Metrics;
 use embermesh_transport::MAX_MESSAGE_BYTES;
 use embermesh_types::{Clock, SpaceId};
@@ -56,6 +58,9 @@ pub enum StartError {
     /// The audit chains cannot be anchored as configured.
     #[error("admin: {0}")]
     Anchoring(#[from] AnchoringError),
+    /// The keys for providers' credentials cannot be used.
+    #[error("admin: {0}")]
+    SealingKeys(#[from] UnusableKeys),
     /// A setting cannot be used.
     #[error("admin: key_environment must have 1 to 16 lowercase letters")]
     KeyEnvironment,
@@ -72,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) feed: Arc<Feed>,
     pub(crate) anchoring: Arc<Anchoring>,
+    /// Absent: providers' credentials are refused.
+    pub(crate) sealing: Option<Keys>,
     pub(crate) metrics: AdminMetrics,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
@@ -88,6 +95,7 @@ impl AdminService {
         if !(1..=16).contains(&environment.len()) || !environment.bytes().all(|b| b.is_ascii_lowercase()) {
             return Err(StartError::KeyEnvironment);
         }
+        let sealing = settings.security.sealing_keys()?;
         let anchoring = Arc::new(Anchoring::open(&settings, &metrics)?);
         let ready = readiness.condition("admin database");
         migrate(&database_url, Schema::Admin, &store::MIGRATIONS).await?;
@@ -110,7 +118,7 @@ impl AdminService {
             }
         });
         ready.set(true);
-        Ok(Self(Arc::new(Shared { settings, store, feed, anchoring, metrics, clock, tasks })))
+        Ok(Self(Arc::new(Shared { settings, store, feed, anchoring, sealing, metrics, clock, tasks })))
     }
 
     /// Agents and their configuration.
@@ -134,6 +142,12 @@ impl AdminService {
     /// Budgets.
     pub fn budgets_server(&self) -> BudgetsServer<Handler> {
         let server = BudgetsServer::new(self.handler());
+        server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Providers that came over the API.
+    pub fn providers_server(&self) -> ProvidersServer<Handler> {
+        let server = ProvidersServer::new(self.handler());
         server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 

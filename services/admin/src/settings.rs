@@ -1,9 +1,10 @@
 //! What an operator may set.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use embermesh_config::Span;
+use embermesh_config::{Security, Span};
 use embermesh_postgres::PoolConfig;
+use embermesh_proto::v1::ProviderEntry;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the control plane.
@@ -30,6 +31,12 @@ pub struct Settings {
     /// Folder of this process; for the key and the file of anchors.
     #[serde(skip)]
     pub data_dir: Option<PathBuf>,
+    /// Which hosts providers may name, and what their credentials are sealed with.
+    #[serde(skip)]
+    pub security: Security,
+    /// Entries of the configuration file, by name, as they are shown.
+    #[serde(skip)]
+    pub file_providers: BTreeMap<String, ProviderEntry>,
 }
 
 impl Default for Settings {
@@ -44,6 +51,8 @@ impl Default for Settings {
             audit_anchor_interval: Span::seconds(60),
             audit_anchor_changes: 1_000,
             data_dir: None,
+            security: Security::default(),
+            file_providers: BTreeMap::new(),
         }
     }
 }

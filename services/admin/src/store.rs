@@ -13,6 +13,7 @@ pub(crate) mod key_use;
 pub(crate) mod keys;
 pub(crate) mod model_row;
 pub(crate) mod pins;
+pub(crate) mod providers;
 pub(crate) mod references;
 pub(crate) mod shipped;
 
@@ -23,7 +24,7 @@ use embermesh_postgres::{Database, DbError, Migration, Session};
 use embermesh_types::TenantId;
 
 /// Every migration of the schema, in order.
-pub(crate) const MIGRATIONS: [Migration; 5] = [
+pub(crate) const MIGRATIONS: [Migration; 6] = [
     Migration {
         name: "V001__control_plane",
         sql: include_str!("../../../migrations/admin/V001__control_plane.sql"),
@@ -38,6 +39,7 @@ pub(crate) const MIGRATIONS: [Migration; 5] = [
         name: "V005__key_rotation",
         sql: include_str!("../../../migrations/admin/V005__key_rotation.sql"),
     },
+    Migration { name: "V007__providers", sql: include_str!("../../../migrations/admin/V007__providers.sql") },
 ];
 
 /// Access to the schema `admin`. Cheap to clone.

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use embermesh_proto::v1::{
     agents_client::AgentsClient, audit_client::AuditClient, budgets_client::BudgetsClient,
     catalog_client::CatalogClient, embeddings_server::Embeddings, keys_client::KeysClient,
-    operations_client::OperationsClient, reports_client::ReportsClient,
+    operations_client::OperationsClient, providers_client::ProvidersClient, reports_client::ReportsClient,
 };
 use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 
@@ -25,6 +25,8 @@ pub(crate) struct Backends {
     /// Served by admin.
     pub budgets: BudgetsClient<ReadYourWrites>,
     /// Served by admin.
+    pub providers: ProvidersClient<ReadYourWrites>,
+    /// Served by admin.
     pub audit: AuditClient<ReadYourWrites>,
     /// Served by the ledger.
     pub reports: ReportsClient<Transport>,
@@ -35,7 +37,7 @@ pub(crate) struct Backends {
 /// The ways to the services that calls are forwarded to.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstreams {
-    /// Agents, keys, catalog, budgets and audit.
+    /// Agents, keys, catalog, budgets, providers and audit.
     pub admin: ReadYourWrites,
     /// Reports.
     pub ledger: Transport,
@@ -60,6 +62,7 @@ impl Backends {
             keys: client!(KeysClient, upstreams.admin),
             catalog: client!(CatalogClient, upstreams.admin),
             budgets: client!(BudgetsClient, upstreams.admin),
+            providers: client!(ProvidersClient, upstreams.admin),
             audit: client!(AuditClient, upstreams.admin),
             reports: client!(ReportsClient, upstreams.ledger),
             operations: client!(OperationsClient, upstreams.router),

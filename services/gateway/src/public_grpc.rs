@@ -19,6 +19,7 @@ use embermesh_proto::{
         embeddings_server::{Embeddings, EmbeddingsServer},
         keys_server::KeysServer,
         operations_server::OperationsServer,
+        providers_server::ProvidersServer,
         reports_server::ReportsServer,
     },
 };
@@ -53,6 +54,7 @@ pub(crate) async fn router<E: Embeddings>(
         .forward(Admitted::new(Forward::<KeysServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<CatalogServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<BudgetsServer<()>, _>::new(admin()), app))
+        .forward(Admitted::new(Forward::<ProvidersServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<AuditServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<ReportsServer<()>, _>::new(upstreams.ledger.clone()), app))
         .forward(Admitted::new(Forward::<OperationsServer<()>, _>::new(upstreams.router.clone()), app))

@@ -11,7 +11,7 @@ use embermesh_proto::v1::CatalogModel;
 use embermesh_providers::Provider;
 use embermesh_resilience::Breaker;
 
-use crate::{credential::Credential, deployment::Deployment, pace::Pace};
+use crate::{credential::Credential, deployment::Deployment, pace::Pace, spec::Spec};
 
 /// One credential at one place.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct Account {
     /// The entry's name in the configuration.
     pub name: Arc<str>,
     pub kind: ProviderKind,
+    /// What it was made from.
+    pub spec: Spec,
     /// How long a call may take.
     pub timeout: Duration,
     pub provider: Arc<dyn Provider>,
@@ -41,6 +43,21 @@ impl Account {
     pub fn serves(&self, model: &CatalogModel) -> bool {
         let of_kind = model.provider_kinds.iter().any(|kind| kind == self.kind.as_str());
         of_kind && self.models.as_ref().is_none_or(|ids| ids.contains(&model.id))
+    }
+
+    /// Came while the process ran: its vectors have to be shown to be those of their spaces even where nobody else serves them, because
+    /// somebody else may have before.
+    pub fn is_newcomer(&self) -> bool {
+        matches!(self.spec, Spec::Streamed(_))
+    }
+
+    /// Goes on with what `before` knows of its deployments: the same models at the same place.
+    pub fn inherit(self: &Arc<Self>, before: &Account) {
+        let served = |model: &str| self.models.as_ref().is_none_or(|ids| ids.iter().any(|id| id == model));
+        let heirs = before.used().into_iter().filter(|deployment| served(&deployment.model)).map(|deployment| {
+            (deployment.model.to_string(), Arc::new(deployment.at(Arc::clone(self))))
+        });
+        self.deployments.write().unwrap_or_else(PoisonError::into_inner).extend(heirs);
     }
 
     /// What this provider calls `model`.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use embermesh_config::{Config, Embedding, Provider};
+use embermesh_config::{Config, Embedding, RateLimit, UnusableKeys};
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_minilm::{LoadError, MiniLm};
 use embermesh_proto::{
@@ -24,6 +24,7 @@ use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 use embermesh_types::Clock;
 
 use crate::{
+    account_builder::AccountBuilder,
     agent_limits::AgentLimits,
     attempts::{Attempts, retry_budgets},
     books::Books,
@@ -34,13 +35,13 @@ use crate::{
     embed::Embedder,
     escrow::Escrow,
     fetch::Fetcher,
+    following,
     groups::Groups,
     grpc::Grpc,
     hits::{Destination, Hits},
     kept::Kept,
     metrics::{JournalMetrics, RouterMetrics},
     operations::OperationsGrpc,
-    orders,
     pace::{Burst, Pace},
     pins::Pins,
     proofs::Proofs,
@@ -81,6 +82,9 @@ pub enum StartError {
     /// The machine's certificate authorities cannot be read, or a thread cannot be had.
     #[error("providers cannot be set up: {0}")]
     Providers(#[from] std::io::Error),
+    /// The keys for providers' credentials cannot be used.
+    #[error("{0}")]
+    SealingKeys(#[from] UnusableKeys),
     /// `embedding.router.selection_strategy` names no strategy.
     #[error("embedding.router.selection_strategy: {0}")]
     Strategy(String),
@@ -102,7 +106,7 @@ pub struct ProviderRouter {
 impl ProviderRouter {
     /// Loads the local model where its weights are configured, connects the providers, and follows the configuration.
     pub async fn start(config: &Config, parts: Parts) -> Result<Self, StartError> {
-        let Embedding { providers, circuit_breaker, router, .. } = &config.embedding;
+        let Embedding { circuit_breaker, router, security, .. } = &config.embedding;
         let local = match router.local_model_dir.clone() {
             None => None,
             Some(dir) => Some(load(dir).await?),
@@ -116,13 +120,16 @@ impl ProviderRouter {
             Surroundings { clock: parts.clock.clone(), tasks: parts.tasks.clone(), google_credentials };
         let connector = Connector::new(local.clone())?.within(surroundings);
         let throttle = ThrottleClient::new(parts.store.clone());
-        let pace = |name: &str, entry: &Provider| {
-            let limit = entry.rate_limit?;
-            let name = format!("provider:{name}");
-            Some(Pace::new(&name, limit, Burst::Tenth, router.replicas, &throttle, &parts.tasks))
+        let builder = AccountBuilder {
+            connector,
+            pace: pace_maker(router.replicas, throttle.clone(), parts.tasks.clone()),
+            security: security.clone(),
+            keys: security.sealing_keys()?,
         };
         let deployments =
-            Deployments::build(providers, *circuit_breaker, router, &connector, local.is_some(), pace);
+            Deployments::new(config.embedding.all_providers(), *circuit_breaker, router, builder);
+        // what came from disk is in force before anybody asks
+        deployments.follow(&subscription.current());
         let deployments = Arc::new(deployments);
         let ttl = config.redis.cache_strategies.embeddings.ttl.unwrap_or(router.cache_ttl).0;
         let tiers = Tiers {
@@ -152,7 +159,9 @@ impl ProviderRouter {
         if !interval.is_zero() {
             parts.tasks.spawn("canary", canary::run(Arc::clone(&attempts), subscription.clone(), interval));
         }
-        parts.tasks.spawn("breaker orders", orders::run(Arc::clone(&attempts), subscription.clone()));
+        let ready = parts.readiness.condition("router providers");
+        let follow = following::run(Arc::clone(&attempts), subscription.clone(), ready);
+        parts.tasks.spawn("configuration", follow);
         let embedder = Arc::new(Embedder {
             resolver: Resolver {
                 subscription,
@@ -198,6 +207,17 @@ impl ProviderRouter {
     }
 }
 
+/// Makes the rate limits of provider entries.
+fn pace_maker(
+    replicas: u32,
+    throttle: ThrottleClient<Transport>,
+    tasks: Tasks,
+) -> Box<dyn Fn(&str, RateLimit) -> Pace + Send + Sync> {
+    Box::new(move |name, limit| {
+        Pace::new(&format!("provider:{name}"), limit, Burst::Tenth, replicas, &throttle, &tasks)
+    })
+}
+
 /// Leases and a journal where there is a place for them; else the ledger is asked for every call.
 fn books(
     config: &Config,
@@ -238,6 +258,7 @@ fn subscribe(config: &Config, parts: &Parts) -> Subscription {
         Section::References,
         Section::Breakers,
         Section::Budgets,
+        Section::Providers,
     ];
     let disk_copy = config.data_dir.as_deref().map(|dir: &Path| dir.join("router.snapshot"));
     let options = Options { subscriber: "provider-router", sections, disk_copy };

@@ -5,14 +5,14 @@ use std::{collections::BTreeSet, time::SystemTime};
 use embermesh_postgres::{DbError, Row, Transaction};
 use embermesh_proto::{
     internal::v1::{
-        AgentEntry, BreakerOrder, BudgetEntry, ConfigEntry, KeyEntry, Pin, Reference, Section,
-        config_entry::Value,
+        AgentEntry, BreakerOrder, BudgetEntry, ConfigEntry, KeyEntry, Pin, Reference, SealedProvider,
+        Section, config_entry::Value,
     },
-    v1::{Agent, BudgetRule, CatalogModel},
+    v1::{Agent, BudgetRule, CatalogModel, ProviderEntry},
 };
 use uuid::Uuid;
 
-use super::{Store, agents, breakers, budgets, model_row, pins, references, timestamp};
+use super::{Store, agents, breakers, budgets, model_row, pins, providers, references, timestamp};
 
 /// An entry and the section that it is of.
 pub(crate) type Entry = (Section, ConfigEntry);
@@ -44,6 +44,7 @@ impl Store {
                 Section::References => (references::IN_FORCE.to_owned(), reference),
                 Section::Breakers => (breakers::SELECT.to_owned(), breaker),
                 Section::Budgets => (format!("SELECT tenant_id, {} FROM budgets", budgets::COLUMNS), budget),
+                Section::Providers => (providers::SELECT.to_owned(), provider),
                 Section::Unspecified => continue,
             };
             for row in all.query(&sql, &[]).await? {
@@ -131,6 +132,12 @@ async fn entry(now: &Transaction, section: Section, key: &[String]) -> Result<Op
             let gone = BudgetEntry { tenant_id: tenant_id.clone(), budget: Some(budget) };
             (now.query_opt(&sql, &[&uuid(tenant_id), &uuid(id)]).await?, self::budget, Value::Budget(gone))
         }
+        (Section::Providers, [name]) => {
+            let entry = ProviderEntry { name: name.clone(), ..ProviderEntry::default() };
+            let gone = SealedProvider { entry: Some(entry), ..SealedProvider::default() };
+            let sql = format!("{} WHERE name = $1", providers::SELECT);
+            (now.query_opt(&sql, &[name]).await?, provider, Value::Provider(gone))
+        }
         _ => return Ok(None),
     };
     match row {
@@ -179,4 +186,8 @@ fn breaker(row: &Row) -> Result<Value, DbError> {
 fn budget(row: &Row) -> Result<Value, DbError> {
     let tenant_id = row.try_get::<_, Uuid>("tenant_id")?.to_string();
     Ok(Value::Budget(BudgetEntry { tenant_id, budget: Some(budgets::budget_of(row)?) }))
+}
+
+fn provider(row: &Row) -> Result<Value, DbError> {
+    providers::provider_of(row).map(Value::Provider)
 }

@@ -50,6 +50,7 @@ impl World {
             .service(admin.keys_server())
             .service(admin.catalog_server())
             .service(admin.budgets_server())
+            .service(admin.providers_server())
             .service(admin.config_server())
             .transport();
         let options = Options {

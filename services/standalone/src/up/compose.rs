@@ -35,6 +35,7 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
         .service(admin.keys_server())
         .service(admin.catalog_server())
         .service(admin.budgets_server())
+        .service(admin.providers_server())
         .service(admin.audit_server())
         .service(admin.key_use_server())
         .service(admin.config_server())
