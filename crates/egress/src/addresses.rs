@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn the_operators_own_networks_do_not_hold_the_metadata_servers() {
-        for own in ["127.0.0.1", "10.1.2.3", "172.20.0.1", "192.168.0.9", "100.64.0.1", "::1", "fd12::1", "8.8.8.8"]
+        for own in
+            ["127.0.0.1", "10.1.2.3", "172.20.0.1", "192.168.0.9", "100.64.0.1", "::1", "fd12::1", "8.8.8.8"]
         {
             assert!(Reach::Private.permits(own.parse().unwrap()), "{own}");
         }

@@ -20,7 +20,8 @@ fn is_label(label: &str) -> bool {
 }
 
 fn reads_as_number(label: &str) -> bool {
-    let hexadecimal = label.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    let hexadecimal =
+        label.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
     hexadecimal || label.bytes().all(|b| b.is_ascii_digit())
 }
 
@@ -30,15 +31,40 @@ mod tests {
 
     #[test]
     fn what_may_be_an_address_is_no_name() {
-        for name in ["api.openai.com", "a", "vllm", "1and1.example", "xn--bcher-kva.example", "0xen.example"] {
+        for name in ["api.openai.com", "a", "vllm", "1and1.example", "xn--bcher-kva.example", "0xen.example"]
+        {
             assert!(is_name(name), "{name}");
         }
         for other in [
-            "", ".", "a.", ".a", "a..b", "A.b", "127.0.0.1", "2130706433", "0x7f000001", "0x7f.1", "017700000001", "a.1",
-            "0x", "a.0xff", "a_b.example", "-a.example", "a-.example", "a b", "é.example", "a。b", "[::1]", "a:1", "a%2e", "a@b",
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "A.b",
+            "127.0.0.1",
+            "2130706433",
+            "0x7f000001",
+            "0x7f.1",
+            "017700000001",
+            "a.1",
+            "0x",
+            "a.0xff",
+            "a_b.example",
+            "-a.example",
+            "a-.example",
+            "a b",
+            "é.example",
+            "a。b",
+            "[::1]",
+            "a:1",
+            "a%2e",
+            "a@b",
         ] {
             assert!(!is_name(other), "{other}");
         }
-        assert!(!is_name(&"a".repeat(64)) && !is_name(&"a.".repeat(127)) && !is_name(&vec!["a"; 128].join(".")));
+        assert!(
+            !is_name(&"a".repeat(64)) && !is_name(&"a.".repeat(127)) && !is_name(&vec!["a"; 128].join("."))
+        );
     }
 }

@@ -74,7 +74,9 @@ mod tests {
 
     #[test]
     fn a_pattern_never_leaves_a_whole_domain_open() {
-        for bad in ["*", "*.com", "a.*", "**.a.com", "*a*.b.com", "a.*com", "*.a.com.", "a b.c.com", "https://a.com"] {
+        for bad in
+            ["*", "*.com", "a.*", "**.a.com", "*a*.b.com", "a.*com", "*.a.com.", "a b.c.com", "https://a.com"]
+        {
             assert_eq!(Pattern::parse(bad), None, "{bad}");
         }
     }

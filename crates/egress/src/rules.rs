@@ -24,7 +24,9 @@ enum Host {
 
 /// An item that is no rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is neither a host such as api.example.com or *.api.example.com nor a host:port such as vllm.internal:8000")]
+#[error(
+    "'{0}' is neither a host such as api.example.com or *.api.example.com nor a host:port such as vllm.internal:8000"
+)]
 pub struct BadRule(pub String);
 
 /// Why a URL may not be used. Never repeats more of it than the host.
@@ -78,7 +80,8 @@ impl Rules {
     /// Why it may not be used.
     pub fn judge_text(&self, text: &str) -> Result<Reach, Refusal> {
         // a parser may drop or repair what another one reads
-        let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'\\' | b'#' | b'?' | b'%' | b'"' | b'<' | b'>');
+        let plain =
+            |b: u8| b.is_ascii_graphic() && !matches!(b, b'\\' | b'#' | b'?' | b'%' | b'"' | b'<' | b'>');
         if !text.bytes().all(plain) {
             return Err(Refusal::Form);
         }
@@ -114,7 +117,13 @@ impl Rules {
             (Some(_), _) => authority.port_u16().ok_or(Refusal::Form)?,
             // a colon without a port
             (None, Some((_, ""))) => return Err(Refusal::Form),
-            (None, _) => if https { 443 } else { 80 },
+            (None, _) => {
+                if https {
+                    443
+                } else {
+                    80
+                }
+            }
         };
         let host = authority.host().to_ascii_lowercase();
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&host);
@@ -146,8 +155,13 @@ mod tests {
 
     #[test]
     fn hosts_are_public_and_exceptions_are_not() {
-        let rules =
-            Rules::parse(["api.openai.com", "*.openai.azure.com", "vllm.internal:8000", "127.0.0.1:9", "[::1]:9"]);
+        let rules = Rules::parse([
+            "api.openai.com",
+            "*.openai.azure.com",
+            "vllm.internal:8000",
+            "127.0.0.1:9",
+            "[::1]:9",
+        ]);
         let rules = rules.unwrap();
         for (url, reach) in [
             ("https://api.openai.com/v1", Reach::Public),
@@ -173,7 +187,9 @@ mod tests {
 
     #[test]
     fn what_is_no_rule_is_named() {
-        for bad in ["https://a.com", "a.com:", "a.com:x", "a.com:99999", "*.a.com:80", "127.0.0.1", "a.com/v1", ""] {
+        for bad in
+            ["https://a.com", "a.com:", "a.com:x", "a.com:99999", "*.a.com:80", "127.0.0.1", "a.com/v1", ""]
+        {
             assert_eq!(Rules::parse(["ok.example.com", bad]), Err(BadRule(bad.to_owned())), "{bad}");
         }
     }

@@ -112,7 +112,8 @@ mod tests {
         };
         assert_eq!(Credential::open(&sealed(entry(), 3), Some(&keys)), Ok(credential.clone()));
         // what does not decide where it is sent may change
-        let renamed = ProviderEntry { timeout: Some("5s".to_owned()), models: vec!["m".to_owned()], ..entry() };
+        let renamed =
+            ProviderEntry { timeout: Some("5s".to_owned()), models: vec!["m".to_owned()], ..entry() };
         assert!(Credential::open(&sealed(renamed, 3), Some(&keys)).is_ok());
         let text = |text: &str| Some(text.to_owned());
         for (other, version) in [

@@ -119,7 +119,8 @@ mod tests {
     #[test]
     fn an_option_without_a_use_is_named_and_secrets_are_options_too() {
         let key = Credential { api_key: Some("sk".to_owned()), ..Credential::default() };
-        let refused = |entry: ProviderEntry, credential: &Credential| configured(&entry, credential).unwrap_err();
+        let refused =
+            |entry: ProviderEntry, credential: &Credential| configured(&entry, credential).unwrap_err();
         let region = ProviderEntry { region: Some("eu".to_owned()), ..of("openai") };
         assert_eq!(refused(region, &key), BadProvider::Useless { kind: "openai", option: "region" });
         assert_eq!(refused(of("vertex"), &key), BadProvider::Useless { kind: "vertex", option: "api_key" });
@@ -129,7 +130,8 @@ mod tests {
             let entry = ProviderEntry { timeout: Some(timeout.to_owned()), ..of("openai") };
             assert_eq!(refused(entry, &key), BadProvider::Timeout, "{timeout}");
         }
-        let entry = ProviderEntry { timeout: Some("45s".to_owned()), models: vec!["m".to_owned()], ..of("openai") };
+        let entry =
+            ProviderEntry { timeout: Some("45s".to_owned()), models: vec!["m".to_owned()], ..of("openai") };
         let (kind, provider) = configured(&entry, &key).unwrap();
         assert_eq!((kind, provider.timeout), (ProviderKind::OpenAi, Some(Span::seconds(45))));
         assert_eq!(provider.api_key.unwrap().reveal(), "sk");

@@ -86,7 +86,13 @@ mod tests {
     fn every_address_of_every_kind_is_judged() {
         let text = |text: &str| Some(text.to_owned());
         let base = |url: &str| Provider { base_url: text(url), ..Provider::default() };
-        for kind in [ProviderKind::OpenAi, ProviderKind::AzureOpenAi, ProviderKind::Gemini, ProviderKind::Voyage, ProviderKind::Cohere] {
+        for kind in [
+            ProviderKind::OpenAi,
+            ProviderKind::AzureOpenAi,
+            ProviderKind::Gemini,
+            ProviderKind::Voyage,
+            ProviderKind::Cohere,
+        ] {
             assert_eq!(refused(kind, &base("https://evil.example/v1")), Some("base_url"), "{kind:?}");
         }
         assert_eq!(refused(ProviderKind::OpenAi, &base("https://api.openai.com/v1")), None);
@@ -101,7 +107,10 @@ mod tests {
             (Provider { region: text("eu@evil"), ..aws.clone() }, "region"),
             (Provider { access_key_id: None, ..aws.clone() }, "access_key_id"),
             (Provider { sts_url: text("https://169.254.169.254"), ..role.clone() }, "sts_url"),
-            (Provider { base_url: text("http://bedrock-runtime.eu-west-1.amazonaws.com"), ..aws.clone() }, "base_url"),
+            (
+                Provider { base_url: text("http://bedrock-runtime.eu-west-1.amazonaws.com"), ..aws.clone() },
+                "base_url",
+            ),
         ] {
             assert_eq!(refused(ProviderKind::Bedrock, &bad), Some(option), "{bad:?}");
         }
@@ -110,6 +119,9 @@ mod tests {
             ..Provider::default()
         };
         assert_eq!(refused(ProviderKind::Vertex, &vertex("https://oauth2.googleapis.com/token")), None);
-        assert_eq!(refused(ProviderKind::Vertex, &vertex("https://evil.example/token")), Some("service_account_key"));
+        assert_eq!(
+            refused(ProviderKind::Vertex, &vertex("https://evil.example/token")),
+            Some("service_account_key")
+        );
     }
 }

@@ -98,7 +98,9 @@ impl Connector {
         match kind {
             ProviderKind::OpenAi => Ok(Arc::new(OpenAi::new(client, entry)?)),
             ProviderKind::AzureOpenAi => Ok(Arc::new(Azure::new(client, entry)?)),
-            ProviderKind::Bedrock => Ok(Arc::new(Bedrock::new(entry, self.surroundings.clock.clone(), self.guard.clone())?)),
+            ProviderKind::Bedrock => {
+                Ok(Arc::new(Bedrock::new(entry, self.surroundings.clock.clone(), self.guard.clone())?))
+            }
             ProviderKind::Vertex => Ok(Arc::new(Vertex::new(client, entry, &self.surroundings)?)),
             ProviderKind::Gemini => Ok(Arc::new(Gemini::new(client, entry)?)),
             ProviderKind::Voyage => Ok(Arc::new(Voyage::new(client, entry)?)),

@@ -38,7 +38,8 @@ impl Keys {
     /// See [`BadKeys`].
     pub fn parse(text: &str) -> Result<Self, BadKeys> {
         let mut by_number = BTreeMap::new();
-        let items = text.lines().filter(|line| !line.trim_start().starts_with('#')).flat_map(str::split_whitespace);
+        let items =
+            text.lines().filter(|line| !line.trim_start().starts_with('#')).flat_map(str::split_whitespace);
         for (at, item) in items.enumerate() {
             let form = BadKeys::Form(at + 1);
             let (number, digits) = item.split_once(':').ok_or(form)?;

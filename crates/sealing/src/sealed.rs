@@ -86,7 +86,9 @@ mod tests {
         assert_eq!(keys.open(&sealed, &PLACE).unwrap().expose_secret(), "sk-secret");
         assert!(!sealed.windows(6).any(|window| window == b"secret"));
         assert_ne!(keys.seal("sk-secret", &PLACE).unwrap(), sealed);
-        for place in [&["openai", "https://evil.example"][..], &["openai"], &["openaihttps", "://api.openai.com"], &[]] {
+        for place in
+            [&["openai", "https://evil.example"][..], &["openai"], &["openaihttps", "://api.openai.com"], &[]]
+        {
             assert_eq!(keys.open(&sealed, place).unwrap_err(), CannotOpen::Foreign, "{place:?}");
         }
     }

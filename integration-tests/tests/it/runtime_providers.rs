@@ -73,7 +73,8 @@ impl Load {
                 let mut at = 0;
                 while !stop.load(Ordering::Relaxed) {
                     let text = format!("text {at} of loop {n}");
-                    let answer = client.post("/api/v1/embeddings", unstored("load", &text, Some(SMALL))).await;
+                    let answer =
+                        client.post("/api/v1/embeddings", unstored("load", &text, Some(SMALL))).await;
                     if answer.status == 200 {
                         assert_right(&answer.body, SMALL, &text);
                         answered.fetch_add(1, Ordering::Relaxed);
@@ -185,9 +186,14 @@ async fn a_credential_does_not_go_along_to_another_address() {
     wait_until(|| async { embed("before".to_owned()).await.status == 200 }).await;
 
     let moved = put(&running, "one", json!({"base_url": two.base_url()})).await;
-    assert_eq!((&moved["has_credential"], &moved["credential_removed"]), (&json!(false), &json!(true)), "{moved}");
+    assert_eq!(
+        (&moved["has_credential"], &moved["credential_removed"]),
+        (&json!(false), &json!(true)),
+        "{moved}"
+    );
     assert!(moved.get("credential_fingerprint").is_none(), "{moved}");
-    let health = || async { admin.get("/api/v1/embeddings/providers/health").await.ok()["providers"]["one"].clone() };
+    let health =
+        || async { admin.get("/api/v1/embeddings/providers/health").await.ok()["providers"]["one"].clone() };
     wait_until(|| async { health().await["status"] == "unhealthy" }).await;
     let health = health().await;
     assert!(health["error"].as_str().unwrap().starts_with("its credential was removed"), "{health}");
@@ -197,7 +203,11 @@ async fn a_credential_does_not_go_along_to_another_address() {
     assert!(refused["reason"].as_str().unwrap().starts_with("its credential was removed"), "{refused}");
     let answer = embed("nobody there".to_owned()).await;
     answer.refused(503, "unavailable");
-    assert!(answer.body["error"]["message"].as_str().unwrap().contains("its credential was removed"), "{}", answer.body);
+    assert!(
+        answer.body["error"]["message"].as_str().unwrap().contains("its credential was removed"),
+        "{}",
+        answer.body
+    );
     assert_eq!(calls(&simulator, two).len(), 0);
     // back to the old address: the credential stays gone
     put(&running, "one", json!({"base_url": one.base_url()})).await;
@@ -205,7 +215,11 @@ async fn a_credential_does_not_go_along_to_another_address() {
 
     // a wrong one is refused by the provider, and the right one is not made to wait for the wrong one's rest
     put(&running, "one", json!({"api_key": "sk-wrong"})).await;
-    wait_until(|| async { calls(&simulator, one).iter().filter(|call| call.status == Some(401)).count() > 0 || embed("x".to_owned()).await.status == 200 }).await;
+    wait_until(|| async {
+        calls(&simulator, one).iter().filter(|call| call.status == Some(401)).count() > 0
+            || embed("x".to_owned()).await.status == 200
+    })
+    .await;
     assert!(calls(&simulator, one).iter().any(|call| call.status == Some(401)));
     put(&running, "one", json!({"base_url": two.base_url(), "api_key": "sk-test"})).await;
     wait_until(|| async { embed("after".to_owned()).await.status == 200 }).await;
@@ -245,7 +259,8 @@ fn holds(path: &Path, part: &str) -> bool {
 async fn a_credential_is_nowhere_to_be_read() {
     let simulator = careless(&["kept"]).await;
     let kept = &simulator.deployments()[0];
-    let config = format!("logging: {{level: debug}}\n{}", yaml(&[], &[QUIET, &security(simulator.deployments())]));
+    let config =
+        format!("logging: {{level: debug}}\n{}", yaml(&[], &[QUIET, &security(simulator.deployments())]));
     let running = Running::five(&config).await;
     let admin = running.admin();
     let mut answers = vec![admin.post(PROVIDERS, wanted(kept, SECRET)).await.body];
@@ -257,10 +272,13 @@ async fn a_credential_is_nowhere_to_be_read() {
     // refusals of every sort, each with the secret in the request
     let kind = json!({"name": "x", "kind": "local", "api_key": SECRET});
     let useless = json!({"name": "x", "kind": "openai", "region": "eu", "api_key": SECRET});
-    let elsewhere = json!({"name": "x", "kind": "openai", "base_url": "https://evil.example", "api_key": SECRET});
-    let user = json!({"name": "x", "kind": "openai", "base_url": format!("https://u:{SECRET}@api.openai.com")});
+    let elsewhere =
+        json!({"name": "x", "kind": "openai", "base_url": "https://evil.example", "api_key": SECRET});
+    let user =
+        json!({"name": "x", "kind": "openai", "base_url": format!("https://u:{SECRET}@api.openai.com")});
     let unknown = json!({"name": "x", "kind": "openai", "api_keys": SECRET});
-    let file = json!({"name": "x", "kind": "vertex", "project": "p", "region": "r", "service_account_key": SECRET});
+    let file =
+        json!({"name": "x", "kind": "vertex", "project": "p", "region": "r", "service_account_key": SECRET});
     for body in [kind, useless, elsewhere, user, unknown, file, wanted(kept, SECRET)] {
         let answer = admin.post(PROVIDERS, body).await;
         assert!(matches!(answer.status, 400 | 409), "{} {}", answer.status, answer.body);
@@ -268,11 +286,17 @@ async fn a_credential_is_nowhere_to_be_read() {
     }
     put(&running, "kept", json!({"enabled": false})).await;
     put(&running, "kept", json!({"enabled": true})).await;
-    for path in [PROVIDERS, "/api/v1/admin/providers/kept", "/api/v1/admin/audit", "/api/v1/embeddings/providers/health"] {
+    for path in [
+        PROVIDERS,
+        "/api/v1/admin/providers/kept",
+        "/api/v1/admin/audit",
+        "/api/v1/embeddings/providers/health",
+    ] {
         answers.push(admin.get(path).await.ok());
     }
     let audited = &answers[answers.len() - 2]["records"];
-    let told = |action: &str| audited.as_array().unwrap().iter().filter(|record| record["action"] == action).count();
+    let told =
+        |action: &str| audited.as_array().unwrap().iter().filter(|record| record["action"] == action).count();
     assert_eq!((told("provider.create"), told("provider.update")), (1, 3), "{audited}");
     answers.push(admin.delete("/api/v1/admin/providers/kept").await.body);
     let again = admin.post(PROVIDERS, wanted(kept, SECRET)).await;
@@ -290,9 +314,12 @@ async fn a_credential_is_nowhere_to_be_read() {
     assert!(dump.contains(kept.name()), "the dump is of another database");
     let hexadecimal = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
     let metrics = reqwest::get(format!("{}/metrics", running.url)).await.unwrap().text().await.unwrap();
-    for (place, text) in
-        [("answers", format!("{answers:?}")), ("logs", running.logs()), ("database", dump), ("metrics", metrics)]
-    {
+    for (place, text) in [
+        ("answers", format!("{answers:?}")),
+        ("logs", running.logs()),
+        ("database", dump),
+        ("metrics", metrics),
+    ] {
         // also as bytea is printed
         assert!(!text.contains(SECRET) && !text.contains(&hexadecimal(SECRET)), "in the {place}");
     }
@@ -345,14 +372,25 @@ async fn without_a_key_to_seal_with_credentials_are_refused() {
     let admin = running.admin();
     let answer = admin.post(PROVIDERS, json!({"name": "openai", "api_key": SECRET})).await;
     answer.refused(409, "conflict");
-    assert!(answer.body["error"]["message"].as_str().unwrap().contains("credential_keys_file"), "{}", answer.body);
+    assert!(
+        answer.body["error"]["message"].as_str().unwrap().contains("credential_keys_file"),
+        "{}",
+        answer.body
+    );
     admin.get(&format!("{PROVIDERS}/openai")).await.refused(404, "not_found");
     // what needs no secret can be kept: switching the local model off, and on again
     put(&running, "local", json!({"enabled": false})).await;
-    let off = || async { running.agent().post("/api/v1/embeddings", json!({"text": "x"})).await.status == 503 };
+    let off =
+        || async { running.agent().post("/api/v1/embeddings", json!({"text": "x"})).await.status == 503 };
     wait_until(off).await;
     let shown = admin.get(&format!("{PROVIDERS}/local")).await.ok();
-    assert_eq!((&shown["enabled"], &shown["source"], &shown["version"]), (&json!(false), &json!("file"), &json!(1)));
+    assert_eq!(
+        (&shown["enabled"], &shown["source"], &shown["version"]),
+        (&json!(false), &json!("file"), &json!(1))
+    );
     put(&running, "local", json!({"enabled": true})).await;
-    wait_until(|| async { running.agent().post("/api/v1/embeddings", json!({"text": "x"})).await.status == 200 }).await;
+    wait_until(|| async {
+        running.agent().post("/api/v1/embeddings", json!({"text": "x"})).await.status == 200
+    })
+    .await;
 }

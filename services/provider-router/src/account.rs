@@ -54,9 +54,11 @@ impl Account {
     /// Goes on with what `before` knows of its deployments: the same models at the same place.
     pub fn inherit(self: &Arc<Self>, before: &Account) {
         let served = |model: &str| self.models.as_ref().is_none_or(|ids| ids.iter().any(|id| id == model));
-        let heirs = before.used().into_iter().filter(|deployment| served(&deployment.model)).map(|deployment| {
-            (deployment.model.to_string(), Arc::new(deployment.at(Arc::clone(self))))
-        });
+        let heirs = before
+            .used()
+            .into_iter()
+            .filter(|deployment| served(&deployment.model))
+            .map(|deployment| (deployment.model.to_string(), Arc::new(deployment.at(Arc::clone(self)))));
         self.deployments.write().unwrap_or_else(PoisonError::into_inner).extend(heirs);
     }
 

@@ -68,7 +68,8 @@ impl AccountBuilder {
             spec: spec.clone(),
             timeout: entry.timeout.map_or(DEFAULT_TIMEOUT, |span| span.0),
             provider,
-            host: same_place.map_or_else(|| Arc::new(Breaker::new(breaker, seed(name))), |b| Arc::clone(&b.host)),
+            host: same_place
+                .map_or_else(|| Arc::new(Breaker::new(breaker, seed(name))), |b| Arc::clone(&b.host)),
             credential: Credential::default(),
             pace: same_rate.map_or_else(new_pace, |before| before.pace.clone()),
             most_tokens_at_once: entry
@@ -85,7 +86,8 @@ impl AccountBuilder {
     fn streamed(&self, provider: &SealedProvider) -> Result<(ProviderKind, Entry, Connector), Unusable> {
         let entry = provider.entry.clone().unwrap_or_default();
         let models = Some(entry.models.clone()).filter(|models| !models.is_empty());
-        let bad = |reason: &dyn fmt::Display| unusable(reason, ProviderKind::named(&entry.kind), models.clone());
+        let bad =
+            |reason: &dyn fmt::Display| unusable(reason, ProviderKind::named(&entry.kind), models.clone());
         if entry.credential_removed {
             return Err(bad(
                 &"its credential was removed when its address was changed without giving it again; give it again",

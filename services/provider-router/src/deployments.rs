@@ -49,7 +49,8 @@ pub(crate) struct Refused {
 impl Refused {
     /// Whether it would give vectors of `model`.
     fn would_serve(&self, model: &CatalogModel) -> bool {
-        let of_kind = self.kind.is_some_and(|kind| model.provider_kinds.iter().any(|name| name == kind.as_str()));
+        let of_kind =
+            self.kind.is_some_and(|kind| model.provider_kinds.iter().any(|name| name == kind.as_str()));
         of_kind && self.models.as_ref().is_none_or(|ids| ids.contains(&model.id))
     }
 }

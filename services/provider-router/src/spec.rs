@@ -96,7 +96,11 @@ mod tests {
             (spec(|_, entry| drop(entry.model_names.insert("m".to_owned(), "n".to_owned()))), false, true),
         ] {
             assert!(!held.is(&other), "{other:?}");
-            assert_eq!((held.is_same_place(&other), held.has_same_rate(&other)), (same_place, same_rate), "{other:?}");
+            assert_eq!(
+                (held.is_same_place(&other), held.has_same_rate(&other)),
+                (same_place, same_rate),
+                "{other:?}"
+            );
         }
         let file = Spec::File(Arc::default());
         assert!(file.is(&file.clone()) && file.is_same_place(&file.clone()) && !file.is_same_place(&held));

@@ -77,7 +77,10 @@ mod tests {
             of(given("1:canary"), None).unwrap_err(),
             of(None, Some(Path::new("/no/such/file"))).unwrap_err(),
         ] {
-            assert!(!error.to_string().contains("canary") && !format!("{error:?}").contains("canary"), "{error}");
+            assert!(
+                !error.to_string().contains("canary") && !format!("{error:?}").contains("canary"),
+                "{error}"
+            );
         }
     }
 }

@@ -66,7 +66,8 @@ mod tests {
         ] {
             assert!(security.egress(kind).unwrap().judge_text(url).is_ok(), "{kind:?}");
             assert!(security.egress(kind).unwrap().judge_text("https://api.example.com").is_err());
-            let other = if kind == ProviderKind::Cohere { ProviderKind::OpenAi } else { ProviderKind::Cohere };
+            let other =
+                if kind == ProviderKind::Cohere { ProviderKind::OpenAi } else { ProviderKind::Cohere };
             assert!(security.egress(other).unwrap().judge_text(url).is_err(), "{other:?} {url}");
         }
     }
@@ -78,9 +79,11 @@ mod tests {
             ..Security::default()
         };
         let own = "http://vllm.internal:8000";
-        for (items, known, private) in
-            [(&["vllm.internal:8000"][..], false, true), (&["known", "vllm.internal:8000"], true, true), (&[], false, false)]
-        {
+        for (items, known, private) in [
+            (&["vllm.internal:8000"][..], false, true),
+            (&["known", "vllm.internal:8000"], true, true),
+            (&[], false, false),
+        ] {
             let rules = of(items).egress(ProviderKind::OpenAi).unwrap();
             assert_eq!(rules.judge_text("https://api.openai.com/v1").is_ok(), known, "{items:?}");
             assert_eq!(rules.judge_text(own).is_ok(), private, "{items:?}");

@@ -26,7 +26,7 @@ use super::CONNECT_TIMEOUT;
 
 /// Connects to whatever it is told, or only where the rules allow.
 #[derive(Debug, Clone)]
-pub(super) enum TcpConnector<R = GaiResolver> {
+pub(crate) enum TcpConnector<R = GaiResolver> {
     Free(HttpConnector),
     Guarded { rules: Rules, public: HttpConnector<Judged<R>>, private: HttpConnector<Judged<R>> },
 }
@@ -59,7 +59,8 @@ fn tuned<R>(mut tcp: HttpConnector<R>) -> HttpConnector<R> {
 impl<R: Resolve> Service<Uri> for TcpConnector<R> {
     type Response = TokioIo<TcpStream>;
     type Error = BoxError;
-    type Future = Either<Ready<Result<Self::Response, BoxError>>, BoxFuture<'static, Result<Self::Response, BoxError>>>;
+    type Future =
+        Either<Ready<Result<Self::Response, BoxError>>, BoxFuture<'static, Result<Self::Response, BoxError>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         // connectors of hyper are ready whenever their resolver is, which is always
@@ -87,9 +88,13 @@ fn connect<R: Resolve>(
 }
 
 /// A resolver as hyper takes them.
-pub(super) trait Resolve:
-    Service<Name, Response: Iterator<Item = SocketAddr> + Send, Error: Into<BoxError> + Send + Sync, Future: Send>
-    + Clone
+pub(crate) trait Resolve:
+    Service<
+        Name,
+        Response: Iterator<Item = SocketAddr> + Send,
+        Error: Into<BoxError> + Send + Sync,
+        Future: Send,
+    > + Clone
     + Send
     + Sync
     + 'static
@@ -111,7 +116,7 @@ impl<R> Resolve for R where
 
 /// Asks `resolver` once and passes on what lies within `reach`.
 #[derive(Debug, Clone)]
-pub(super) struct Judged<R> {
+pub(crate) struct Judged<R> {
     reach: Reach,
     resolver: R,
 }

@@ -87,6 +87,12 @@ fn budget(id: &str, limit: i64) -> BudgetEntry {
     BudgetEntry { tenant_id: TENANT.to_owned(), budget: Some(budget) }
 }
 
+fn provider(source: &str) -> SealedProvider {
+    let (name, source) = ("own".to_owned(), source.to_owned());
+    let entry = v1::ProviderEntry { name, source, ..v1::ProviderEntry::default() };
+    SealedProvider { entry: Some(entry), sealed_credential: vec![1, 2].into(), credential_version: 1 }
+}
+
 fn limits(state: &Snapshot) -> Vec<i64> {
     state.budgets(tenant()).map(|budget| budget.limit_nano_usd).collect()
 }
@@ -105,6 +111,7 @@ pub(crate) fn full_snapshot() -> Snapshot {
         put_of(Value::Breaker(order("force_open", 5))),
         put_of(Value::Budget(budget("b1", 10))),
         put_of(Value::Budget(budget("b2", 20))),
+        put_of(Value::Provider(provider("api"))),
     ];
     apply(&Snapshot::default(), update(3, true, entries)).unwrap()
 }
@@ -265,4 +272,18 @@ fn builders_make_what_the_stream_would() {
 fn a_state_survives_its_message() {
     let state = full_snapshot();
     assert_eq!(apply(&Snapshot::default(), to_update(&state)), Some(state));
+}
+
+#[test]
+fn a_provider_of_an_unknown_source_changes_nothing_and_a_removal_removes() {
+    let state = full_snapshot();
+    let held = |state: &Snapshot| state.providers().map(|one| SealedProvider::clone(one)).collect::<Vec<_>>();
+    assert_eq!(held(&state), [provider("api")]);
+    // one of the file has its credential there
+    for bad in [provider("other"), provider(""), provider("file")] {
+        let next = apply(&state, update(9, true, vec![put_of(Value::Provider(bad))])).unwrap();
+        assert_eq!(held(&next), [provider("api")], "what was known stays");
+    }
+    let gone = apply(&state, update(9, false, vec![removed(Value::Provider(provider("api")))])).unwrap();
+    assert!(held(&gone).is_empty());
 }

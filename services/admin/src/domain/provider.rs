@@ -2,9 +2,7 @@
 
 use embermesh_config::{Provider, ProviderKind, Security};
 use embermesh_errors::{Code, Error};
-use embermesh_proto::v1::{
-    CreateProviderRequest, ProviderEntry, ProviderRateLimit, UpdateProviderRequest,
-};
+use embermesh_proto::v1::{CreateProviderRequest, ProviderEntry, ProviderRateLimit, UpdateProviderRequest};
 use embermesh_provider_entry::{BadProvider, Credential, configured, destination, judge};
 
 /// Longest name of an entry.
@@ -41,7 +39,10 @@ pub(crate) fn check_name(param: &str, name: &str) -> Result<(), Error> {
     if (1..=NAME).contains(&name.len()) && name.bytes().all(inner) {
         return Ok(());
     }
-    Err(Error::invalid(param, format!("a provider's name has 1 to {NAME} of the characters A-Z a-z 0-9 . _ -")))
+    Err(Error::invalid(
+        param,
+        format!("a provider's name has 1 to {NAME} of the characters A-Z a-z 0-9 . _ -"),
+    ))
 }
 
 /// Reads a request for a new entry.
@@ -142,7 +143,10 @@ pub(crate) fn merge(
 }
 
 /// Of an entry of the configuration file one thing can be changed: whether it is switched on.
-pub(crate) fn switch(current: &ProviderEntry, request: &UpdateProviderRequest) -> Result<ProviderEntry, Error> {
+pub(crate) fn switch(
+    current: &ProviderEntry,
+    request: &UpdateProviderRequest,
+) -> Result<ProviderEntry, Error> {
     check_version(current, request.version)?;
     let alone = UpdateProviderRequest {
         provider: request.provider.clone(),
@@ -228,7 +232,9 @@ pub(crate) fn of_file(name: &str, provider: &Provider) -> ProviderEntry {
         assume_role_arn: provider.assume_role_arn.clone(),
         external_id: provider.external_id.clone(),
         sts_url: provider.sts_url.clone(),
-        timeout: provider.timeout.and_then(|span| serde_json::to_value(span).ok()?.as_str().map(str::to_owned)),
+        timeout: provider
+            .timeout
+            .and_then(|span| serde_json::to_value(span).ok()?.as_str().map(str::to_owned)),
         rate_limit: provider.rate_limit.map(|limit| ProviderRateLimit {
             requests_per_minute: limit.requests_per_minute,
             tokens_per_minute: limit.tokens_per_minute,

@@ -21,7 +21,8 @@ use crate::{
 };
 
 fn not_found() -> Error {
-    Error::not_found("there is no such provider, GET /api/v1/admin/providers lists them").with_param("provider")
+    Error::not_found("there is no such provider, GET /api/v1/admin/providers lists them")
+        .with_param("provider")
 }
 
 fn taken(message: &str) -> Error {
@@ -40,7 +41,8 @@ impl Handler {
         let mut entry = self.0.settings.file_providers.get(name)?.clone();
         if let Some(row) = switched.filter(|row| row.source == "file") {
             entry.enabled = row.enabled;
-            (entry.version, entry.created_at, entry.updated_at) = (row.version, row.created_at, row.updated_at);
+            (entry.version, entry.created_at, entry.updated_at) =
+                (row.version, row.created_at, row.updated_at);
         }
         Some(entry)
     }
@@ -52,7 +54,12 @@ impl Handler {
     }
 
     /// Seals what is given for `next`.
-    fn sealed(&self, change: &ProviderChange, next: &ProviderEntry, given: &Credential) -> Result<Credentials, Error> {
+    fn sealed(
+        &self,
+        change: &ProviderChange,
+        next: &ProviderEntry,
+        given: &Credential,
+    ) -> Result<Credentials, Error> {
         let Some(keys) = &self.0.sealing else {
             let message = "credentials cannot be kept: there is no key to seal them with, set \
                            embedding.security.credential_keys_file for admin and for the routers";
@@ -117,9 +124,11 @@ impl Providers for Handler {
         let rows: Vec<ProviderEntry> = rows.into_iter().filter_map(|row| row.entry).collect();
         let file = &self.0.settings.file_providers;
         let switched = |name: &str| rows.iter().find(|row| row.name == name);
-        let mut providers: Vec<_> = file.keys().filter_map(|name| self.of_file(name, switched(name))).collect();
+        let mut providers: Vec<_> =
+            file.keys().filter_map(|name| self.of_file(name, switched(name))).collect();
         // what is switched of an entry that the file no longer has is of no use to anybody
-        providers.extend(rows.iter().filter(|row| row.source == "api" && !file.contains_key(&row.name)).cloned());
+        providers
+            .extend(rows.iter().filter(|row| row.source == "api" && !file.contains_key(&row.name)).cloned());
         providers.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(Response::new(ListProvidersResponse { providers }))
     }
@@ -147,7 +156,8 @@ impl Providers for Handler {
         let row = change.current.as_ref().and_then(|current| current.entry.clone());
         let (current, next, what) = match (self.of_file(&request.provider, row.as_ref()), row) {
             (Some(_), Some(row)) if row.source == "api" => {
-                let message = "the configuration file has got an entry of this name, remove the one of the API first";
+                let message =
+                    "the configuration file has got an entry of this name, remove the one of the API first";
                 return Err(taken(message).into());
             }
             (Some(current), _) => {
@@ -182,7 +192,8 @@ impl Providers for Handler {
         let change = self.change_of_provider(&principal, name).await?;
         let Some(entry) = change.current.as_ref().and_then(|current| current.entry.clone()) else {
             if self.0.settings.file_providers.contains_key(name) {
-                let message = "the entry is in the configuration file and not switched here; switch it off instead";
+                let message =
+                    "the entry is in the configuration file and not switched here; switch it off instead";
                 return Err(Error::new(Code::Conflict, message).with_param("provider").into());
             }
             return Err(not_found().into());

@@ -16,6 +16,7 @@ mod key_rotation;
 mod key_use;
 mod keys;
 mod prices;
+mod providers;
 mod references;
 mod stream;
 mod subscriber;

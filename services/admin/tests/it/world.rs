@@ -11,7 +11,7 @@ use embermesh_proto::{
     internal::v1::config_client::ConfigClient,
     v1::{
         CatalogModel, agents_client::AgentsClient, budgets_client::BudgetsClient,
-        catalog_client::CatalogClient, keys_client::KeysClient,
+        catalog_client::CatalogClient, keys_client::KeysClient, providers_client::ProvidersClient,
     },
 };
 use embermesh_telemetry::Metrics;
@@ -29,6 +29,7 @@ pub(crate) struct Replica {
     pub(crate) keys: KeysClient<Transport>,
     pub(crate) catalog: CatalogClient<Transport>,
     pub(crate) budgets: BudgetsClient<Transport>,
+    pub(crate) providers: ProvidersClient<Transport>,
     pub(crate) config: ConfigClient<Transport>,
     pub(crate) tasks: Tasks,
 }
@@ -50,6 +51,7 @@ impl Replica {
             keys: KeysClient::new(in_process(service.keys_server(), &calls)),
             catalog: CatalogClient::new(in_process(service.catalog_server(), &calls)),
             budgets: BudgetsClient::new(in_process(service.budgets_server(), &calls)),
+            providers: ProvidersClient::new(in_process(service.providers_server(), &calls)),
             config: ConfigClient::new(in_process(service.config_server(), &calls)),
             service,
             tasks,

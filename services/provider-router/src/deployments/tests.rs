@@ -56,7 +56,11 @@ fn state(providers: &[SealedProvider]) -> Snapshot {
 }
 
 fn model() -> CatalogModel {
-    CatalogModel { id: "small".to_owned(), provider_kinds: vec!["openai".to_owned()], ..CatalogModel::default() }
+    CatalogModel {
+        id: "small".to_owned(),
+        provider_kinds: vec!["openai".to_owned()],
+        ..CatalogModel::default()
+    }
 }
 
 fn names(deployments: &Deployments) -> Vec<String> {
@@ -100,8 +104,13 @@ async fn another_credential_keeps_breaker_and_proof_and_another_place_does_not()
 
     deployments.follow(&state(&[sealed(entry("one"), "sk-2", 2)]));
     let rotated = lone(&deployments);
-    assert!(!Arc::ptr_eq(&rotated, &before) && !Arc::ptr_eq(&rotated.account.provider, &before.account.provider));
-    assert!(Arc::ptr_eq(&rotated.breaker, &before.breaker) && Arc::ptr_eq(&rotated.account.host, &before.account.host));
+    assert!(
+        !Arc::ptr_eq(&rotated, &before) && !Arc::ptr_eq(&rotated.account.provider, &before.account.provider)
+    );
+    assert!(
+        Arc::ptr_eq(&rotated.breaker, &before.breaker)
+            && Arc::ptr_eq(&rotated.account.host, &before.account.host)
+    );
     assert_eq!(rotated.proof.cosine(), Some(1.0));
     // what was held against the old credential is not held against the new one
     let now = std::time::Instant::now();
@@ -110,7 +119,10 @@ async fn another_credential_keeps_breaker_and_proof_and_another_place_does_not()
     let moved = ProviderEntry { base_url: Some("https://eu.api.openai.com/v1".to_owned()), ..entry("one") };
     deployments.follow(&state(&[sealed(moved, "sk-2", 3)]));
     let moved = lone(&deployments);
-    assert!(!Arc::ptr_eq(&moved.breaker, &before.breaker) && !Arc::ptr_eq(&moved.account.host, &before.account.host));
+    assert!(
+        !Arc::ptr_eq(&moved.breaker, &before.breaker)
+            && !Arc::ptr_eq(&moved.account.host, &before.account.host)
+    );
     assert_eq!(moved.proof.cosine(), None);
     assert!(moved.account.is_newcomer());
 }
@@ -124,7 +136,11 @@ async fn an_entry_that_cannot_be_used_says_why_and_takes_nobody_down() {
     for (bad, expected) in [
         (
             SealedProvider {
-                entry: Some(ProviderEntry { has_credential: false, credential_removed: true, ..entry("bad") }),
+                entry: Some(ProviderEntry {
+                    has_credential: false,
+                    credential_removed: true,
+                    ..entry("bad")
+                }),
                 ..SealedProvider::default()
             },
             "its credential was removed",
@@ -150,7 +166,10 @@ async fn an_entry_that_cannot_be_used_says_why_and_takes_nobody_down() {
             sealed(ProviderEntry { base_url: text("https://127.0.0.1/v1"), ..entry("bad") }, "sk-1", 1),
             "base_url: it names an address",
         ),
-        (sealed(ProviderEntry { region: text("eu"), ..entry("bad") }, "sk-1", 1), "openai has no use for region"),
+        (
+            sealed(ProviderEntry { region: text("eu"), ..entry("bad") }, "sk-1", 1),
+            "openai has no use for region",
+        ),
     ] {
         deployments.follow(&state(&[good.clone(), bad]));
         assert_eq!(names(&deployments), ["good/small"], "{expected}");
@@ -172,7 +191,12 @@ async fn the_file_goes_before_the_stream_which_may_switch_it() {
     deployments.follow(&state(&[sealed(entry("openai"), "sk-other", 1)]));
     assert!(Arc::ptr_eq(&lone(&deployments), &before));
     let switch = |enabled| SealedProvider {
-        entry: Some(ProviderEntry { source: "file".to_owned(), enabled, has_credential: false, ..entry("openai") }),
+        entry: Some(ProviderEntry {
+            source: "file".to_owned(),
+            enabled,
+            has_credential: false,
+            ..entry("openai")
+        }),
         ..SealedProvider::default()
     };
     deployments.follow(&state(&[switch(true)]));
@@ -187,7 +211,10 @@ async fn the_file_goes_before_the_stream_which_may_switch_it() {
 async fn a_rate_limit_goes_on_counting_until_it_is_another_one() {
     let deployments = deployments(&[]);
     let limited = |calls| ProviderEntry {
-        rate_limit: Some(ProviderRateLimit { requests_per_minute: Some(calls), ..ProviderRateLimit::default() }),
+        rate_limit: Some(ProviderRateLimit {
+            requests_per_minute: Some(calls),
+            ..ProviderRateLimit::default()
+        }),
         ..entry("one")
     };
     let exhausted = |deployment: &Deployment| {
@@ -198,7 +225,9 @@ async fn a_rate_limit_goes_on_counting_until_it_is_another_one() {
     deployments.follow(&state(&[sealed(limited(60), "sk-1", 1)]));
     assert!(exhausted(&lone(&deployments)));
     deployments.follow(&state(&[sealed(limited(60), "sk-2", 2)]));
-    assert!(lone(&deployments).account.pace.as_ref().unwrap().try_take(std::time::Instant::now(), 1).is_err());
+    assert!(
+        lone(&deployments).account.pace.as_ref().unwrap().try_take(std::time::Instant::now(), 1).is_err()
+    );
     deployments.follow(&state(&[sealed(entry("one"), "sk-2", 2)]));
     assert!(lone(&deployments).account.pace.is_none());
 }

@@ -39,7 +39,9 @@ fn make(path: &Path) -> io::Result<()> {
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    file.write_all(b"# seals the credentials of providers that came over the API; without it they are lost\n")?;
+    file.write_all(
+        b"# seals the credentials of providers that came over the API; without it they are lost\n",
+    )?;
     file.write_all(key.expose_secret().as_bytes())?;
     file.sync_all()?;
     fs::rename(&temporary, path)

@@ -33,14 +33,30 @@ fn a_change_of_place_takes_the_credential_away_unless_it_is_given_again() {
     let of = UpdateProviderRequest::default;
     for (request, change) in [
         (UpdateProviderRequest { timeout: text("5s"), ..of() }, CredentialChange::Keep),
-        (UpdateProviderRequest { models: vec!["m".to_owned()], enabled: Some(false), ..of() }, CredentialChange::Keep),
-        (UpdateProviderRequest { base_url: text("https://api.openai.com/v1"), ..of() }, CredentialChange::Keep),
-        (UpdateProviderRequest { base_url: text("https://eu.api.openai.com/v1"), ..of() }, CredentialChange::Remove),
+        (
+            UpdateProviderRequest { models: vec!["m".to_owned()], enabled: Some(false), ..of() },
+            CredentialChange::Keep,
+        ),
+        (
+            UpdateProviderRequest { base_url: text("https://api.openai.com/v1"), ..of() },
+            CredentialChange::Keep,
+        ),
+        (
+            UpdateProviderRequest { base_url: text("https://eu.api.openai.com/v1"), ..of() },
+            CredentialChange::Remove,
+        ),
         (UpdateProviderRequest { base_url: text(""), ..of() }, CredentialChange::Remove),
-        (UpdateProviderRequest { kind: text("cohere"), base_url: text(""), ..of() }, CredentialChange::Remove),
+        (
+            UpdateProviderRequest { kind: text("cohere"), base_url: text(""), ..of() },
+            CredentialChange::Remove,
+        ),
         (UpdateProviderRequest { api_key: text("sk-new"), ..of() }, CredentialChange::Give(given.clone())),
         (
-            UpdateProviderRequest { base_url: text("https://eu.api.openai.com"), api_key: text("sk-new"), ..of() },
+            UpdateProviderRequest {
+                base_url: text("https://eu.api.openai.com"),
+                api_key: text("sk-new"),
+                ..of()
+            },
             CredentialChange::Give(given),
         ),
         (UpdateProviderRequest { api_key: text(""), ..of() }, CredentialChange::Clear),

@@ -244,7 +244,9 @@ fn secret(path: &PathBuf) -> Result<String, Failure> {
     } else {
         fs::read_to_string(path).map(|read| text = read)
     };
-    from.map_err(|error| Failure::Usage(format!("cannot read the credential from {}: {error}", path.display())))?;
+    from.map_err(|error| {
+        Failure::Usage(format!("cannot read the credential from {}: {error}", path.display()))
+    })?;
     match text.trim() {
         "" => Err(Failure::Usage(format!("there is no credential in {}", path.display()))),
         secret => Ok(secret.to_owned()),

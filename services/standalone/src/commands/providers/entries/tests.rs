@@ -16,7 +16,8 @@ async fn said(line: &[&str], first: u16, body: Value) -> (Result<String, Failure
     let answer = |before: usize, _: &_| answering(if before == 0 { first } else { 200 }, &body);
     with_server(ONCE, answer, async |client, log| {
         let said = super::answer(&client, &line.command).await;
-        let asked = log.lock().unwrap().iter().map(|asked| (asked.path.clone(), asked.body.clone())).collect();
+        let asked =
+            log.lock().unwrap().iter().map(|asked| (asked.path.clone(), asked.body.clone())).collect();
         (said, asked)
     })
     .await
@@ -32,7 +33,8 @@ async fn set_makes_what_is_not_there_with_the_credential_of_a_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), "sk-secret\n").unwrap();
     let file = file.path().to_str().unwrap();
-    let line = ["set", "own", "--kind", "openai", "--base-url", "https://own.example/v1", "--credential-file", file];
+    let line =
+        ["set", "own", "--kind", "openai", "--base-url", "https://own.example/v1", "--credential-file", file];
     let more = ["--models", "a,b", "--model-name", "a=x", "--requests-per-minute", "60"];
     let (said, asked) = said(&[&line[..], &more].concat(), 404, entry()).await;
     assert_eq!(asked[0].0, "/api/v1/admin/providers/own");
@@ -71,7 +73,8 @@ async fn a_switch_says_nothing_else() {
 #[tokio::test]
 async fn a_credential_that_was_removed_shows() {
     let removed = json!({"name": "own", "kind": "openai", "source": "api", "enabled": true, "credential_removed": true});
-    let (said, _) = said(&["list"], 200, json!({"providers": [removed, {"name": "local", "source": "file"}]})).await;
+    let (said, _) =
+        said(&["list"], 200, json!({"providers": [removed, {"name": "local", "source": "file"}]})).await;
     let said = said.unwrap();
     assert!(said.contains("removed, give it again") && said.contains("local"), "{said}");
 }
