@@ -139,20 +139,20 @@ async fn a_provider_comes_changes_its_credential_and_goes_under_load_without_a_f
     // switched off: nothing more is sent there once it is out of force
     put(&running, "second", json!({"enabled": false})).await;
     out_of_force(&running, "second").await;
-    let calls = calls(&simulator, second).len();
+    let seen = calls(&simulator, second).len();
     load.goes_on(60).await;
-    assert_eq!(calls(&simulator, second).len(), calls);
+    assert_eq!(calls(&simulator, second).len(), seen);
 
     put(&running, "second", json!({"enabled": true})).await;
-    wait_until(|| async { calls(&simulator, second).len() > calls + 20 }).await;
+    wait_until(|| async { calls(&simulator, second).len() > seen + 20 }).await;
     // one of the file can be switched too, and then the other one serves alone
     put(&running, "first", json!({"enabled": false})).await;
     out_of_force(&running, "first").await;
-    let calls = calls(&simulator, first).len();
+    let seen = calls(&simulator, first).len();
     load.goes_on(60).await;
-    assert_eq!(calls(&simulator, first).len(), calls);
+    assert_eq!(calls(&simulator, first).len(), seen);
     running.admin().delete(&format!("{PROVIDERS}/first")).await.ok();
-    wait_until(|| async { calls(&simulator, first).len() > calls + 20 }).await;
+    wait_until(|| async { calls(&simulator, first).len() > seen + 20 }).await;
     running.admin().delete(&format!("{PROVIDERS}/second")).await.ok();
     out_of_force(&running, "second").await;
     load.goes_on(40).await;

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -36,6 +39,8 @@ pub(crate) struct Account {
     /// The provider's own names, by catalog id.
     pub model_names: BTreeMap<String, String>,
     pub deployments: RwLock<HashMap<String, Arc<Deployment>>>,
+    /// Out of force: it keeps no deployment, because each keeps it.
+    pub retired: AtomicBool,
 }
 
 impl Account {
@@ -79,8 +84,19 @@ impl Account {
         let known = self.deployments.read().unwrap_or_else(PoisonError::into_inner).get(&model.id).cloned();
         known.unwrap_or_else(|| {
             let mut all = self.deployments.write().unwrap_or_else(PoisonError::into_inner);
+            if self.retired.load(Ordering::Relaxed) {
+                // for a request that began before
+                return Arc::new(make());
+            }
             Arc::clone(all.entry(model.id.clone()).or_insert_with(|| Arc::new(make())))
         })
+    }
+
+    /// Lets go of its deployments, so that it ends with the last call to them.
+    pub fn retire(&self) {
+        let mut all = self.deployments.write().unwrap_or_else(PoisonError::into_inner);
+        self.retired.store(true, Ordering::Relaxed);
+        all.clear();
     }
 
     /// The deployments that were used so far.

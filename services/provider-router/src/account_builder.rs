@@ -1,6 +1,10 @@
 //! From the description of a provider to an account that can be called.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use embermesh_config::{Provider as Entry, ProviderKind, RateLimit, Security};
 use embermesh_proto::internal::v1::SealedProvider;
@@ -79,6 +83,7 @@ impl AccountBuilder {
             models: entry.models.clone(),
             model_names: entry.model_names.clone(),
             deployments: Default::default(),
+            retired: AtomicBool::new(false),
         })
     }
 

@@ -109,8 +109,11 @@ impl Deployments {
         for gone in before.iter().filter(|held| accounts.iter().all(|account| account.name != held.name)) {
             tracing::info!(provider = %gone.name, "provider is out of force");
         }
+        let accounts = Arc::new(accounts);
         self.refused.store(Arc::new(refused));
-        self.accounts.store(Arc::new(accounts));
+        self.accounts.store(Arc::clone(&accounts));
+        let gone = before.iter().filter(|held| accounts.iter().all(|account| !Arc::ptr_eq(account, held)));
+        gone.for_each(|account| account.retire());
     }
 
     /// What should be in force, by name. An entry of the file goes before one of the stream.

@@ -6,8 +6,8 @@ use embermesh_postgres::{Database, PoolConfig, Role, Schema};
 use embermesh_proto::{
     internal::v1::{SealedProvider, Section},
     v1::{
-        CreateProviderRequest, DeleteProviderRequest, GetProviderRequest, ListProvidersRequest, ProviderEntry,
-        UpdateProviderRequest,
+        CreateProviderRequest, DeleteProviderRequest, GetProviderRequest, ListProvidersRequest,
+        ProviderEntry, UpdateProviderRequest,
     },
 };
 use embermesh_provider_entry::{Credential, SealError};
@@ -188,7 +188,8 @@ async fn a_new_key_seals_what_comes_and_the_old_one_opens_what_is_there() {
     assert_eq!(opened("new", &key(1)), Err(SealError::Shut(CannotOpen::Key(2))));
     assert_eq!(opened("old", &key(2)), Err(SealError::Shut(CannotOpen::Key(1))));
     // what a key is still needed for can be counted
-    let database = Database::connect(world.database.url(), Schema::Admin, Role::App, &PoolConfig::default());
+    let pool = PoolConfig::default();
+    let database = Database::connect(world.database.url(), Schema::Admin, Role::App, &pool);
     let database = database.await.unwrap();
     let sealed = "SELECT count(*) FROM providers WHERE sealed_with = 1";
     assert_eq!(database.system().query_one(sealed, &[]).await.unwrap().get::<_, i64>(0), 1);
@@ -204,7 +205,11 @@ async fn without_a_key_credentials_are_refused_and_nothing_is_kept() {
     let providers = &mut world.replica.providers;
     let error = refused(providers.create_provider(admin.request(openai("one"))).await);
     assert_eq!(error.code, Code::Conflict);
-    assert!(error.message.contains("credential_keys_file") && !error.message.contains(SECRET), "{}", error.message);
+    assert!(
+        error.message.contains("credential_keys_file") && !error.message.contains(SECRET),
+        "{}",
+        error.message
+    );
     assert_eq!(refused(providers.get_provider(admin.request(get("one"))).await).code, Code::NotFound);
     let open = CreateProviderRequest { api_key: None, ..openai("one") };
     assert!(!providers.create_provider(admin.request(open)).await.unwrap().into_inner().has_credential);
