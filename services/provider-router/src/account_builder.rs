@@ -18,7 +18,7 @@ use crate::{account::Account, credential::Credential, deployments::seed, pace::P
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Makes the rate limit of an entry of this name.
-type MakePace = Box<dyn Fn(&str, RateLimit) -> Pace + Send + Sync>;
+pub(crate) type MakePace = Box<dyn Fn(&str, RateLimit) -> Pace + Send + Sync>;
 
 /// Makes accounts.
 pub(crate) struct AccountBuilder {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use embermesh_config::{Config, Embedding, RateLimit, UnusableKeys};
+use embermesh_config::{Config, Embedding, UnusableKeys};
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_minilm::{LoadError, MiniLm};
 use embermesh_proto::{
@@ -24,7 +24,7 @@ use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 use embermesh_types::Clock;
 
 use crate::{
-    account_builder::AccountBuilder,
+    account_builder::{AccountBuilder, MakePace},
     agent_limits::AgentLimits,
     attempts::{Attempts, retry_budgets},
     books::Books,
@@ -208,11 +208,7 @@ impl ProviderRouter {
 }
 
 /// Makes the rate limits of provider entries.
-fn pace_maker(
-    replicas: u32,
-    throttle: ThrottleClient<Transport>,
-    tasks: Tasks,
-) -> Box<dyn Fn(&str, RateLimit) -> Pace + Send + Sync> {
+fn pace_maker(replicas: u32, throttle: ThrottleClient<Transport>, tasks: Tasks) -> MakePace {
     Box::new(move |name, limit| {
         Pace::new(&format!("provider:{name}"), limit, Burst::Tenth, replicas, &throttle, &tasks)
     })
