@@ -8,8 +8,11 @@ mod load;
 mod secret;
 mod sections {
     pub(crate) mod backup;
+    pub(crate) mod credential_keys;
     pub(crate) mod database;
     pub(crate) mod embedding;
+    pub(crate) mod provider_hosts;
+    pub(crate) mod provider_options;
     pub(crate) mod redis;
     pub(crate) mod server;
 }
@@ -19,6 +22,7 @@ pub use load::{Config, ConfigError, Described, Source};
 pub use secret::Secret;
 pub use sections::{
     backup::{Backup, BackupTarget},
+    credential_keys::UnusableKeys,
     database::{Database, ReplicaPool},
     embedding::{
         CircuitBreaker, Embedding, KeyRotation, Provider, ProviderKind, RateLimit, Router, Security,

@@ -12,7 +12,7 @@ use figment::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    Backup, Database, Embedding, Redis, Server, Services,
+    Backup, Database, Embedding, ProviderKind, Redis, Server, Services,
     environment::well_known,
     expand::{Unset, expand},
 };
@@ -165,6 +165,9 @@ impl Config {
                 let key = format!("embedding.providers.{name}.base_url");
                 return senseless(&key, "holds a credential; put it in api_key, where it stays hidden");
             }
+        }
+        if let Err(bad) = self.embedding.security.egress(ProviderKind::Local) {
+            return senseless("embedding.security.provider_hosts", &bad.to_string());
         }
         match self.environment.as_deref() {
             None | Some("production" | "staging" | "development" | "test") => Ok(()),

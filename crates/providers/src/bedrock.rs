@@ -8,6 +8,7 @@ mod cohere;
 mod credentials;
 mod failure;
 mod format;
+mod guarded;
 #[cfg(test)]
 mod tests;
 mod titan;
@@ -23,6 +24,7 @@ use aws_sdk_bedrockruntime::{
     primitives::Blob,
 };
 use embermesh_config::Provider as Entry;
+use embermesh_egress::Rules;
 use embermesh_types::{Clock, TokenCount};
 use tokio::time::timeout;
 
@@ -55,11 +57,15 @@ impl fmt::Debug for Bedrock {
 }
 
 impl Bedrock {
-    /// Reads no file of the machine's AWS configuration and calls nobody: credentials are looked for when the first call needs them.
-    pub fn new(entry: &Entry, clock: Clock) -> Result<Self, BadEntry> {
+    /// With `guard`, connects only where the rules allow. Reads no file of the machine's AWS configuration and calls nobody: credentials are looked for when the first call needs them.
+    pub fn new(entry: &Entry, clock: Clock, guard: Option<Rules>) -> Result<Self, BadEntry> {
         let region = entry.region.clone().filter(|region| !region.is_empty());
         let region = Region::new(region.ok_or(BadEntry::Missing("region"))?);
-        let credentials = AwsCredentials::new(entry, region.clone(), clock)?;
+        if let Some(rules) = &guard {
+            guarded::check(rules, entry)?;
+        }
+        let http = guard.map(guarded::client);
+        let credentials = AwsCredentials::new(entry, region.clone(), clock, http.clone())?;
         let mut config = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(region.clone())
@@ -70,6 +76,9 @@ impl Bedrock {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         if let Some(url) = credentials::url("base_url", entry.base_url.as_deref())? {
             config = config.endpoint_url(url);
+        }
+        if let Some(http) = http {
+            config = config.http_client(http);
         }
         Ok(Self { client: Client::from_conf(config.build()), credentials, region })
     }

@@ -7,6 +7,7 @@ mod tests;
 use std::sync::Arc;
 
 use embermesh_config::{Provider as Entry, ProviderKind};
+use embermesh_egress::Rules;
 use embermesh_minilm::MiniLm;
 
 use crate::{
@@ -42,6 +43,9 @@ pub enum BadEntry {
     /// The machine lacks something.
     #[error("{0}")]
     Machine(String),
+    /// A credential of the machine's own, which is not for entries that came over the API.
+    #[error("{0} is missing: an entry that came over the API does not use the machine's own credentials")]
+    Own(&'static str),
 }
 
 /// A provider, ready to be called.
@@ -53,6 +57,7 @@ pub struct Connector {
     client: HttpClient,
     local: Option<Arc<MiniLm>>,
     surroundings: Surroundings,
+    guard: Option<Rules>,
 }
 
 impl Connector {
@@ -61,7 +66,7 @@ impl Connector {
     /// # Errors
     /// When the machine's certificate authorities cannot be read.
     pub fn new(local: Option<Arc<MiniLm>>) -> std::io::Result<Self> {
-        Ok(Self { client: HttpClient::new()?, local, surroundings: Surroundings::default() })
+        Ok(Self { client: HttpClient::new()?, local, surroundings: Surroundings::default(), guard: None })
     }
 
     /// With the process's own clock, tasks and environment.
@@ -70,17 +75,32 @@ impl Connector {
         Self { surroundings, ..self }
     }
 
+    /// For entries that came over the API: connects only where the rules allow, and uses no credential that the machine has of its own.
+    ///
+    /// # Errors
+    /// When the machine's certificate authorities cannot be read.
+    pub fn guarded(&self, rules: Rules) -> std::io::Result<Self> {
+        let surroundings = Surroundings { google_credentials: None, ..self.surroundings.clone() };
+        let client = HttpClient::guarded(rules.clone())?;
+        Ok(Self { client, local: None, surroundings, guard: Some(rules) })
+    }
+
     /// The provider that `entry` describes.
     ///
     /// # Errors
     /// When the entry lacks an option, has one too many, or the machine lacks what it needs.
     pub fn connect(&self, kind: ProviderKind, entry: &Entry) -> NewProvider {
         options::check_useful(kind, entry)?;
+        if self.guard.is_some() {
+            options::check_own(kind, entry)?;
+        }
         let client = self.client.clone();
         match kind {
             ProviderKind::OpenAi => Ok(Arc::new(OpenAi::new(client, entry)?)),
             ProviderKind::AzureOpenAi => Ok(Arc::new(Azure::new(client, entry)?)),
-            ProviderKind::Bedrock => Ok(Arc::new(Bedrock::new(entry, self.surroundings.clock.clone())?)),
+            ProviderKind::Bedrock => {
+                Ok(Arc::new(Bedrock::new(entry, self.surroundings.clock.clone(), self.guard.clone())?))
+            }
             ProviderKind::Vertex => Ok(Arc::new(Vertex::new(client, entry, &self.surroundings)?)),
             ProviderKind::Gemini => Ok(Arc::new(Gemini::new(client, entry)?)),
             ProviderKind::Voyage => Ok(Arc::new(Voyage::new(client, entry)?)),

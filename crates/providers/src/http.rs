@@ -7,6 +7,7 @@
 //! call is [`Failure::Broken`]. Idle connections are let go early to keep that moment rare.
 
 mod classify;
+mod guarded;
 mod retry_after;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{
         self, Client,
-        connect::{HttpConnector, capture_connection},
+        connect::{capture_connection, dns::GaiResolver},
     },
     rt::{TokioExecutor, TokioTimer},
 };
@@ -30,6 +31,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::{Failure, ProviderError, google_error::retry_info};
 
 pub(crate) use classify::{Refusal, by_status};
+use embermesh_egress::Rules;
+pub(crate) use guarded::within;
+use guarded::{Resolve, TcpConnector};
 pub(crate) use retry_after::retry_after;
 
 /// 2,048 vectors of 4,096 dimensions as JSON floats stay below this.
@@ -59,15 +63,22 @@ pub(crate) type Classify = fn(StatusCode, &HeaderMap, &[u8]) -> Failure;
 
 /// A pooled client. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct HttpClient(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub(crate) struct HttpClient<R = GaiResolver>(Client<HttpsConnector<TcpConnector<R>>, Full<Bytes>>);
 
 impl HttpClient {
     /// Trusts the machine's certificate authorities.
     pub fn new() -> std::io::Result<Self> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        Self::over(TcpConnector::free())
+    }
+
+    /// The same, but it connects only where the rules allow.
+    pub fn guarded(rules: Rules) -> std::io::Result<Self> {
+        Self::over(TcpConnector::guarded(rules))
+    }
+}
+
+impl<R: Resolve> HttpClient<R> {
+    fn over(tcp: TcpConnector<R>) -> std::io::Result<Self> {
         let https = HttpsConnectorBuilder::new()
             .with_native_roots()?
             .https_or_http()

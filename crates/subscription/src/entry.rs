@@ -8,14 +8,14 @@ use std::{
 use embermesh_auth::{KeyHash, Principal, Scopes};
 use embermesh_proto::{
     internal::v1::{
-        AgentEntry, BudgetEntry, ConfigEntry, ConfigUpdate, KeyEntry, Pin, PolicyEntry, TenantEntry,
-        config_entry::Value,
+        AgentEntry, BudgetEntry, ConfigEntry, ConfigUpdate, KeyEntry, Pin, PolicyEntry, SealedProvider,
+        TenantEntry, config_entry::Value,
     },
     v1,
 };
 use embermesh_types::{AgentId, KeyId, SpaceId, TenantId};
 
-use crate::{BreakerOrder, KeyRecord, Pinned, RunSettings, Snapshot, SpaceReference};
+use crate::{BreakerOrder, KeyRecord, Pinned, RunSettings, Snapshot, SpaceReference, provider_entry};
 
 /// Why an entry cannot be used. Names the part, never its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +34,7 @@ enum Identity<'a> {
     Settings,
     Tenant(TenantId),
     Policy(TenantId),
+    Provider(&'a str),
 }
 
 /// The state after `update`, or `None` when it is older than what is held. A bad entry changes nothing: what was known of it
@@ -95,6 +96,7 @@ fn identity_of(value: &Value) -> Result<Identity<'_>, BadEntry> {
         Value::Settings(_) => Identity::Settings,
         Value::Tenant(entry) => Identity::Tenant(tenant(&entry.tenant_id)?),
         Value::Policy(entry) => Identity::Policy(tenant(&entry.tenant_id)?),
+        Value::Provider(provider) => Identity::Provider(provider_entry::name(provider)?),
     })
 }
 
@@ -110,6 +112,7 @@ fn remove(next: &mut Snapshot, key: &Identity<'_>) {
         Identity::Settings => next.put_settings(None),
         Identity::Tenant(id) => next.remove_tenant(*id),
         Identity::Policy(tenant) => next.remove_pii_policy(*tenant),
+        Identity::Provider(name) => next.remove_provider(name),
     }
 }
 
@@ -147,6 +150,10 @@ fn put(next: &mut Snapshot, value: &Value) -> Result<(), BadEntry> {
         (Value::Policy(entry), Identity::Policy(tenant)) => {
             let policy = entry.pii.clone().ok_or(BadEntry("a policy without its content"))?;
             next.put_pii_policy(tenant, Arc::new(policy));
+        }
+        (Value::Provider(provider), Identity::Provider(name)) => {
+            provider_entry::check(provider)?;
+            next.put_provider(name, Arc::new(provider.clone()));
         }
         _ => return Err(BadEntry("an entry that is not what its key says")),
     }
@@ -218,6 +225,11 @@ fn keep(next: &mut Snapshot, held: &Snapshot, key: &Identity<'_>) {
                 next.put_pii_policy(*tenant, Arc::clone(policy));
             }
         }
+        Identity::Provider(name) => {
+            if let Some(provider) = held.provider(name) {
+                next.put_provider(name, Arc::clone(provider));
+            }
+        }
     }
 }
 
@@ -276,8 +288,9 @@ pub(crate) fn to_update(snapshot: &Snapshot) -> ConfigUpdate {
         let pii = Some(v1::PiiPolicy::clone(policy));
         Value::Policy(PolicyEntry { tenant_id: tenant.to_string(), pii })
     });
+    let providers = snapshot.providers().map(|provider| Value::Provider(SealedProvider::clone(provider)));
     let values = keys.chain(agents).chain(models).chain(pins).chain(references).chain(orders).chain(budgets);
-    let values = values.chain(settings).chain(tenants).chain(policies);
+    let values = values.chain(settings).chain(tenants).chain(policies).chain(providers);
     ConfigUpdate {
         version: snapshot.version,
         snapshot: true,

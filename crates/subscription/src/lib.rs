@@ -8,6 +8,7 @@ mod contact;
 mod disk;
 mod entry;
 mod epoch;
+mod provider_entry;
 mod run_settings;
 mod snapshot;
 mod space_reference;

@@ -7,7 +7,10 @@ use std::{
 };
 
 use embermesh_auth::{KeyHash, Principal};
-use embermesh_proto::{internal::v1::TenantEntry, v1};
+use embermesh_proto::{
+    internal::v1::{SealedProvider, TenantEntry},
+    v1,
+};
 use embermesh_types::{AgentId, KeyId, SpaceId, TenantId};
 
 use crate::{BreakerOrder, RunSettings, SpaceReference};
@@ -56,6 +59,7 @@ pub struct Snapshot {
     settings: Option<Arc<RunSettings>>,
     pub(crate) tenants: Arc<HashMap<TenantId, Arc<TenantEntry>>>,
     pub(crate) pii_policies: Arc<HashMap<TenantId, Arc<v1::PiiPolicy>>>,
+    providers: Arc<BTreeMap<String, Arc<SealedProvider>>>,
 }
 
 impl Snapshot {
@@ -126,6 +130,11 @@ impl Snapshot {
         self.settings.as_ref()
     }
 
+    /// The providers that came over the API, and what is switched of those in the configuration file, in the order of their names.
+    pub fn providers(&self) -> impl Iterator<Item = &Arc<SealedProvider>> {
+        self.providers.values()
+    }
+
     /// With this version.
     #[must_use]
     pub fn with_version(mut self, version: i64) -> Self {
@@ -181,6 +190,14 @@ impl Snapshot {
     #[must_use]
     pub fn with_budget(mut self, tenant: TenantId, budget: v1::BudgetRule) -> Self {
         self.put_budget(tenant, Arc::new(budget));
+        self
+    }
+
+    /// With a provider, under the name in its entry.
+    #[must_use]
+    pub fn with_provider(mut self, provider: SealedProvider) -> Self {
+        let name = provider.entry.as_ref().map(|entry| entry.name.clone()).unwrap_or_default();
+        self.put_provider(&name, Arc::new(provider));
         self
     }
 
@@ -270,6 +287,18 @@ impl Snapshot {
         if let Some(budgets) = self.budgets.get_mut(&tenant) {
             Arc::make_mut(budgets).remove(id);
         }
+    }
+
+    pub(crate) fn provider(&self, name: &str) -> Option<&Arc<SealedProvider>> {
+        self.providers.get(name)
+    }
+
+    pub(crate) fn put_provider(&mut self, name: &str, provider: Arc<SealedProvider>) {
+        Arc::make_mut(&mut self.providers).insert(name.to_owned(), provider);
+    }
+
+    pub(crate) fn remove_provider(&mut self, name: &str) {
+        Arc::make_mut(&mut self.providers).remove(name);
     }
 }
 

@@ -6,11 +6,11 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Crates by height; each may depend on lower ones only.
 const LAYERS: [&[&str]; 8] = [
-    &["types", "descriptors", "lifecycle", "pii", "tokens", "telemetry", "loopback"],
+    &["types", "descriptors", "lifecycle", "pii", "tokens", "telemetry", "loopback", "egress", "sealing"],
     &["errors", "auth", "minilm", "postgres", "resilience", "cache", "private-postgres"],
     &["proto", "transport"],
     &["config", "subscription", "escrow"],
-    &["process", "providers"],
+    &["process", "providers", "provider-entry"],
     &["gateway", "provider-router", "cost-ledger", "vector-store", "admin"],
     &["standalone", "testing"],
     &["integration-tests", "bench"],

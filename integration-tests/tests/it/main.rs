@@ -41,6 +41,7 @@ mod route_roles;
 mod row_security;
 mod run_settings;
 mod running;
+mod runtime_providers;
 mod secrets;
 mod simulated;
 mod spaces;

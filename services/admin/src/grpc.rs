@@ -9,6 +9,7 @@ mod config;
 mod key_use;
 mod keys;
 mod policies;
+mod providers;
 mod settings;
 mod tenants;
 

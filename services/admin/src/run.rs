@@ -5,7 +5,10 @@ use embermesh_config::{Config, ConfigError};
 use embermesh_process::{BoxError, Process};
 use embermesh_transport::{Ops, ServerBuilder, in_process};
 
-use crate::{AdminService, FirstStart, Parts, Settings, domain::tuning::of_file};
+use crate::{
+    AdminService, FirstStart, Parts, Settings,
+    domain::{provider, tuning},
+};
 
 /// Port on loopback when none is configured.
 pub const DEFAULT_PORT: u16 = 8085;
@@ -16,9 +19,13 @@ pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
     if !config.admin.contains_key("pool") {
         settings.pool = config.database.pool.clone();
     }
-    settings.file = of_file(config);
+    settings.file = tuning::of_file(config);
     settings.data_dir.clone_from(&config.data_dir);
     settings.key_rotation = config.embedding.security.api_key_rotation;
+    settings.security.clone_from(&config.embedding.security);
+    let providers = config.embedding.all_providers();
+    settings.file_providers =
+        providers.iter().map(|(name, entry)| (name.clone(), provider::of_file(name, entry))).collect();
     Ok(settings)
 }
 
@@ -51,6 +58,7 @@ pub async fn run(process: &Process) -> Result<Router, BoxError> {
         .service(admin.budgets_server())
         .service(admin.tenants_server())
         .service(admin.policies_server())
+        .service(admin.providers_server())
         .service(admin.audit_server())
         .service(admin.key_use_server())
         .service(admin.settings_server())

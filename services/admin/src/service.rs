@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use embermesh_config::UnusableKeys;
 use embermesh_errors::Error;
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_postgres::{Database, DbError, Role, Schema, migrate};
@@ -12,9 +13,10 @@ use embermesh_proto::{
     v1::{
         agents_server::AgentsServer, audit_server::AuditServer, budgets_server::BudgetsServer,
         catalog_server::CatalogServer, keys_server::KeysServer, policies_server::PoliciesServer,
-        settings_server::SettingsServer, tenants_server::TenantsServer,
+        providers_server::ProvidersServer, settings_server::SettingsServer, tenants_server::TenantsServer,
     },
 };
+use embermesh_sealing::Keys;
 use embermesh_telemetry::Metrics;
 use embermesh_transport::MAX_MESSAGE_BYTES;
 use embermesh_types::{Clock, SpaceId};
@@ -61,6 +63,9 @@ pub enum StartError {
     /// The audit chains cannot be anchored as configured.
     #[error("admin: {0}")]
     Anchoring(#[from] AnchoringError),
+    /// The keys for providers' credentials cannot be used.
+    #[error("admin: {0}")]
+    SealingKeys(#[from] UnusableKeys),
     /// A setting cannot be used.
     #[error("embedding.security.api_key_rotation.overlap can be at most 7d")]
     Overlap,
@@ -82,6 +87,8 @@ pub(crate) struct Shared {
     pub(crate) anchoring: Arc<Anchoring>,
     pub(crate) retention: Arc<Retention>,
     pub(crate) rotation: Arc<AutomaticRotation>,
+    /// Absent: providers' credentials are refused.
+    pub(crate) sealing: Option<Keys>,
     pub(crate) metrics: AdminMetrics,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
@@ -101,6 +108,7 @@ impl AdminService {
         if settings.key_rotation.overlap.0 > LONGEST_OVERLAP {
             return Err(StartError::Overlap);
         }
+        let sealing = settings.security.sealing_keys()?;
         let anchoring = Arc::new(Anchoring::open(&settings, &metrics)?);
         let ready = readiness.condition("admin database");
         migrate(&database_url, Schema::Admin, &store::MIGRATIONS).await?;
@@ -142,6 +150,7 @@ impl AdminService {
             anchoring,
             retention,
             rotation,
+            sealing,
             metrics,
             clock,
             tasks,
@@ -181,6 +190,12 @@ impl AdminService {
     /// Policies about personal data.
     pub fn policies_server(&self) -> PoliciesServer<Handler> {
         let server = PoliciesServer::new(self.handler());
+        server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Providers that came over the API.
+    pub fn providers_server(&self) -> ProvidersServer<Handler> {
+        let server = ProvidersServer::new(self.handler());
         server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 

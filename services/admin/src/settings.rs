@@ -1,10 +1,10 @@
 //! What an operator may set.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use embermesh_config::{Config, KeyRotation, Span};
+use embermesh_config::{Config, KeyRotation, Security, Span};
 use embermesh_postgres::PoolConfig;
-use embermesh_proto::v1::Tuning;
+use embermesh_proto::v1::{ProviderEntry, Tuning};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::tuning::of_file;
@@ -41,6 +41,12 @@ pub struct Settings {
     /// Folder of this process; for the key and the file of anchors.
     #[serde(skip)]
     pub data_dir: Option<PathBuf>,
+    /// Which hosts providers may name, and what their credentials are sealed with.
+    #[serde(skip)]
+    pub security: Security,
+    /// Entries of the configuration file, by name, as they are shown.
+    #[serde(skip)]
+    pub file_providers: BTreeMap<String, ProviderEntry>,
 }
 
 impl Default for Settings {
@@ -58,6 +64,8 @@ impl Default for Settings {
             api_request_retention: Span::seconds(90 * 24 * 60 * 60),
             key_rotation: KeyRotation::default(),
             data_dir: None,
+            security: Security::default(),
+            file_providers: BTreeMap::new(),
         }
     }
 }

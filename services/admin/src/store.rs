@@ -17,6 +17,7 @@ pub(crate) mod model_change;
 pub(crate) mod model_row;
 pub(crate) mod pii_policies;
 pub(crate) mod pins;
+pub(crate) mod providers;
 pub(crate) mod references;
 pub(crate) mod settings;
 pub(crate) mod shipped;
@@ -29,7 +30,7 @@ use embermesh_postgres::{Database, DbError, Migration, Session};
 use embermesh_types::TenantId;
 
 /// Every migration of the schema, in order.
-pub(crate) const MIGRATIONS: [Migration; 8] = [
+pub(crate) const MIGRATIONS: [Migration; 9] = [
     Migration {
         name: "V001__control_plane",
         sql: include_str!("../../../migrations/admin/V001__control_plane.sql"),
@@ -48,6 +49,7 @@ pub(crate) const MIGRATIONS: [Migration; 8] = [
         name: "V006__tenants_and_policies",
         sql: include_str!("../../../migrations/admin/V006__tenants_and_policies.sql"),
     },
+    Migration { name: "V007__providers", sql: include_str!("../../../migrations/admin/V007__providers.sql") },
     Migration { name: "V008__settings", sql: include_str!("../../../migrations/admin/V008__settings.sql") },
     Migration {
         name: "V009__api_requests_and_handovers",

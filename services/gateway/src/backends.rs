@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use embermesh_proto::v1::{
     agents_client::AgentsClient, audit_client::AuditClient, budgets_client::BudgetsClient,
     catalog_client::CatalogClient, embeddings_server::Embeddings, keys_client::KeysClient,
-    operations_client::OperationsClient, policies_client::PoliciesClient, reports_client::ReportsClient,
-    settings_client::SettingsClient, tenants_client::TenantsClient,
+    operations_client::OperationsClient, policies_client::PoliciesClient, providers_client::ProvidersClient,
+    reports_client::ReportsClient, settings_client::SettingsClient, tenants_client::TenantsClient,
 };
 use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 
@@ -26,6 +26,8 @@ pub(crate) struct Backends {
     /// Served by admin.
     pub budgets: BudgetsClient<ReadYourWrites>,
     /// Served by admin.
+    pub providers: ProvidersClient<ReadYourWrites>,
+    /// Served by admin.
     pub audit: AuditClient<ReadYourWrites>,
     /// Served by admin.
     pub settings: SettingsClient<ReadYourWrites>,
@@ -42,7 +44,7 @@ pub(crate) struct Backends {
 /// The ways to the services that calls are forwarded to.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstreams {
-    /// Agents, keys, catalog, budgets, audit, settings, tenants and policies.
+    /// Agents, keys, catalog, budgets, providers, audit, settings, tenants and policies.
     pub admin: ReadYourWrites,
     /// Reports.
     pub ledger: Transport,
@@ -67,6 +69,7 @@ impl Backends {
             keys: client!(KeysClient, upstreams.admin),
             catalog: client!(CatalogClient, upstreams.admin),
             budgets: client!(BudgetsClient, upstreams.admin),
+            providers: client!(ProvidersClient, upstreams.admin),
             audit: client!(AuditClient, upstreams.admin),
             settings: client!(SettingsClient, upstreams.admin),
             tenants: client!(TenantsClient, upstreams.admin),

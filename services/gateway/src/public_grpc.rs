@@ -20,6 +20,7 @@ use embermesh_proto::{
         keys_server::KeysServer,
         operations_server::OperationsServer,
         policies_server::PoliciesServer,
+        providers_server::ProvidersServer,
         reports_server::ReportsServer,
         settings_server::SettingsServer,
         tenants_server::TenantsServer,
@@ -56,6 +57,7 @@ pub(crate) async fn router<E: Embeddings>(
         .forward(Admitted::new(Forward::<KeysServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<CatalogServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<BudgetsServer<()>, _>::new(admin()), app))
+        .forward(Admitted::new(Forward::<ProvidersServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<AuditServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<SettingsServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<TenantsServer<()>, _>::new(admin()), app))

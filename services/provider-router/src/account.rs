@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,7 +14,7 @@ use embermesh_proto::v1::CatalogModel;
 use embermesh_providers::Provider;
 use embermesh_resilience::Breaker;
 
-use crate::{credential::Credential, deployment::Deployment, pace::Pace};
+use crate::{credential::Credential, deployment::Deployment, pace::Pace, spec::Spec};
 
 /// One credential at one place.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(crate) struct Account {
     /// The entry's name in the configuration.
     pub name: Arc<str>,
     pub kind: ProviderKind,
+    /// What it was made from.
+    pub spec: Spec,
     /// How long a call may take.
     pub timeout: Duration,
     pub provider: Arc<dyn Provider>,
@@ -34,6 +39,8 @@ pub(crate) struct Account {
     /// The provider's own names, by catalog id.
     pub model_names: BTreeMap<String, String>,
     pub deployments: RwLock<HashMap<String, Arc<Deployment>>>,
+    /// Out of force: it keeps no deployment, because each keeps it.
+    pub retired: AtomicBool,
 }
 
 impl Account {
@@ -41,6 +48,23 @@ impl Account {
     pub fn serves(&self, model: &CatalogModel) -> bool {
         let of_kind = model.provider_kinds.iter().any(|kind| kind == self.kind.as_str());
         of_kind && self.models.as_ref().is_none_or(|ids| ids.contains(&model.id))
+    }
+
+    /// Came while the process ran: its vectors have to be shown to be those of their spaces even where nobody else serves them, because
+    /// somebody else may have before.
+    pub fn is_newcomer(&self) -> bool {
+        matches!(self.spec, Spec::Streamed(_))
+    }
+
+    /// Goes on with what `before` knows of its deployments: the same models at the same place.
+    pub fn inherit(self: &Arc<Self>, before: &Account) {
+        let served = |model: &str| self.models.as_ref().is_none_or(|ids| ids.iter().any(|id| id == model));
+        let heirs = before
+            .used()
+            .into_iter()
+            .filter(|deployment| served(&deployment.model))
+            .map(|deployment| (deployment.model.to_string(), Arc::new(deployment.at(Arc::clone(self)))));
+        self.deployments.write().unwrap_or_else(PoisonError::into_inner).extend(heirs);
     }
 
     /// What this provider calls `model`.
@@ -60,8 +84,19 @@ impl Account {
         let known = self.deployments.read().unwrap_or_else(PoisonError::into_inner).get(&model.id).cloned();
         known.unwrap_or_else(|| {
             let mut all = self.deployments.write().unwrap_or_else(PoisonError::into_inner);
+            if self.retired.load(Ordering::Relaxed) {
+                // for a request that began before
+                return Arc::new(make());
+            }
             Arc::clone(all.entry(model.id.clone()).or_insert_with(|| Arc::new(make())))
         })
+    }
+
+    /// Lets go of its deployments, so that it ends with the last call to them.
+    pub fn retire(&self) {
+        let mut all = self.deployments.write().unwrap_or_else(PoisonError::into_inner);
+        self.retired.store(true, Ordering::Relaxed);
+        all.clear();
     }
 
     /// The deployments that were used so far.

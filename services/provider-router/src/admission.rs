@@ -74,11 +74,7 @@ impl Attempts {
         let now = Instant::now();
         let considered = consider(&self.deployments, order, self.clock.now(), now);
         if considered.is_empty() {
-            let message = format!(
-                "no configured provider serves {}; add one under embedding.providers",
-                order.model.id
-            );
-            return Err(NotNow::Never(Error::unavailable(message)));
+            return Err(NotNow::Never(self.nobody_serves(order)));
         }
         let peers = considered.len() > 1;
         let mut refusals = Refusals::default();
@@ -86,19 +82,20 @@ impl Attempts {
         for at in self.turns(&considered, tried, now) {
             let one = &considered[at];
             let deployment = &one.deployment;
+            let prove = peers || deployment.account.is_newcomer();
             if tried.out.contains(&deployment.name) {
                 continue;
             }
             if let Some(exclusion) = &one.exclusion {
                 refusals.excluded(exclusion, one, now);
                 // what is not shown to give the space's vectors does not serve as a last resort either
-                let shown = !peers || deployment.ever_answered() || self.proofs.is_shown(deployment);
+                let shown = !prove || deployment.ever_answered() || self.proofs.is_shown(deployment);
                 if matches!(exclusion, Exclusion::BreakerOpen) && shown {
                     resting.push(at);
                 }
                 continue;
             }
-            if peers {
+            if prove {
                 let all: Vec<_> = considered.iter().map(|one| &one.deployment).collect();
                 match self.proofs.may_serve(deployment, &order.model, &all, self) {
                     MayServe::Yes => {}
@@ -129,6 +126,18 @@ impl Attempts {
             }
         }
         Err(refusals.into_not_now(order, tried))
+    }
+
+    /// Why a model has no deployment.
+    fn nobody_serves(&self, order: &Order) -> Error {
+        let id = &order.model.id;
+        let refused = self.deployments.refused_for(&order.model);
+        let why: Vec<String> = refused.iter().map(|one| format!("{}: {}", one.name, one.reason)).collect();
+        Error::unavailable(if why.is_empty() {
+            format!("no configured provider serves {id}; add one under embedding.providers")
+        } else {
+            format!("no provider of {id} can be used: {}", why.join("; "))
+        })
     }
 
     /// How long a call that `ahead` others precede would wait for its place in the rate limits; zero where there is none.

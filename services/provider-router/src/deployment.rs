@@ -21,10 +21,10 @@ pub(crate) struct Deployment {
     /// Catalog id.
     pub model: Arc<str>,
     pub breaker: Arc<Breaker>,
-    pub stats: CallStats,
+    pub stats: Arc<CallStats>,
     pub concurrency: Arc<ConcurrencyLimit>,
     /// Whether its vectors are those of its space.
-    pub proof: Proof,
+    pub proof: Arc<Proof>,
     /// Calls that were made, canaries included.
     pub calls: AtomicU64,
     /// Somebody has a vector of it.
@@ -78,11 +78,27 @@ impl Deployment {
             name: format!("{}/{model}", account.name).into(),
             model: model.into(),
             breaker: Arc::new(breaker),
-            stats: CallStats::new(window),
+            stats: Arc::new(CallStats::new(window)),
             concurrency: Arc::new(ConcurrencyLimit::new(most_calls)),
-            proof: Proof::default(),
+            proof: Arc::default(),
             calls: AtomicU64::new(0),
             answered: AtomicBool::new(false),
+            last: Mutex::default(),
+            account,
+        }
+    }
+
+    /// The same deployment behind another account, with all that is known of it but what its last call said.
+    pub fn at(&self, account: Arc<Account>) -> Self {
+        Self {
+            name: Arc::clone(&self.name),
+            model: Arc::clone(&self.model),
+            breaker: Arc::clone(&self.breaker),
+            stats: Arc::clone(&self.stats),
+            concurrency: Arc::clone(&self.concurrency),
+            proof: Arc::clone(&self.proof),
+            calls: AtomicU64::new(self.calls.load(Ordering::Relaxed)),
+            answered: AtomicBool::new(self.ever_answered()),
             last: Mutex::default(),
             account,
         }

@@ -1,4 +1,4 @@
-//! Every deployment of this process, built from the configuration.
+//! Every deployment of this process: of the configuration file's entries, and of those that came over the API, as the stream has them.
 
 use std::{
     collections::BTreeMap,
@@ -7,79 +7,150 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use embermesh_config::{CircuitBreaker, Provider as Entry, ProviderKind, Router};
 use embermesh_proto::v1::CatalogModel;
-use embermesh_providers::Connector;
 use embermesh_resilience::{Breaker, BreakerSettings};
+use embermesh_subscription::Snapshot;
 
-use crate::{account::Account, credential::Credential, deployment::Deployment, pace::Pace};
+use crate::{
+    account::Account,
+    account_builder::{AccountBuilder, Unusable},
+    deployment::Deployment,
+    spec::Spec,
+};
 
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// What latencies and success rates are measured over.
 const MEASURED_OVER: Duration = Duration::from_secs(60);
 
-/// Every deployment, in the order of the entries' names.
+/// Every deployment, in the order of the entries' names. Requests see the entries of one moment; those that go are let go when the
+/// last call to them has ended.
 #[derive(Debug)]
 pub(crate) struct Deployments {
-    accounts: Vec<Arc<Account>>,
+    accounts: ArcSwap<Vec<Arc<Account>>>,
+    refused: ArcSwap<Vec<Arc<Refused>>>,
+    /// Of the configuration file.
+    file: BTreeMap<String, Arc<Entry>>,
+    builder: AccountBuilder,
     /// Of breakers that are made from now on.
     breaker: Mutex<BreakerSettings>,
+    /// Held while accounts come and go, and while their breakers are given other settings.
+    changing: Mutex<()>,
     most_calls: u32,
 }
 
+/// An entry that makes no provider.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub name: Arc<str>,
+    pub reason: String,
+    kind: Option<ProviderKind>,
+    models: Option<Vec<String>>,
+    spec: Spec,
+}
+
+impl Refused {
+    /// Whether it would give vectors of `model`.
+    fn would_serve(&self, model: &CatalogModel) -> bool {
+        let of_kind =
+            self.kind.is_some_and(|kind| model.provider_kinds.iter().any(|name| name == kind.as_str()));
+        of_kind && self.models.as_ref().is_none_or(|ids| ids.contains(&model.id))
+    }
+}
+
 impl Deployments {
-    /// Builds what the entries describe. An entry that cannot be used is logged and left out: one bad provider does not take the
-    /// others down. `pace` makes the rate limit of an entry.
-    pub fn build(
-        entries: &BTreeMap<String, Entry>,
+    /// Knows the entries of the configuration file; [`Self::follow`] makes providers of them.
+    pub fn new(
+        file: BTreeMap<String, Entry>,
         breaker: CircuitBreaker,
         router: &Router,
-        connector: &Connector,
-        has_local: bool,
-        pace: impl Fn(&str, &Entry) -> Option<Pace>,
+        builder: AccountBuilder,
     ) -> Self {
-        let breaker = settings(breaker);
-        let mut entries = entries.clone();
-        if has_local && !entries.values().any(|e| e.kind == Some(ProviderKind::Local)) {
-            entries.entry("local".to_owned()).or_default();
+        Self {
+            accounts: ArcSwap::default(),
+            refused: ArcSwap::default(),
+            file: file.into_iter().map(|(name, entry)| (name, Arc::new(entry))).collect(),
+            builder,
+            breaker: Mutex::new(settings(breaker)),
+            changing: Mutex::default(),
+            most_calls: router.max_concurrent_calls.max(1),
         }
-        let mut accounts = Vec::new();
-        for (name, entry) in entries.iter().filter(|(_, entry)| entry.enabled != Some(false)) {
-            let Some(kind) = entry.kind.or_else(|| ProviderKind::named(name)) else {
-                tracing::error!(provider = name, "provider is left out: give its kind");
+    }
+
+    /// Brings the accounts to what the file and the stream say: what has not changed stays as it is, calls to what has go on as they
+    /// began. An entry that cannot be used is logged and left out: one bad provider does not take the others down. One task calls
+    /// this.
+    pub fn follow(&self, snapshot: &Snapshot) {
+        let _changing = self.changing();
+        let breaker = *self.breaker();
+        let (before, refused_before) = (self.accounts.load_full(), self.refused.load_full());
+        let (mut accounts, mut refused) = (Vec::new(), Vec::new());
+        for (name, spec) in self.wanted(snapshot) {
+            let held = before.iter().find(|account| *account.name == *name);
+            if let Some(held) = held.filter(|held| held.spec.is(&spec)) {
+                accounts.push(Arc::clone(held));
                 continue;
-            };
-            match connector.connect(kind, entry) {
-                Ok(provider) => accounts.push(Arc::new(Account {
-                    name: name.as_str().into(),
-                    kind,
-                    timeout: entry.timeout.map_or(DEFAULT_TIMEOUT, |span| span.0),
-                    provider,
-                    host: Arc::new(Breaker::new(breaker, seed(name))),
-                    credential: Credential::default(),
-                    pace: pace(name, entry),
-                    most_tokens_at_once: entry
-                        .rate_limit
-                        .and_then(|limit| limit.tokens_per_minute)
-                        .map_or(u64::MAX, |tokens| (tokens / 10).max(1)),
-                    models: entry.models.clone(),
-                    model_names: entry.model_names.clone(),
-                    deployments: Default::default(),
-                })),
-                Err(reason) => tracing::warn!(provider = name, %reason, "provider is left out"),
+            }
+            if let Some(known) = refused_before.iter().find(|one| *one.name == *name && one.spec.is(&spec)) {
+                refused.push(Arc::clone(known));
+                continue;
+            }
+            match self.builder.build(&name, &spec, held.map(|held| &**held), breaker) {
+                Ok(account) => {
+                    let account = Arc::new(account);
+                    if let Some(held) = held.filter(|held| held.spec.is_same_place(&spec)) {
+                        account.inherit(held);
+                    }
+                    if account.is_newcomer() {
+                        tracing::info!(provider = name, "provider is in force");
+                    }
+                    accounts.push(account);
+                }
+                Err(Unusable { reason, kind, models }) => {
+                    tracing::warn!(provider = name, reason, "provider is left out");
+                    refused.push(Arc::new(Refused { name: name.into(), reason, kind, models, spec }));
+                }
             }
         }
-        Self { accounts, breaker: Mutex::new(breaker), most_calls: router.max_concurrent_calls.max(1) }
+        for gone in before.iter().filter(|held| accounts.iter().all(|account| account.name != held.name)) {
+            tracing::info!(provider = %gone.name, "provider is out of force");
+        }
+        let accounts = Arc::new(accounts);
+        self.refused.store(Arc::new(refused));
+        self.accounts.store(Arc::clone(&accounts));
+        let gone = before.iter().filter(|held| accounts.iter().all(|account| !Arc::ptr_eq(account, held)));
+        gone.for_each(|account| account.retire());
+    }
+
+    /// What should be in force, by name. An entry of the file goes before one of the stream.
+    fn wanted(&self, snapshot: &Snapshot) -> BTreeMap<String, Spec> {
+        let mut wanted: BTreeMap<String, Spec> = BTreeMap::new();
+        let mut switched: BTreeMap<&str, bool> = BTreeMap::new();
+        for provider in snapshot.providers() {
+            let Some(entry) = &provider.entry else { continue };
+            if entry.source == "file" {
+                switched.insert(&entry.name, entry.enabled);
+            } else if entry.enabled && !self.file.contains_key(&entry.name) {
+                wanted.insert(entry.name.clone(), Spec::Streamed(Arc::clone(provider)));
+            }
+        }
+        for (name, entry) in &self.file {
+            if switched.get(name.as_str()).copied().unwrap_or(entry.enabled != Some(false)) {
+                wanted.insert(name.clone(), Spec::File(Arc::clone(entry)));
+            }
+        }
+        wanted
     }
 
     /// Whether any entry serves `model`.
     pub fn serve(&self, model: &CatalogModel) -> bool {
-        self.accounts.iter().any(|account| account.serves(model))
+        self.accounts.load().iter().any(|account| account.serves(model))
     }
 
     /// The deployments of `model`.
     pub fn of(&self, model: &CatalogModel) -> Vec<Arc<Deployment>> {
-        let serving = self.accounts.iter().filter(|account| account.serves(model));
+        let accounts = self.accounts.load();
+        let serving = accounts.iter().filter(|account| account.serves(model));
         serving.map(|account| self.deployment(account, model)).collect()
     }
 
@@ -95,9 +166,10 @@ impl Deployments {
     /// Lets every breaker go by other settings.
     pub fn configure(&self, breaker: CircuitBreaker) {
         let settings = settings(breaker);
+        let _changing = self.changing();
         *self.breaker() = settings;
         // a deployment that is made meanwhile is made under the lock that this waits for, by the one settings or the other
-        for account in &self.accounts {
+        for account in &*self.accounts() {
             account.host.configure(settings);
             for deployment in account.used() {
                 deployment.breaker.configure(settings);
@@ -109,13 +181,30 @@ impl Deployments {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn accounts(&self) -> &[Arc<Account>] {
-        &self.accounts
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn accounts(&self) -> Arc<Vec<Arc<Account>>> {
+        self.accounts.load_full()
+    }
+
+    /// Entries of the stream that make no provider.
+    pub fn refused(&self) -> Vec<Arc<Refused>> {
+        let streamed = |one: &&Arc<Refused>| matches!(one.spec, Spec::Streamed(_));
+        self.refused.load().iter().filter(streamed).cloned().collect()
+    }
+
+    /// Those of them that would serve `model`.
+    pub fn refused_for(&self, model: &CatalogModel) -> Vec<Arc<Refused>> {
+        let mut refused = self.refused();
+        refused.retain(|one| one.would_serve(model));
+        refused
     }
 
     /// The deployments that were used so far.
     pub fn used(&self) -> Vec<Arc<Deployment>> {
-        self.accounts.iter().flat_map(|account| account.used()).collect()
+        self.accounts.load().iter().flat_map(|account| account.used()).collect()
     }
 }
 
@@ -136,9 +225,12 @@ fn settings(breaker: CircuitBreaker) -> BreakerSettings {
 }
 
 /// Breakers of different names should not come back in the same instant.
-fn seed(name: &str) -> u64 {
+pub(crate) fn seed(name: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
     std::process::id().hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests;

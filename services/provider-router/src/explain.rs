@@ -104,8 +104,22 @@ impl Embedder {
     ) -> Vec<Row> {
         let (now, wall) = (Instant::now(), self.attempts.clock.now());
         let all = self.resolver.deployments.of(model);
-        let peers = all.len() > 1 && self.attempts.proofs.interval.is_some();
+        let proving = self.attempts.proofs.interval.is_some();
+        let peers = all.len() > 1;
         let space = space.map(|space| space.to_string());
+        let refused = self.resolver.deployments.refused_for(model);
+        let refused = refused.iter().map(|one| {
+            let mut row = unknown(&model.id, role, tier);
+            row.candidate.name = format!("{}/{}", one.name, model.id);
+            row.candidate.provider = Some(one.name.to_string());
+            row.candidate.reason.clone_from(&one.reason);
+            row.candidate.space_id.clone_from(&space);
+            row
+        });
+        let refused: Vec<Row> = refused.collect();
+        if all.is_empty() && !refused.is_empty() {
+            return refused;
+        }
         if all.is_empty() {
             let mut row = excluded(&model.id, role, tier, "no configured provider serves the model");
             row.candidate.space_id = space;
@@ -115,9 +129,11 @@ impl Embedder {
             .map(|deployment| {
                 let measured = deployment.stats.summary(now);
                 let one = considered(deployment, model, terms, measured, wall, now);
-                let candidate = candidate(&one, role, space.clone(), tokens, peers, now);
+                let prove = proving && (peers || one.deployment.account.is_newcomer());
+                let candidate = candidate(&one, role, space.clone(), tokens, prove, now);
                 Row { role, tier, of_choice, candidate }
             })
+            .chain(refused)
             .collect()
     }
 }
@@ -230,14 +246,14 @@ fn candidate(
     role: Role,
     space_id: Option<String>,
     tokens: u64,
-    peers: bool,
+    prove: bool,
     now: Instant,
 ) -> Candidate {
     let deployment = &one.deployment;
     let Parts { latency, success, price, quality, load } = one.parts;
     let (status, reason) = match &one.exclusion {
         Some(exclusion) => ("excluded", exclusion.to_string()),
-        None if peers && deployment.proof.standing() == Standing::Unproven => {
+        None if prove && deployment.proof.standing() == Standing::Unproven => {
             ("standby", "not yet shown to give the space's vectors; the first call looks".to_owned())
         }
         None if role == Role::Fallback => ("standby", "a fallback model".to_owned()),

@@ -4,6 +4,7 @@
 //! Owns providers, breakers and the in-process cache. Knows nothing of clients, keys, personal data or storage.
 
 mod account;
+mod account_builder;
 mod admission;
 mod agent_limits;
 mod answer;
@@ -23,6 +24,7 @@ mod embed;
 mod escrow;
 mod explain;
 mod fetch;
+mod following;
 mod freshness;
 mod groups;
 mod grpc;
@@ -47,6 +49,7 @@ mod resolve;
 mod run;
 mod select;
 mod service;
+mod spec;
 mod suspicion;
 #[cfg(feature = "testing")]
 pub mod testing;

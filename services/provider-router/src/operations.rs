@@ -24,6 +24,7 @@ use tonic::{Request, Response, Status, async_trait};
 use crate::{
     account::Account,
     deployment::{Deployment, Report},
+    deployments::Refused,
     domain::choice::tiers,
     embed::Embedder,
     orders::apply,
@@ -48,8 +49,11 @@ impl operations_server::Operations for OperationsGrpc {
         &self,
         _request: Request<GetProvidersHealthRequest>,
     ) -> Result<Response<ProvidersHealth>, Status> {
-        let accounts = self.embedder.resolver.deployments.accounts();
+        let deployments = &self.embedder.resolver.deployments;
+        let (accounts, refused) = (deployments.accounts(), deployments.refused());
         let providers = accounts.iter().map(|account| (account.name.to_string(), health(account)));
+        let refused = refused.iter().map(|one| (one.name.to_string(), refusal(one)));
+        let providers = providers.chain(refused);
         let timestamp = Some(self.embedder.attempts.clock.now().into());
         Ok(Response::new(ProvidersHealth { providers: providers.collect(), timestamp }))
     }
@@ -62,7 +66,7 @@ impl operations_server::Operations for OperationsGrpc {
         let provider = request.into_inner().provider;
         let mut deployments = Vec::new();
         for account in self.accounts(&provider)? {
-            for (deployment, model) in self.to_check(account)? {
+            for (deployment, model) in self.to_check(&account)? {
                 deployments.push(self.check(&ctx, &deployment, &model).await);
             }
         }
@@ -140,12 +144,17 @@ impl OperationsGrpc {
     }
 
     /// The entries of a name or a kind.
-    fn accounts(&self, provider: &str) -> Result<Vec<&Arc<Account>>, Error> {
-        let all = self.embedder.resolver.deployments.accounts();
+    fn accounts(&self, provider: &str) -> Result<Vec<Arc<Account>>, Error> {
+        let deployments = &self.embedder.resolver.deployments;
+        let all = deployments.accounts();
         let named =
             all.iter().filter(|account| *account.name == *provider || account.kind.as_str() == provider);
-        let named: Vec<_> = named.collect();
+        let named: Vec<_> = named.cloned().collect();
         if named.is_empty() {
+            if let Some(one) = deployments.refused().iter().find(|one| *one.name == *provider) {
+                let message = format!("the provider cannot be used: {}", one.reason);
+                return Err(Error::new(Code::Conflict, message).with_param("provider"));
+            }
             let names: Vec<&str> = all.iter().map(|account| &*account.name).collect();
             let message = format!("no such provider is configured here, there is {}", names.join(", "));
             return Err(Error::not_found(message).with_param("provider"));
@@ -217,13 +226,13 @@ impl OperationsGrpc {
         request: &CircuitBreakerRequest,
     ) -> Result<Vec<Arc<Deployment>>, Error> {
         let resolver = &self.embedder.resolver;
-        let accounts: Vec<&Arc<Account>> = match &request.provider {
+        let accounts: Vec<Arc<Account>> = match &request.provider {
             Some(provider) => self.accounts(provider)?,
-            None => resolver.deployments.accounts().iter().collect(),
+            None => resolver.deployments.accounts().to_vec(),
         };
         let mut meant = Vec::new();
         for account in accounts {
-            meant.extend(self.every(account)?);
+            meant.extend(self.every(&account)?);
         }
         if let Some(name) = &request.deployment {
             meant.retain(|(deployment, _)| *deployment.name == **name);
@@ -257,6 +266,17 @@ impl OperationsGrpc {
             models.extend(ids.map(str::to_owned));
         }
         Ok(models)
+    }
+}
+
+/// An entry that makes no provider: nothing is sent to it.
+fn refusal(refused: &Refused) -> ProviderHealth {
+    ProviderHealth {
+        name: refused.name.to_string(),
+        status: "unhealthy".to_owned(),
+        circuit_breaker_state: "closed".to_owned(),
+        error: Some(refused.reason.clone()),
+        ..ProviderHealth::default()
     }
 }
 

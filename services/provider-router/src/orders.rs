@@ -1,55 +1,55 @@
 //! Orders about breakers, as the configuration brings them to every router.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Instant,
+};
 
-use embermesh_subscription::{BreakerAction, Snapshot, Subscription};
+use embermesh_resilience::Breaker;
+use embermesh_subscription::{BreakerAction, Snapshot};
 
 use crate::{attempts::Attempts, deployment::Deployment};
 
-/// Obeys until the process stops.
-pub(crate) async fn run(attempts: Arc<Attempts>, subscription: Subscription) {
-    let mut changes = subscription.changes();
-    let mut obeyed: HashMap<String, i64> = HashMap::new();
-    let mut first = true;
-    loop {
-        if let Some(snapshot) = subscription.known() {
-            obey(&attempts, &snapshot, &mut obeyed, first);
-            first = false;
-        }
-        tokio::select! {
-            changed = changes.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-            }
-            () = attempts.tasks.stopping() => return,
-        }
-    }
+/// The orders that were obeyed.
+#[derive(Debug, Default)]
+pub(crate) struct Orders {
+    obeyed: HashMap<String, Obeyed>,
+    begun: bool,
 }
 
-fn obey(attempts: &Attempts, snapshot: &Snapshot, obeyed: &mut HashMap<String, i64>, first: bool) {
-    for (name, order) in snapshot.breaker_orders() {
-        // another number, not a greater one: a restored backup counts from before
-        if obeyed.get(name) == Some(&order.number) {
-            continue;
-        }
-        // nothing is open yet that a reset could close
-        if first && order.action == BreakerAction::Reset {
-            obeyed.insert(name.to_owned(), order.number);
-            continue;
-        }
-        match find(attempts, snapshot, name) {
-            Some(deployment) => {
-                apply(&deployment, order.action);
-                obeyed.insert(name.to_owned(), order.number);
-            }
-            // its model may come into the catalog later
-            None => {
+/// An order, and the breaker that it was given to: a deployment that is made anew has another one, which has not heard of it.
+#[derive(Debug)]
+struct Obeyed {
+    number: i64,
+    breaker: Weak<Breaker>,
+}
+
+impl Orders {
+    /// Obeys what is new.
+    pub fn obey(&mut self, attempts: &Attempts, snapshot: &Snapshot) {
+        let first = !std::mem::replace(&mut self.begun, true);
+        for (name, order) in snapshot.breaker_orders() {
+            let Some(deployment) = find(attempts, snapshot, name) else {
+                // its model may come into the catalog later
                 tracing::debug!(
                     deployment = name,
                     "an order is about a deployment that this router does not have"
-                )
+                );
+                continue;
+            };
+            let breaker = Arc::downgrade(&deployment.breaker);
+            let before = self.obeyed.get(name);
+            // another number, not a greater one: a restored backup counts from before
+            let known = before.is_some_and(|obeyed| obeyed.number == order.number);
+            if known && before.is_some_and(|obeyed| obeyed.breaker.ptr_eq(&breaker)) {
+                continue;
             }
+            // nothing is open yet that a reset could close
+            if !((first || known) && order.action == BreakerAction::Reset) {
+                apply(&deployment, order.action);
+            }
+            self.obeyed.insert(name.to_owned(), Obeyed { number: order.number, breaker });
         }
     }
 }
@@ -67,7 +67,8 @@ pub(crate) fn apply(deployment: &Deployment, action: BreakerAction) {
 
 /// The deployment of this name, `entry/model`.
 fn find(attempts: &Attempts, snapshot: &Snapshot, name: &str) -> Option<Arc<Deployment>> {
-    attempts.deployments.accounts().iter().find_map(|account| {
+    let accounts = attempts.deployments.accounts();
+    accounts.iter().find_map(|account| {
         let model = snapshot.model(name.strip_prefix(&*account.name)?.strip_prefix('/')?)?;
         account.serves(model).then(|| attempts.deployments.deployment(account, model))
     })

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicUsize},
 };
 
-use embermesh_config::{Config, Embedding, Provider};
+use embermesh_config::{Config, Embedding, UnusableKeys};
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_minilm::{LoadError, MiniLm};
 use embermesh_proto::{
@@ -23,6 +23,7 @@ use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 use embermesh_types::Clock;
 
 use crate::{
+    account_builder::{AccountBuilder, MakePace},
     agent_limits::AgentLimits,
     attempts::{Attempts, retry_budgets},
     books::Books,
@@ -33,6 +34,7 @@ use crate::{
     embed::Embedder,
     escrow::Escrow,
     fetch::Fetcher,
+    following,
     freshness::{self, Freshness},
     groups::Groups,
     grpc::Grpc,
@@ -40,7 +42,6 @@ use crate::{
     kept::Kept,
     metrics::{JournalMetrics, RouterMetrics},
     operations::OperationsGrpc,
-    orders,
     pace::{Burst, Pace},
     pins::Pins,
     proofs::Proofs,
@@ -79,6 +80,9 @@ pub enum StartError {
     /// The machine's certificate authorities cannot be read, or a thread cannot be had.
     #[error("providers cannot be set up: {0}")]
     Providers(#[from] std::io::Error),
+    /// The keys for providers' credentials cannot be used.
+    #[error("{0}")]
+    SealingKeys(#[from] UnusableKeys),
     /// `embedding.router.selection_strategy` names no strategy.
     #[error("embedding.router.selection_strategy: {0}")]
     Strategy(String),
@@ -100,7 +104,7 @@ pub struct ProviderRouter {
 impl ProviderRouter {
     /// Loads the local model where its weights are configured, connects the providers, and follows the configuration.
     pub async fn start(config: &Config, parts: Parts) -> Result<Self, StartError> {
-        let Embedding { providers, circuit_breaker, router, .. } = &config.embedding;
+        let Embedding { circuit_breaker, router, security, .. } = &config.embedding;
         let local = match router.local_model_dir.clone() {
             None => None,
             Some(dir) => Some(load(dir).await?),
@@ -114,13 +118,16 @@ impl ProviderRouter {
             Surroundings { clock: parts.clock.clone(), tasks: parts.tasks.clone(), google_credentials };
         let connector = Connector::new(local.clone())?.within(surroundings);
         let throttle = ThrottleClient::new(parts.store.clone());
-        let pace = |name: &str, entry: &Provider| {
-            let limit = entry.rate_limit?;
-            let name = format!("provider:{name}");
-            Some(Pace::new(&name, limit, Burst::Tenth, router.replicas, &throttle, &parts.tasks))
+        let builder = AccountBuilder {
+            connector,
+            pace: pace_maker(router.replicas, throttle.clone(), parts.tasks.clone()),
+            security: security.clone(),
+            keys: security.sealing_keys()?,
         };
         let deployments =
-            Deployments::build(providers, *circuit_breaker, router, &connector, local.is_some(), pace);
+            Deployments::new(config.embedding.all_providers(), *circuit_breaker, router, builder);
+        // what came from disk is in force before anybody asks
+        deployments.follow(&subscription.current());
         let deployments = Arc::new(deployments);
         let ttl = config.redis.cache_strategies.embeddings.ttl.unwrap_or(router.cache_ttl).0;
         let freshness = Arc::new(Freshness::new(ttl));
@@ -158,7 +165,9 @@ impl ProviderRouter {
         if !interval.is_zero() {
             parts.tasks.spawn("canary", canary::run(Arc::clone(&attempts), subscription.clone(), interval));
         }
-        parts.tasks.spawn("breaker orders", orders::run(Arc::clone(&attempts), subscription.clone()));
+        let ready = parts.readiness.condition("router providers");
+        let follow = following::run(Arc::clone(&attempts), subscription.clone(), ready);
+        parts.tasks.spawn("configuration", follow);
         let embedder = Arc::new(Embedder {
             resolver: Resolver {
                 subscription,
@@ -204,6 +213,13 @@ impl ProviderRouter {
     }
 }
 
+/// Makes the rate limits of provider entries.
+fn pace_maker(replicas: u32, throttle: ThrottleClient<Transport>, tasks: Tasks) -> MakePace {
+    Box::new(move |name, limit| {
+        Pace::new(&format!("provider:{name}"), limit, Burst::Tenth, replicas, &throttle, &tasks)
+    })
+}
+
 /// Leases and a journal where there is a place for them; else the ledger is asked for every call.
 fn books(
     config: &Config,
@@ -246,6 +262,7 @@ fn subscribe(config: &Config, parts: &Parts) -> Subscription {
         Section::Budgets,
         Section::Settings,
         Section::Tenants,
+        Section::Providers,
     ];
     let disk_copy = config.data_dir.as_deref().map(|dir: &Path| dir.join("router.snapshot"));
     let condition = Some("router configuration");

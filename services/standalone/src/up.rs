@@ -2,6 +2,7 @@
 
 mod banner;
 mod compose;
+mod credential_keys;
 mod database;
 
 use std::{
@@ -69,6 +70,7 @@ fn start(arguments: &UpArguments) -> Result<ExitCode, BoxError> {
         return Ok(ExitCode::SUCCESS);
     }
     let log_levels = start_logs(&config.logging)?;
+    let config = credential_keys::prepare(config)?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let mut config = config;

@@ -21,6 +21,18 @@ pub struct Embedding {
     pub security: Security,
 }
 
+impl Embedding {
+    /// The entries, with that of the local model where its weights are configured and nobody has named it.
+    pub fn all_providers(&self) -> BTreeMap<String, Provider> {
+        let mut entries = self.providers.clone();
+        let named = entries.values().any(|entry| entry.kind == Some(ProviderKind::Local));
+        if self.router.local_model_dir.is_some() && !named {
+            entries.entry(ProviderKind::Local.as_str().to_owned()).or_default();
+        }
+        entries
+    }
+}
+
 /// Which API a provider speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -103,6 +115,8 @@ pub struct Provider {
     pub credentials_file: Option<PathBuf>,
     /// Vertex: where the metadata server is, when not at its usual place.
     pub metadata_url: Option<String>,
+    /// Vertex: the key file itself, instead of `credentials_file`.
+    pub service_account_key: Option<Secret>,
     /// Bedrock: instead of the machine's own credential chain.
     pub access_key_id: Option<String>,
     /// Bedrock: belongs to `access_key_id`.
@@ -217,13 +231,20 @@ impl Default for Router {
 }
 
 /// `embedding.security`.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Security {
     /// Replaces keys by themselves.
     pub api_key_rotation: KeyRotation,
     /// Switches `pii_detection`.
     pub pii_detection: PiiSwitch,
+    /// The hosts that providers which come over the API may name: hosts in the internet, `host:port` of the operator's own servers, and
+    /// `known` for the known ones of each kind. Absent: `known`.
+    pub provider_hosts: Option<Vec<String>>,
+    /// Keys that providers' credentials from the API are sealed with, `1:<64 hexadecimal digits>` each, separated by spaces.
+    pub credential_keys: Option<Secret>,
+    /// A file with such keys, one on each line.
+    pub credential_keys_file: Option<PathBuf>,
 }
 
 /// `embedding.security.api_key_rotation`.

@@ -16,6 +16,7 @@ use aws_credential_types::{
     Credentials,
     provider::{self, ProvideCredentials, error::CredentialsError, future::ProvideCredentials as Providing},
 };
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use embermesh_config::Provider as Entry;
 use embermesh_types::Clock;
 
@@ -39,6 +40,8 @@ struct Source {
     region: Region,
     base: Base,
     role: Option<Role>,
+    /// Absent: the SDK's own.
+    http: Option<SharedHttpClient>,
 }
 
 enum Base {
@@ -73,8 +76,13 @@ impl fmt::Display for Base {
 
 impl AwsCredentials {
     /// Reads the entry; fetches nothing.
-    pub fn new(entry: &Entry, region: Region, clock: Clock) -> Result<Self, BadEntry> {
-        let source = Source { region, base: base(entry)?, role: role(entry)? };
+    pub fn new(
+        entry: &Entry,
+        region: Region,
+        clock: Clock,
+        http: Option<SharedHttpClient>,
+    ) -> Result<Self, BadEntry> {
+        let source = Source { region, base: base(entry)?, role: role(entry)?, http };
         Ok(Self(Arc::new(Inner { source, renewal: Renewal::new(clock) })))
     }
 
@@ -144,6 +152,9 @@ impl Source {
             .region(self.region.clone())
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().operation_timeout(TIMEOUT).build());
+        if let Some(http) = &self.http {
+            loader = loader.http_client(http.clone());
+        }
         loader = match &self.base {
             Base::Keys(keys) => loader.credentials_provider(keys.clone()),
             // by itself, not as one of the chain's links, where the environment's keys would go before it

@@ -7,71 +7,19 @@ use crate::BadEntry;
 
 /// Refuses an option that `kind` has no use for: silently ignored, it would let somebody believe that it holds.
 pub(super) fn check_useful(kind: ProviderKind, entry: &Entry) -> Result<(), BadEntry> {
-    let useful: &[&str] = match kind {
-        ProviderKind::OpenAi | ProviderKind::Gemini | ProviderKind::Voyage | ProviderKind::Cohere => {
-            &["api_key", "base_url"]
-        }
-        ProviderKind::AzureOpenAi => &["api_key", "base_url", "api_version"],
-        ProviderKind::Bedrock => &[
-            "base_url",
-            "region",
-            "access_key_id",
-            "secret_access_key",
-            "session_token",
-            "profile",
-            "assume_role_arn",
-            "external_id",
-            "sts_url",
-        ],
-        ProviderKind::Vertex => &["base_url", "region", "project", "credentials_file", "metadata_url"],
-        ProviderKind::Local => &[],
-    };
-    let given = given(entry);
-    let useless = given.iter().find(|(option, given)| *given && !useful.contains(option));
-    useless.map_or(Ok(()), |(option, _)| Err(BadEntry::Useless { kind: kind.as_str(), option }))
+    let useless = entry.useless_option(kind);
+    useless.map_or(Ok(()), |option| Err(BadEntry::Useless { kind: kind.as_str(), option }))
 }
 
-/// Every option that some kinds have no use for, and whether it is there.
-fn given(entry: &Entry) -> [(&'static str, bool); 14] {
-    // named one by one, so that a new option cannot be forgotten here
-    let Entry {
-        kind: _,
-        enabled: _,
-        models: _,
-        model_names: _,
-        timeout: _,
-        rate_limit: _,
-        api_key,
-        base_url,
-        region,
-        api_version,
-        project,
-        credentials_file,
-        metadata_url,
-        access_key_id,
-        secret_access_key,
-        session_token,
-        profile,
-        assume_role_arn,
-        external_id,
-        sts_url,
-    } = entry;
-    [
-        ("api_key", api_key.is_some()),
-        ("base_url", base_url.is_some()),
-        ("region", region.is_some()),
-        ("api_version", api_version.is_some()),
-        ("project", project.is_some()),
-        ("credentials_file", credentials_file.is_some()),
-        ("metadata_url", metadata_url.is_some()),
-        ("access_key_id", access_key_id.is_some()),
-        ("secret_access_key", secret_access_key.is_some()),
-        ("session_token", session_token.is_some()),
-        ("profile", profile.is_some()),
-        ("assume_role_arn", assume_role_arn.is_some()),
-        ("external_id", external_id.is_some()),
-        ("sts_url", sts_url.is_some()),
-    ]
+/// Refuses an entry that would fall back on a credential of the machine's own.
+pub(super) fn check_own(kind: ProviderKind, entry: &Entry) -> Result<(), BadEntry> {
+    let missing = match kind {
+        ProviderKind::Vertex if entry.service_account_key.is_none() => "service_account_key",
+        ProviderKind::Bedrock if entry.access_key_id.is_none() => "access_key_id",
+        ProviderKind::Bedrock if entry.secret_access_key.is_none() => "secret_access_key",
+        _ => return Ok(()),
+    };
+    Err(BadEntry::Own(missing))
 }
 
 /// The value of an option without which the kind cannot work.

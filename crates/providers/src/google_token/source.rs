@@ -27,6 +27,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) enum Source {
     /// Read anew for each token, so that a key that was rotated in place is found.
     KeyFile(PathBuf),
+    /// The text of such a file.
+    Key(Secret),
     /// Gives the token of the service account that the machine runs as.
     Metadata(Uri),
 }
@@ -40,6 +42,14 @@ struct Body {
 impl Source {
     /// The entry's key file, else the machine's, else the metadata server.
     pub fn of(entry: &Entry, surroundings: &Surroundings) -> Result<Self, BadEntry> {
+        if let Some(key) = &entry.service_account_key {
+            if entry.credentials_file.is_some() || entry.metadata_url.is_some() {
+                let option = "credentials_file or metadata_url beside service_account_key";
+                return Err(BadEntry::Useless { kind: "vertex", option });
+            }
+            let unusable = |bad| BadEntry::Machine(format!("cannot use service_account_key: {bad}"));
+            return KeyFile::parse(key.reveal().as_bytes()).map_err(unusable).map(|_| Self::Key(key.clone()));
+        }
         let machines = surroundings.google_credentials.as_ref().filter(|_| entry.metadata_url.is_none());
         if let Some(path) = entry.credentials_file.as_ref().or(machines) {
             let checked = std::fs::read(path)
@@ -67,6 +77,9 @@ impl Source {
                 let text = tokio::fs::read(path).await.map_err(|error| unusable(&error))?;
                 KeyFile::parse(&text).and_then(|key| key.request(now)).map_err(|bad| unusable(&bad))?
             }
+            Self::Key(key) => KeyFile::parse(key.reveal().as_bytes())
+                .and_then(|key| key.request(now))
+                .map_err(|bad| ProviderError::new(Failure::Local, format!("cannot use {self}: {bad}")))?,
             Self::Metadata(url) => Request::get(url.clone())
                 .header("metadata-flavor", "Google")
                 .body(Full::default())
@@ -105,6 +118,10 @@ impl Source {
                     ),
                 )
             }
+            (Self::Key(_), Failure::Refused | Failure::Unauthorized | Failure::NotHere) => ProviderError::new(
+                Failure::Unauthorized,
+                "service_account_key is refused: check that it is not deleted or disabled and that this machine's clock is right",
+            ),
             (Self::Metadata(_), Failure::NotHere) => self.no_token(
                 "no service account is attached to this machine: attach one or set credentials_file",
             ),
@@ -124,6 +141,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KeyFile(path) => write!(f, "the service account in {}", path.display()),
+            Self::Key(_) => f.write_str("service_account_key"),
             Self::Metadata(url) => {
                 write!(f, "the metadata server at {}", url.authority().map_or("", |a| a.as_str()))
             }

@@ -138,6 +138,12 @@ fn policy(action: Option<&str>) -> PolicyEntry {
     PolicyEntry { tenant_id: TENANT.to_owned(), pii }
 }
 
+fn provider(source: &str) -> SealedProvider {
+    let (name, source) = ("own".to_owned(), source.to_owned());
+    let entry = v1::ProviderEntry { name, source, ..v1::ProviderEntry::default() };
+    SealedProvider { entry: Some(entry), sealed_credential: vec![1, 2].into(), credential_version: 1 }
+}
+
 fn limits(state: &Snapshot) -> Vec<i64> {
     state.budgets(tenant()).map(|budget| budget.limit_nano_usd).collect()
 }
@@ -159,6 +165,7 @@ pub(crate) fn full_snapshot() -> Snapshot {
         put_of(Value::Settings(settings("1h", 7))),
         put_of(Value::Tenant(tenant_entry(false))),
         put_of(Value::Policy(policy(Some("redact")))),
+        put_of(Value::Provider(provider("api"))),
     ];
     apply(&Snapshot::default(), update(3, true, entries)).unwrap()
 }
@@ -338,4 +345,18 @@ fn tenants_and_policies_come_change_and_go() {
     assert_eq!(state(&apply(&after, update(5, false, gone)).unwrap()), (None, None));
     let again = apply(&Snapshot::default(), to_update(&after)).unwrap();
     assert_eq!(state(&again), state(&after));
+}
+
+#[test]
+fn a_provider_of_an_unknown_source_changes_nothing_and_a_removal_removes() {
+    let state = full_snapshot();
+    let held = |state: &Snapshot| state.providers().map(|one| SealedProvider::clone(one)).collect::<Vec<_>>();
+    assert_eq!(held(&state), [provider("api")]);
+    // one of the file has its credential there
+    for bad in [provider("other"), provider(""), provider("file")] {
+        let next = apply(&state, update(9, true, vec![put_of(Value::Provider(bad))])).unwrap();
+        assert_eq!(held(&next), [provider("api")], "what was known stays");
+    }
+    let gone = apply(&state, update(9, false, vec![removed(Value::Provider(provider("api")))])).unwrap();
+    assert!(held(&gone).is_empty());
 }

@@ -5,15 +5,16 @@ use std::{collections::BTreeSet, time::SystemTime};
 use embermesh_postgres::{DbError, Row, Transaction};
 use embermesh_proto::{
     internal::v1::{
-        AgentEntry, BreakerOrder, BudgetEntry, ConfigEntry, KeyEntry, Pin, PolicyEntry, Reference, Section,
-        SettingsEntry, TenantEntry, config_entry::Value,
+        AgentEntry, BreakerOrder, BudgetEntry, ConfigEntry, KeyEntry, Pin, PolicyEntry, Reference,
+        SealedProvider, Section, SettingsEntry, TenantEntry, config_entry::Value,
     },
-    v1::{Agent, BudgetRule, CatalogModel},
+    v1::{Agent, BudgetRule, CatalogModel, ProviderEntry},
 };
 use uuid::Uuid;
 
 use super::{
-    Store, agents, breakers, budgets, model_row, pii_policies, pins, references, settings, tenants, timestamp,
+    Store, agents, breakers, budgets, model_row, pii_policies, pins, providers, references, settings,
+    tenants, timestamp,
 };
 
 /// An entry and the section that it is of.
@@ -51,6 +52,7 @@ impl Store {
                 Section::Settings => (settings::SELECT.to_owned(), settings),
                 Section::Tenants => (tenants::EVERY.to_owned(), tenant),
                 Section::Policies => (pii_policies::SELECT.to_owned(), policy),
+                Section::Providers => (providers::SELECT.to_owned(), provider),
                 Section::Unspecified => continue,
             };
             for row in all.query(&sql, &[]).await? {
@@ -153,6 +155,12 @@ async fn entry(now: &Transaction, section: Section, key: &[String]) -> Result<Op
             let gone = PolicyEntry { tenant_id: tenant_id.clone(), pii: None };
             (now.query_opt(&sql, &[&uuid(tenant_id)]).await?, policy, Value::Policy(gone))
         }
+        (Section::Providers, [name]) => {
+            let entry = ProviderEntry { name: name.clone(), ..ProviderEntry::default() };
+            let gone = SealedProvider { entry: Some(entry), ..SealedProvider::default() };
+            let sql = format!("{} WHERE name = $1", providers::SELECT);
+            (now.query_opt(&sql, &[name]).await?, provider, Value::Provider(gone))
+        }
         _ => return Ok(None),
     };
     match row {
@@ -214,4 +222,8 @@ fn tenant(row: &Row) -> Result<Value, DbError> {
 
 fn policy(row: &Row) -> Result<Value, DbError> {
     pii_policies::entry_of(row).map(Value::Policy)
+}
+
+fn provider(row: &Row) -> Result<Value, DbError> {
+    providers::provider_of(row).map(Value::Provider)
 }

@@ -22,6 +22,7 @@ mod model_change;
 mod operator;
 mod policies;
 mod prices;
+mod providers;
 mod references;
 mod settings;
 mod stream;

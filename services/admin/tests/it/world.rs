@@ -12,7 +12,7 @@ use embermesh_proto::{
     v1::{
         CatalogModel, agents_client::AgentsClient, budgets_client::BudgetsClient,
         catalog_client::CatalogClient, keys_client::KeysClient, policies_client::PoliciesClient,
-        tenants_client::TenantsClient,
+        providers_client::ProvidersClient, tenants_client::TenantsClient,
     },
 };
 use embermesh_telemetry::Metrics;
@@ -32,6 +32,7 @@ pub(crate) struct Replica {
     pub(crate) budgets: BudgetsClient<Transport>,
     pub(crate) tenants: TenantsClient<Transport>,
     pub(crate) policies: PoliciesClient<Transport>,
+    pub(crate) providers: ProvidersClient<Transport>,
     pub(crate) config: ConfigClient<Transport>,
     pub(crate) to_config: Transport,
     pub(crate) tasks: Tasks,
@@ -59,6 +60,7 @@ impl Replica {
             to_config,
             tenants: TenantsClient::new(in_process(service.tenants_server(), &calls)),
             policies: PoliciesClient::new(in_process(service.policies_server(), &calls)),
+            providers: ProvidersClient::new(in_process(service.providers_server(), &calls)),
             service,
             tasks,
         }

@@ -52,6 +52,7 @@ impl World {
             .service(admin.budgets_server())
             .service(admin.tenants_server())
             .service(admin.policies_server())
+            .service(admin.providers_server())
             .service(admin.config_server())
             .service(admin.settings_server())
             .transport();

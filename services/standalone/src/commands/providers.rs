@@ -1,4 +1,6 @@
-//! `embermesh providers`: how the providers are, from what calls have shown, or from a call made now.
+//! `embermesh providers`: which there are, and how they are, from what calls have shown or from a call made now.
+
+mod entries;
 
 use std::{collections::BTreeMap, process::ExitCode};
 
@@ -25,6 +27,8 @@ enum Command {
     Health(HealthArguments),
     /// Make a small call to each deployment of a provider now; it is booked to embermesh-system. Exit code 1 when one fails
     Check(CheckArguments),
+    #[command(flatten)]
+    Entries(entries::Command),
 }
 
 #[derive(Debug, Args)]
@@ -72,9 +76,13 @@ struct Deployment {
 
 /// Asks and prints.
 pub(crate) fn run(arguments: &ProvidersArguments) -> Result<ExitCode, Failure> {
-    let (Command::Health(HealthArguments { ask }) | Command::Check(CheckArguments { ask, .. })) =
-        &arguments.command;
-    let client = ask.client(Patience::SHORT)?;
+    let (ask, patience) = match &arguments.command {
+        Command::Health(HealthArguments { ask }) | Command::Check(CheckArguments { ask, .. }) => {
+            (ask, Patience::SHORT)
+        }
+        Command::Entries(command) => (command.ask(), command.patience()),
+    };
+    let client = ask.client(patience)?;
     let (text, code) = block_on(answer(&client, &arguments.command))?;
     output::print(&text);
     Ok(ExitCode::from(code))
@@ -95,6 +103,7 @@ async fn answer(client: &Client, command: &Command) -> Result<(String, u8), Fail
             let bad = checked.deployments.iter().any(|deployment| !deployment.healthy);
             Ok((ask.told(&body, show_checked)?, u8::from(bad)))
         }
+        Command::Entries(command) => Ok((entries::answer(client, command).await?, 0)),
     }
 }
 

@@ -37,6 +37,7 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
         .service(admin.budgets_server())
         .service(admin.tenants_server())
         .service(admin.policies_server())
+        .service(admin.providers_server())
         .service(admin.audit_server())
         .service(admin.key_use_server())
         .service(admin.settings_server())

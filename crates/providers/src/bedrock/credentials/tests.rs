@@ -5,7 +5,7 @@ use super::*;
 fn read(change: impl FnOnce(&mut Entry)) -> Result<AwsCredentials, String> {
     let mut entry = Entry::default();
     change(&mut entry);
-    AwsCredentials::new(&entry, Region::from_static("eu-west-1"), Clock::system())
+    AwsCredentials::new(&entry, Region::from_static("eu-west-1"), Clock::system(), None)
         .map_err(|bad| bad.to_string())
 }
 
