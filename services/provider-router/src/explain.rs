@@ -109,10 +109,9 @@ impl Embedder {
         let space = space.map(|space| space.to_string());
         let refused = self.resolver.deployments.refused_for(model);
         let refused = refused.iter().map(|one| {
-            let mut row = unknown(&model.id, role, tier);
+            let mut row = excluded(&model.id, role, tier, &one.reason);
             row.candidate.name = format!("{}/{}", one.name, model.id);
             row.candidate.provider = Some(one.name.to_string());
-            row.candidate.reason.clone_from(&one.reason);
             row.candidate.space_id.clone_from(&space);
             row
         });

@@ -120,8 +120,8 @@ impl operations_server::Operations for OperationsGrpc {
         let tenant = CallContext::of(&request)?.principal.tenant;
         let snapshot = self.embedder.resolver.snapshot()?;
         let usable: Vec<_> = snapshot.models().filter(|model| snapshot.may_use(tenant, &model.id)).collect();
-        let accounts = self.embedder.resolver.deployments.accounts().iter();
-        let providers = accounts.map(|account| ModelProvider {
+        let accounts = self.embedder.resolver.deployments.accounts();
+        let providers = accounts.iter().map(|account| ModelProvider {
             name: account.name.to_string(),
             kind: account.kind.as_str().to_owned(),
             models: usable.iter().filter(|m| account.serves(m)).map(|model| model.id.clone()).collect(),
