@@ -47,6 +47,12 @@ impl Handler {
         response
     }
 
+    /// The answer to a change of what gateways do not follow: it names no version, for they would wait for it.
+    fn streamed<T>(&self, Changed { made, .. }: Changed<T>) -> Response<T> {
+        self.0.feed.wake();
+        Response::new(made)
+    }
+
     /// The caller, who must be an administrator of the operator's tenant, as the database says. The gateway has checked it too.
     async fn operator<T: Sync>(&self, request: &Request<T>) -> Result<CallContext, Error> {
         let context = caller(request, Scope::Admin)?;

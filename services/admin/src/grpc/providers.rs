@@ -1,6 +1,6 @@
 //! `Providers`.
 
-use embermesh_auth::{Principal, Scope};
+use embermesh_auth::Principal;
 use embermesh_errors::{Code, Error};
 use embermesh_proto::v1::{
     CreateProviderRequest, DeleteProviderRequest, DeleteProviderResponse, GetProviderRequest,
@@ -10,7 +10,7 @@ use embermesh_proto::v1::{
 use embermesh_provider_entry::Credential;
 use tonic::{Request, Response, Status};
 
-use super::{Handler, caller};
+use super::Handler;
 use crate::{
     domain::provider::{CredentialChange, create, merge, switch},
     store::{
@@ -45,12 +45,6 @@ impl Handler {
                 (row.version, row.created_at, row.updated_at);
         }
         Some(entry)
-    }
-
-    /// The answer to a change. It names no version: gateways do not follow providers, and would wait for it.
-    fn streamed<T>(&self, changed: Changed<T>) -> Response<T> {
-        self.0.feed.wake();
-        Response::new(changed.made)
     }
 
     /// Seals what is given for `next`.
@@ -99,7 +93,7 @@ impl Providers for Handler {
         &self,
         request: Request<CreateProviderRequest>,
     ) -> Result<Response<ProviderEntry>, Status> {
-        let principal = caller(&request, Scope::Admin)?.principal;
+        let principal = self.operator(&request).await?.principal;
         let (next, what) = create(request.into_inner(), &self.0.settings.security)?;
         if self.0.settings.file_providers.contains_key(&next.name) {
             return Err(taken("the configuration file has an entry of this name, choose another").into());
@@ -119,7 +113,7 @@ impl Providers for Handler {
         &self,
         request: Request<ListProvidersRequest>,
     ) -> Result<Response<ListProvidersResponse>, Status> {
-        let principal = caller(&request, Scope::Admin)?.principal;
+        let principal = self.operator(&request).await?.principal;
         let rows = self.0.store.providers(principal.tenant).await.map_err(failed)?;
         let rows: Vec<ProviderEntry> = rows.into_iter().filter_map(|row| row.entry).collect();
         let file = &self.0.settings.file_providers;
@@ -137,7 +131,7 @@ impl Providers for Handler {
         &self,
         request: Request<GetProviderRequest>,
     ) -> Result<Response<ProviderEntry>, Status> {
-        let principal = caller(&request, Scope::Admin)?.principal;
+        let principal = self.operator(&request).await?.principal;
         let name = &request.get_ref().provider;
         let row = self.0.store.provider(principal.tenant, name).await.map_err(failed)?;
         let row = row.and_then(|row| row.entry);
@@ -150,7 +144,7 @@ impl Providers for Handler {
         &self,
         request: Request<UpdateProviderRequest>,
     ) -> Result<Response<ProviderEntry>, Status> {
-        let principal = caller(&request, Scope::Admin)?.principal;
+        let principal = self.operator(&request).await?.principal;
         let request = request.into_inner();
         let change = self.change_of_provider(&principal, &request.provider).await?;
         let row = change.current.as_ref().and_then(|current| current.entry.clone());
@@ -187,7 +181,7 @@ impl Providers for Handler {
         &self,
         request: Request<DeleteProviderRequest>,
     ) -> Result<Response<DeleteProviderResponse>, Status> {
-        let principal = caller(&request, Scope::Admin)?.principal;
+        let principal = self.operator(&request).await?.principal;
         let name = &request.get_ref().provider;
         let change = self.change_of_provider(&principal, name).await?;
         let Some(entry) = change.current.as_ref().and_then(|current| current.entry.clone()) else {

@@ -1,10 +1,9 @@
 //! `Settings`.
 
-use embermesh_auth::Scope;
 use embermesh_proto::v1::{GetSettingsRequest, SettingsInForce, SettingsInput, settings_server::Settings};
 use tonic::{Request, Response, Status};
 
-use super::{Handler, caller};
+use super::Handler;
 use crate::{
     domain::{
         tuning::{by_name, merge, over},
@@ -43,7 +42,7 @@ impl Settings for Handler {
         &self,
         request: Request<GetSettingsRequest>,
     ) -> Result<Response<SettingsInForce>, Status> {
-        caller(&request, Scope::Admin)?;
+        self.operator(&request).await?;
         Ok(Response::new(self.in_force(self.0.store.settings().await.map_err(failed)?)))
     }
 
@@ -51,7 +50,7 @@ impl Settings for Handler {
         &self,
         request: Request<SettingsInput>,
     ) -> Result<Response<SettingsInForce>, Status> {
-        let principal = caller(&request, Scope::Admin)?.principal;
+        let principal = self.operator(&request).await?.principal;
         let author = self.author(&principal);
         let change = self.0.store.change_settings(author).await.map_err(failed)?;
         let next = merge(&change.current.tuning, change.current.version, request.into_inner())?;
@@ -62,6 +61,6 @@ impl Settings for Handler {
         let Changed { made, version } = change.put(next, author).await.map_err(failed)?;
         let (by, settings) = (author.by, serde_json::json!(by_name(&made.tuning)));
         tracing::info!(%by, version = made.version, %settings, "changed settings");
-        Ok(self.changed(Changed { made: self.in_force(made), version }))
+        Ok(self.streamed(Changed { made: self.in_force(made), version }))
     }
 }
