@@ -14,7 +14,6 @@ use super::Handler;
 use crate::{
     domain::provider::{CredentialChange, create, merge, switch},
     store::{
-        change::Changed,
         failed,
         providers::{Credentials, ProviderChange, Sealed},
     },
