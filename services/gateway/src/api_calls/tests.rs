@@ -173,17 +173,15 @@ async fn a_call_is_one_row_with_who_what_and_what_it_cost() {
     assert!(tokio::time::timeout(Duration::from_millis(1), gone).await.is_err());
     // a call whose work goes on in a task of its own
     let call = begin();
-    let going_on = within(call.clone(), async {
+    let going_on = async {
         is_of(&key(None));
-        world.tasks.spawn(
-            "goes on",
-            with_call_of(async {
-                seconds(3).await;
-                charged(&reply(4));
-            }),
-        )
-    });
-    drop(going_on.await);
+        let work = async {
+            seconds(3).await;
+            charged(&reply(4));
+        };
+        drop(world.tasks.spawn("goes on", with_call_of(work)));
+    };
+    within(call.clone(), going_on).await;
     call.ended(StatusCode::CONFLICT);
     drop(call);
     seconds(1).await;
