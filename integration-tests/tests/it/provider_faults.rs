@@ -93,7 +93,8 @@ async fn peers_and_a_lone_one() -> (Simulator, Running) {
         .deployments()
         .iter()
         .zip(models)
-        .map(|(deployment, model)| entry(deployment, &[model], ", timeout: 2s"))
+        // long enough that nothing but the fault ever takes so long
+        .map(|(deployment, model)| entry(deployment, &[model], ", timeout: 5s"))
         .collect();
     let breaker = "circuit_breaker: {failure_threshold: 100000, minimum_calls: 100000}";
     let running = Running::one(&yaml(&entries, &[QUIET, breaker])).await;

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -25,8 +25,10 @@ const TOGETHER: usize = 1_024;
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Nobody waits for what is put.
 const PUT_PATIENCE: Duration = Duration::from_secs(2);
-/// How long it is left alone when it is away, and when not even vector-store answers, which is dearer to find out.
+/// How long it is left alone when it is away.
 const REST: Duration = Duration::from_secs(1);
+/// And when not even vector-store answers: at first it may only be slow, so each silence in a row doubles the rest, up to the longest.
+const SHORT_REST: Duration = Duration::from_millis(200);
 const LONG_REST: Duration = Duration::from_secs(5);
 
 /// The tier of vectors in Redis. Cheap to clone.
@@ -36,6 +38,8 @@ pub(crate) struct Kept {
     started: Instant,
     /// Milliseconds since `started` until which it counts as away.
     away_until: Arc<AtomicU64>,
+    /// How often in a row vector-store did not answer.
+    silences: Arc<AtomicU32>,
 }
 
 impl Kept {
@@ -44,7 +48,7 @@ impl Kept {
         let client = VectorCacheClient::new(store)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Self { client, started: Instant::now(), away_until: Arc::default() }
+        Self { client, started: Instant::now(), away_until: Arc::default(), silences: Arc::default() }
     }
 
     /// Whether it makes sense to ask now.
@@ -94,11 +98,17 @@ impl Kept {
 
     fn heard(&self, away: Result<bool, Status>) {
         let rest = match away {
-            Ok(false) => return,
-            Ok(true) => REST,
+            Ok(away) => {
+                self.silences.store(0, Ordering::Relaxed);
+                if !away {
+                    return;
+                }
+                REST
+            }
             Err(status) => {
                 tracing::warn!(%status, "vector-store does not answer for redis");
-                LONG_REST
+                let before = self.silences.fetch_add(1, Ordering::Relaxed);
+                LONG_REST.min(SHORT_REST * 2_u32.pow(before.min(8)))
             }
         };
         let until = self.millis() + u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
