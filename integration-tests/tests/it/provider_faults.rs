@@ -169,7 +169,9 @@ async fn with_a_healthy_peer_no_client_sees_a_fault_and_no_bad_vector_is_kept() 
     let failovers = metrics.lines().filter(|line| line.starts_with("embedding_failovers_total{"));
     let failovers: usize =
         failovers.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum();
-    assert_eq!(failovers, expected.len(), "{metrics}");
+    let logs = running.logs();
+    let failed: Vec<&str> = logs.lines().filter(|line| line.contains("a provider call failed")).collect();
+    assert_eq!(failovers, expected.len(), "{failed:#?}");
     let sql = running.sql().await;
     books::match_calls(&simulator, &sql).await;
     books::add_up(&sql).await;

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -29,6 +29,8 @@ pub(crate) struct Deployment {
     pub calls: AtomicU64,
     /// Somebody has a vector of it.
     answered: AtomicBool,
+    /// Number of the last order about its breaker; 0 before the first.
+    order: AtomicI64,
     last: Mutex<Last>,
 }
 
@@ -83,6 +85,7 @@ impl Deployment {
             proof: Arc::default(),
             calls: AtomicU64::new(0),
             answered: AtomicBool::new(false),
+            order: AtomicI64::new(0),
             last: Mutex::default(),
             account,
         }
@@ -99,9 +102,15 @@ impl Deployment {
             proof: Arc::clone(&self.proof),
             calls: AtomicU64::new(self.calls.load(Ordering::Relaxed)),
             answered: AtomicBool::new(self.ever_answered()),
+            order: AtomicI64::new(self.order.load(Ordering::Relaxed)),
             last: Mutex::default(),
             account,
         }
+    }
+
+    /// Whether an order is another one than the last; it is the last from now on.
+    pub fn is_new_order(&self, number: i64) -> bool {
+        self.order.swap(number, Ordering::AcqRel) != number
     }
 
     fn last(&self) -> std::sync::MutexGuard<'_, Last> {

@@ -214,8 +214,9 @@ impl OperationsGrpc {
         }
         let names: Vec<String> = deployments.iter().map(|deployment| deployment.name.to_string()).collect();
         let order = OrderBreakersRequest { deployments: names.clone(), action: action.as_str().to_owned() };
-        self.admin.clone().order_breakers(ctx.request(order)).await?;
-        deployments.iter().for_each(|deployment| apply(deployment, action));
+        // the version that holds the order is its number
+        let number = self.admin.clone().order_breakers(ctx.request(order)).await?.into_inner().version;
+        deployments.iter().for_each(|deployment| apply(deployment, action, number));
         Ok(names)
     }
 

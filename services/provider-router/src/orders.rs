@@ -47,15 +47,19 @@ impl Orders {
             }
             // nothing is open yet that a reset could close
             if !((first || known) && order.action == BreakerAction::Reset) {
-                apply(&deployment, order.action);
+                apply(&deployment, order.action, order.number);
             }
             self.obeyed.insert(name.to_owned(), Obeyed { number: order.number, breaker });
         }
     }
 }
 
-/// Applies an order to one deployment.
-pub(crate) fn apply(deployment: &Deployment, action: BreakerAction) {
+/// Applies an order to one deployment, once: the router that gives it hears of it again from the stream, and a breaker that is reset
+/// turns away the calls that are about to begin.
+pub(crate) fn apply(deployment: &Deployment, action: BreakerAction, number: i64) {
+    if !deployment.is_new_order(number) {
+        return;
+    }
     let now = Instant::now();
     tracing::warn!(deployment = %deployment.name, action = action.as_str(), "by order of an operator");
     match action {
