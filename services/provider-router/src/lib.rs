@@ -44,6 +44,7 @@ mod probe;
 mod profile;
 mod proof;
 mod proofs;
+mod quotas;
 mod reserve;
 mod resolve;
 mod run;
