@@ -30,7 +30,7 @@ use embermesh_postgres::{Database, DbError, Migration, Session};
 use embermesh_types::TenantId;
 
 /// Every migration of the schema, in order.
-pub(crate) const MIGRATIONS: [Migration; 9] = [
+pub(crate) const MIGRATIONS: [Migration; 10] = [
     Migration {
         name: "V001__control_plane",
         sql: include_str!("../../../migrations/admin/V001__control_plane.sql"),
@@ -55,6 +55,7 @@ pub(crate) const MIGRATIONS: [Migration; 9] = [
         name: "V009__api_requests_and_handovers",
         sql: include_str!("../../../migrations/admin/V009__api_requests_and_handovers.sql"),
     },
+    Migration { name: "V010__quotas", sql: include_str!("../../../migrations/admin/V010__quotas.sql") },
 ];
 
 /// Access to the schema `admin`. Cheap to clone.
