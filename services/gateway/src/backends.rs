@@ -4,19 +4,22 @@ use std::{fmt, sync::Arc};
 
 use embermesh_proto::v1::{
     agents_client::AgentsClient, audit_client::AuditClient, budgets_client::BudgetsClient,
-    catalog_client::CatalogClient, embeddings_server::Embeddings, keys_client::KeysClient,
-    operations_client::OperationsClient, policies_client::PoliciesClient, providers_client::ProvidersClient,
-    reports_client::ReportsClient, settings_client::SettingsClient, tenants_client::TenantsClient,
+    catalog_client::CatalogClient, debug_server::Debug, embeddings_server::Embeddings,
+    keys_client::KeysClient, operations_client::OperationsClient, policies_client::PoliciesClient,
+    providers_client::ProvidersClient, reports_client::ReportsClient, settings_client::SettingsClient,
+    tenants_client::TenantsClient,
 };
 use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 
-use crate::read_your_writes::ReadYourWrites;
+use crate::{debug::Debugger, read_your_writes::ReadYourWrites};
 
 /// Where the public services are: one is this process's own, the others are clients.
 #[derive(Clone)]
 pub(crate) struct Backends {
     /// Served here, without a hop.
     pub embeddings: Arc<dyn Embeddings>,
+    /// Served here, and asked of the other processes.
+    pub debug: Arc<dyn Debug>,
     /// Served by admin.
     pub agents: AgentsClient<ReadYourWrites>,
     /// Served by admin.
@@ -50,6 +53,8 @@ pub(crate) struct Upstreams {
     pub ledger: Transport,
     /// Operations.
     pub router: Transport,
+    /// What each process is busy with.
+    pub debug: Arc<Debugger>,
 }
 
 macro_rules! client {
@@ -61,10 +66,11 @@ macro_rules! client {
 }
 
 impl Backends {
-    /// `embeddings` here, everything else behind `upstreams`.
+    /// `embeddings` here, everything else as `upstreams` says.
     pub fn new(embeddings: Arc<dyn Embeddings>, upstreams: &Upstreams) -> Self {
         Self {
             embeddings,
+            debug: upstreams.debug.clone(),
             agents: client!(AgentsClient, upstreams.admin),
             keys: client!(KeysClient, upstreams.admin),
             catalog: client!(CatalogClient, upstreams.admin),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_pii::Policy;
+use embermesh_process::DebugHandler;
 use embermesh_subscription::Subscription;
 use embermesh_telemetry::Metrics;
 use embermesh_transport::{GrpcMetrics, Ops, Transport};
@@ -14,6 +15,7 @@ use crate::{
     Settings,
     api_calls::ApiCalls,
     backends::Upstreams,
+    debug::Debugger,
     edge::{self, EdgeParts},
     embeddings::{Costs, EmbeddingParts, Embeddings},
     key_use::{KeyUse, Reporting},
@@ -76,13 +78,14 @@ impl Gateway {
         let policy = Policy::try_from(settings.pii.clone()).map_err(ScrubError::Policy)?;
         let embeddings = EmbeddingParts {
             router: parts.router.clone(),
-            store: parts.store,
+            store: parts.store.clone(),
             subscription: parts.subscription.clone(),
             scrubbing: Arc::new(Scrubbing::new(policy, &parts.metrics)?),
             costs: Costs::new(&parts.metrics)?,
             limits: settings.limits,
             tasks: parts.tasks.clone(),
         };
+        let store = parts.store;
         let key_uses = KeyUse::new(&parts.clock);
         let to = Reporting {
             admin: parts.admin.clone(),
@@ -101,6 +104,15 @@ impl Gateway {
             &parts.tasks,
         )?;
         provider_health::start(parts.router.clone(), &parts.metrics, &parts.tasks)?;
+        let debug = Debugger {
+            own: DebugHandler::new(parts.tasks.clone()),
+            others: [
+                ("provider-router", parts.router.clone()),
+                ("cost-ledger", parts.ledger.clone()),
+                ("vector-store", store),
+                ("admin", parts.admin.clone()),
+            ],
+        };
         let edge = EdgeParts {
             openai: openai::router(embeddings.clone()),
             embeddings: Arc::new(Embeddings::new(embeddings)),
@@ -108,6 +120,7 @@ impl Gateway {
                 admin: ReadYourWrites::new(parts.admin, parts.subscription.clone()),
                 ledger: parts.ledger,
                 router: parts.router,
+                debug: Arc::new(debug),
             },
             subscription: parts.subscription,
             key_uses,

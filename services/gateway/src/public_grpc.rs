@@ -16,6 +16,7 @@ use embermesh_proto::{
         audit_server::AuditServer,
         budgets_server::BudgetsServer,
         catalog_server::CatalogServer,
+        debug_server::DebugServer,
         embeddings_server::{Embeddings, EmbeddingsServer},
         keys_server::KeysServer,
         operations_server::OperationsServer,
@@ -53,6 +54,7 @@ pub(crate) async fn router<E: Embeddings>(
     let admin = || upstreams.admin.clone();
     ServerBuilder::new(metrics)
         .service(Admitted::new(embeddings, app))
+        .service(Admitted::new(DebugServer::from_arc(Arc::clone(&upstreams.debug)), app))
         .forward(Admitted::new(Forward::<AgentsServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<KeysServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<CatalogServer<()>, _>::new(admin()), app))

@@ -41,7 +41,8 @@ pub async fn run(process: &Process) -> Result<Router, BoxError> {
         .service(store.store_server())
         .service(store.answers_server())
         .service(store.vector_cache_server())
-        .service(store.throttle_server());
+        .service(store.throttle_server())
+        .service(process.debug_server());
     let ops = Ops { readiness: process.readiness.clone(), metrics: process.metrics.clone() };
     Ok(services.router(embermesh_proto::DESCRIPTORS).await?.merge(ops.router()))
 }

@@ -6,6 +6,7 @@ use axum::{Extension, Json, Router, body::Body, routing::post};
 use embermesh_auth::{ApiKey, Principal, Scopes};
 use embermesh_errors::{Code, Error};
 use embermesh_lifecycle::{Readiness, Tasks};
+use embermesh_process::DebugHandler;
 use embermesh_proto::v1::{self, agents_server, agents_server::AgentsServer, embeddings_server};
 use embermesh_subscription::{KeyRecord, Snapshot, Subscription, TenantEntry};
 use embermesh_telemetry::Metrics;
@@ -22,6 +23,7 @@ use super::router_operations;
 use crate::{
     Settings,
     backends::Upstreams,
+    debug::Debugger,
     edge::{EdgeParts, router},
     embeddings::IdempotencyKey,
     read_your_writes::ReadYourWrites,
@@ -274,7 +276,16 @@ impl TestEdge {
             openai: Router::new()
                 .route("/v1/embeddings", openai)
                 .route("/v1/models", axum::routing::get(|| async {})),
-            upstreams: Upstreams { admin, ledger: remote, router: router_operations::router(&grpc_metrics) },
+            upstreams: Upstreams {
+                admin,
+                ledger: remote.clone(),
+                router: router_operations::router(&grpc_metrics),
+                debug: Arc::new(Debugger {
+                    own: DebugHandler::new(tasks.clone()),
+                    others: ["provider-router", "cost-ledger", "vector-store", "admin"]
+                        .map(|name| (name, remote.clone())),
+                }),
+            },
             subscription,
             key_uses: crate::key_use::KeyUse::new(&clock),
             api_calls: crate::api_calls::ApiCalls::off(),
