@@ -271,7 +271,7 @@ fn update(arguments: &UpdateArguments) -> Update<'_> {
     let UpdateArguments { quotas, no_quota, no_quotas, .. } = arguments;
     let lists =
         [(*allow_all, "allowed_models"), (*no_default_models, "default_models"), (*no_quotas, "quotas")];
-    let lists = lists.into_iter().filter_map(|(asked, list)| asked.then(|| list.to_owned()));
+    let lists = lists.into_iter().filter(|(asked, _)| *asked).map(|(_, list)| list.to_owned());
     Update {
         name: name.as_deref(),
         suspended: (*suspend || *resume).then_some(*suspend),
