@@ -38,7 +38,7 @@ fn random_use_of_a_quota_never_passes_it_and_ends_at_what_was_truly_used() {
     println!("{all:?}");
     // what never happens proves nothing
     assert!(all.leased > 5_000 && all.alone > 5_000 && all.refused > 500, "{all:?}");
-    assert!(all.called_back > 50 && all.kills > 100 && all.repeats > 500 && all.midnights > 20, "{all:?}");
+    assert!(all.called_back > 10 && all.kills > 100 && all.repeats > 500 && all.midnights > 20, "{all:?}");
 }
 
 #[derive(Debug, Default)]
@@ -245,6 +245,9 @@ impl World {
             for router in &mut self.routers {
                 router.close(|_| true);
             }
+        }
+        if !matches!(answer, Ok(Answer::Leased(_))) {
+            // what calls did not take in the end may not have been told yet
             self.post_all();
             answer = self.commit(ask(false));
         }
