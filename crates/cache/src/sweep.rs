@@ -62,11 +62,11 @@ impl RedisCache {
         Ok(Sweep { nodes, cursor: "0".to_owned(), total })
     }
 
-    /// Goes on with a sweep: takes out what `which` holds, or everything, of the next page. `None` at the end.
+    /// Goes on with a sweep: takes out what `which` holds of the next page. `None` at the end.
     ///
     /// # Errors
     /// [`Away`], when the node does not answer; the page can be asked for again, or the sweep begun anew if a node is gone for good.
-    pub async fn sweep_on(&self, sweep: &mut Sweep, which: Option<&Keys>) -> Result<Option<Swept>, Away> {
+    pub async fn sweep_on(&self, sweep: &mut Sweep, which: &Keys) -> Result<Option<Swept>, Away> {
         let Some(node) = sweep.nodes.front() else { return Ok(None) };
         let client = self.sweeper()?;
         let page = vec![sweep.cursor.as_str(), "MATCH", key::VECTORS, "COUNT", PAGE];
@@ -74,7 +74,7 @@ impl RedisCache {
         let keys: Vec<VectorKey> =
             names.iter().filter_map(|name| key::vector_of(name.as_bytes())).collect();
         let (seen, meant) = (keys.len() as u64, keys.into_iter());
-        let meant = meant.filter(|key| which.is_none_or(|which| which.contain(key))).collect();
+        let meant = meant.filter(|key| which.contain(key)).collect();
         let removed = remove(&self.limited(&client, PATIENCE), meant).await?;
         if cursor == "0" {
             sweep.nodes.pop_front();

@@ -23,9 +23,9 @@ impl VectorKey {
         Self(key)
     }
 
-    pub(crate) fn of(keys: &Keys, space: [u8; SPACE], text: [u8; TEXT]) -> Self {
+    pub(crate) fn of(tenant: [u8; TENANT], space: [u8; SPACE], text: [u8; TEXT]) -> Self {
         let mut key = [0; LENGTH];
-        key[..TENANT].copy_from_slice(&keys.tenant);
+        key[..TENANT].copy_from_slice(&tenant);
         key[TENANT..TENANT + SPACE].copy_from_slice(&space);
         key[TENANT + SPACE..].copy_from_slice(&text);
         Self(key)
@@ -36,7 +36,7 @@ impl VectorKey {
         &self.0[..TENANT]
     }
 
-    /// The tag of its space, which is another one for every tenant.
+    /// The tag of its space.
     pub fn space(&self) -> &[u8] {
         &self.0[TENANT..TENANT + SPACE]
     }
@@ -47,41 +47,43 @@ impl VectorKey {
     }
 }
 
-/// The keys of a tenant, in one space or in all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A set of keys; what it is not restricted to, it holds all of. Tags are short: once in billions it holds a key of somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Keys {
-    tenant: [u8; TENANT],
+    tenant: Option<[u8; TENANT]>,
     space: Option<[u8; SPACE]>,
 }
 
 impl Keys {
-    /// All keys of `tenant`, the 16 bytes of its id.
-    pub fn of_tenant(tenant: &[u8; 16]) -> Self {
-        Self { tenant: tag("embermesh 2026 cache tag of a tenant", &[tenant]), space: None }
+    /// Only those of `tenant`, the 16 bytes of its id.
+    #[must_use]
+    pub fn of_tenant(self, tenant: &[u8; 16]) -> Self {
+        Self { tenant: Some(tenant_tag(tenant)), ..self }
     }
 
-    /// Those of them in `space`.
+    /// Only those in `space`.
     #[must_use]
     pub fn in_space(self, space: &str) -> Self {
-        Self { space: Some(self.space_tag(space)), ..self }
+        Self { space: Some(space_tag(space)), ..self }
     }
 
-    /// Whether `key` is one of them. Tags are short: once in billions a key of somebody else is.
+    /// Whether `key` is one of them.
     pub fn contain(&self, key: &VectorKey) -> bool {
-        key.tenant() == self.tenant && self.space.is_none_or(|space| key.space() == space)
-    }
-
-    pub(crate) fn space_tag(&self, space: &str) -> [u8; SPACE] {
-        tag("embermesh 2026 cache tag of a space", &[&self.tenant, space.as_bytes()])
+        self.tenant.is_none_or(|tenant| key.tenant() == tenant)
+            && self.space.is_none_or(|space| key.space() == space)
     }
 }
 
-fn tag<const N: usize>(context: &str, parts: &[&[u8]]) -> [u8; N] {
-    let mut hasher = blake3::Hasher::new_derive_key(context);
-    for part in parts {
-        hasher.update(part);
-    }
+pub(crate) fn tenant_tag(tenant: &[u8; 16]) -> [u8; TENANT] {
+    tag("embermesh 2026 cache tag of a tenant", tenant)
+}
+
+pub(crate) fn space_tag(space: &str) -> [u8; SPACE] {
+    tag("embermesh 2026 cache tag of a space", space.as_bytes())
+}
+
+fn tag<const N: usize>(context: &str, of: &[u8]) -> [u8; N] {
     let mut tag = [0; N];
-    hasher.finalize_xof().fill(&mut tag);
+    blake3::Hasher::new_derive_key(context).update(of).finalize_xof().fill(&mut tag);
     tag
 }

@@ -1,11 +1,14 @@
 //! From texts to keys.
 
-use crate::{Keys, VectorKey};
+use crate::{
+    VectorKey,
+    key::{space_tag, tenant_tag},
+};
 
 /// Makes the keys of one tenant, space and input type.
 #[derive(Debug, Clone)]
 pub struct KeyMaker {
-    keys: Keys,
+    tenant: [u8; 8],
     space: [u8; 4],
     hasher: blake3::Hasher,
 }
@@ -21,14 +24,13 @@ impl KeyMaker {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }
-        let keys = Keys::of_tenant(tenant);
-        Self { space: keys.space_tag(space), keys, hasher }
+        Self { tenant: tenant_tag(tenant), space: space_tag(space), hasher }
     }
 
     /// The key of a text, byte for byte: texts that only look alike have different keys.
     pub fn key(&self, text: &str) -> VectorKey {
         let hash = *self.hasher.clone().update(text.as_bytes()).finalize().as_bytes();
-        VectorKey::of(&self.keys, self.space, hash)
+        VectorKey::of(self.tenant, self.space, hash)
     }
 }
 
@@ -39,6 +41,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Keys;
 
     type Parts = (u8, String, String, String);
 
@@ -61,10 +64,12 @@ mod tests {
 
         #[test]
         fn a_set_holds_the_keys_of_its_tenant_and_space_alone(one in parts(), other in parts()) {
-            let tenant = Keys::of_tenant(&[one.0; 16]);
-            prop_assert_eq!(tenant.contain(&key_of(&other)), one.0 == other.0);
-            let space = tenant.in_space(&one.1);
-            prop_assert_eq!(space.contain(&key_of(&other)), (one.0, &one.1) == (other.0, &other.1));
+            let (tenant, space) = (Keys::default().of_tenant(&[one.0; 16]), Keys::default().in_space(&one.1));
+            let other_key = key_of(&other);
+            prop_assert!(Keys::default().contain(&other_key));
+            prop_assert_eq!(tenant.contain(&other_key), one.0 == other.0);
+            prop_assert_eq!(space.contain(&other_key), one.1 == other.1);
+            prop_assert_eq!(tenant.in_space(&one.1).contain(&other_key), (one.0, &one.1) == (other.0, &other.1));
         }
     }
 

@@ -6,7 +6,7 @@ use embermesh_vector_key::{KeyMaker, Keys};
 
 use super::*;
 
-async fn swept(cache: &RedisCache, which: Option<&Keys>) -> Swept {
+async fn swept(cache: &RedisCache, which: &Keys) -> Swept {
     let mut sweep = cache.sweep().await.unwrap();
     let mut sum = Swept::default();
     while let Some(page) = cache.sweep_on(&mut sweep, which).await.unwrap() {
@@ -30,12 +30,12 @@ async fn takes_out_only_what_is_meant(cache: &RedisCache) {
     for vectors in [&mine, &other_space, &others] {
         until_put(cache, vectors).await;
     }
-    let tenant = Keys::of_tenant(&[1; 16]);
-    assert_eq!(swept(cache, Some(&tenant.in_space("m@3"))).await.removed, 3000);
+    let tenant = Keys::default().of_tenant(&[1; 16]);
+    assert_eq!(swept(cache, &tenant.in_space("m@3")).await.removed, 3000);
     assert_eq!((held(cache, &mine).await, held(cache, &other_space).await), (0, 300));
-    assert_eq!(swept(cache, Some(&tenant)).await.removed, 300);
+    assert_eq!(swept(cache, &tenant).await.removed, 300);
     assert_eq!((held(cache, &other_space).await, held(cache, &others).await), (0, 300));
-    let all = swept(cache, None).await;
+    let all = swept(cache, &Keys::default()).await;
     assert!(all.seen >= all.removed && all.removed >= 300, "{all:?}");
     assert_eq!(held(cache, &others).await, 0);
 }
