@@ -102,6 +102,15 @@ impl Kept {
         out.freeze()
     }
 
+    /// Bytes of a value's beginning that [`Kept::stamp_of`] needs.
+    pub(crate) const HEAD: usize = HEADER + FACTS;
+
+    /// The stamp of a value, from its beginning; nothing, if it does not begin like one of ours.
+    pub(crate) fn stamp_of(head: &[u8]) -> Option<i64> {
+        let stamp = head.get(..Self::HEAD)?.last_chunk::<8>()?;
+        (head.starts_with(&MAGIC) && head.get(4) == Some(&VERSION)).then(|| i64::from_le_bytes(*stamp))
+    }
+
     /// Reads that form. Anything that is not exactly one of ours, under its own key, is nothing.
     pub(crate) fn decode(key: &VectorKey, value: &Bytes) -> Option<Self> {
         let header = value.first_chunk::<HEADER>()?;

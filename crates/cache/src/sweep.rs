@@ -10,11 +10,11 @@ use fred::{
     clients::{Client, WithOptions},
     error::Error,
     interfaces::KeysInterface as _,
-    types::{Key, config::Server},
+    types::{Key, Value, config::Server},
 };
 
 use crate::{
-    Away, RedisCache, connection, key,
+    Away, Kept, RedisCache, connection, key,
     server_memory::{ask, nodes},
 };
 
@@ -62,11 +62,17 @@ impl RedisCache {
         Ok(Sweep { nodes, cursor: "0".to_owned(), total })
     }
 
-    /// Goes on with a sweep: takes out what `which` holds of the next page. `None` at the end.
+    /// Goes on with a sweep: takes out what `which` holds of the next page and was kept with a smaller stamp than `before`. `None` at
+    /// the end.
     ///
     /// # Errors
     /// [`Away`], when the node does not answer; the page can be asked for again, or the sweep begun anew if a node is gone for good.
-    pub async fn sweep_on(&self, sweep: &mut Sweep, which: &Keys) -> Result<Option<Swept>, Away> {
+    pub async fn sweep_on(
+        &self,
+        sweep: &mut Sweep,
+        which: &Keys,
+        before: i64,
+    ) -> Result<Option<Swept>, Away> {
         let Some(node) = sweep.nodes.front() else { return Ok(None) };
         let client = self.sweeper()?;
         let page = vec![sweep.cursor.as_str(), "MATCH", key::VECTORS, "COUNT", PAGE];
@@ -74,8 +80,10 @@ impl RedisCache {
         let keys: Vec<VectorKey> =
             names.iter().filter_map(|name| key::vector_of(name.as_bytes())).collect();
         let (seen, meant) = (keys.len() as u64, keys.into_iter());
-        let meant = meant.filter(|key| which.contain(key)).collect();
-        let removed = remove(&self.limited(&client, PATIENCE), meant).await?;
+        let meant: Vec<VectorKey> = meant.filter(|key| which.contain(key)).collect();
+        let client = self.limited(&client, PATIENCE);
+        let old = older(&client, meant, before).await?;
+        let removed = remove(&client, old).await?;
         if cursor == "0" {
             sweep.nodes.pop_front();
         }
@@ -92,6 +100,27 @@ impl RedisCache {
         let link = self.link().filter(|link| connection::is_connected(&link.bulk));
         link.map(|link| link.bulk.clone()).ok_or(Away::NotConnected)
     }
+}
+
+/// Those of `keys` whose values were kept with a smaller stamp than `before`, or are none of ours.
+async fn older(
+    client: &WithOptions<Client>,
+    keys: Vec<VectorKey>,
+    before: i64,
+) -> Result<Vec<VectorKey>, Error> {
+    if keys.is_empty() {
+        return Ok(keys);
+    }
+    let pipeline = client.pipeline();
+    for key in &keys {
+        pipeline.getrange::<(), _>(key::of_vector(key), 0, Kept::HEAD - 1).await?;
+    }
+    let heads = pipeline.try_all::<Value>().await;
+    let is_old = |head: &Result<Value, Error>| {
+        let head = head.as_ref().ok().and_then(|head| head.as_bytes());
+        head.and_then(Kept::stamp_of).is_none_or(|stamp| stamp < before)
+    };
+    Ok(keys.into_iter().zip(heads).filter(|(_, head)| is_old(head)).map(|(key, _)| key).collect())
 }
 
 /// Removes keys, those of a slot together.

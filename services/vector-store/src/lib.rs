@@ -11,6 +11,8 @@
 //! It also keeps what is in Redis for all routers, vectors and shared rate limits; nothing of that is needed, and without Redis the
 //! answer is that it is away.
 //!
+//! It works on jobs that fill and empty that cache; what a job is to do and how far it is outlives the process that works on it.
+//!
 //! It knows no models, no providers and no plain text rules: the gateway has scrubbed and embedded before it calls.
 //!
 //! [`VectorStore::start`] migrates the schema, connects, and starts the background work: partitions ahead of time, HNSW indexes where
@@ -19,6 +21,7 @@
 mod domain;
 mod error;
 mod grpc;
+mod jobs;
 mod maintenance;
 mod metrics;
 mod redis;
@@ -26,6 +29,7 @@ mod run;
 mod service;
 mod settings;
 mod store;
+mod uses;
 
 pub use domain::vector::Element;
 pub use error::StartError;

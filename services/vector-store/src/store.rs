@@ -4,6 +4,7 @@ mod answers;
 mod conditions;
 mod delete;
 mod indexes;
+mod jobs;
 mod list;
 mod other_spaces;
 mod partitions;
@@ -11,9 +12,11 @@ mod pools;
 mod put;
 mod read;
 mod row;
+mod row_uses;
 mod search;
 mod spaces;
 mod vector_column;
+mod warm_rows;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +28,9 @@ use crate::{Settings, domain::shard, metrics::StoreMetrics};
 pub(crate) use answers::Standing;
 pub(crate) use pools::Pools;
 pub(crate) use put::Kept;
+pub(crate) use row_uses::RowUses;
 pub(crate) use search::Search;
+pub(crate) use warm_rows::Shelf;
 
 /// The rows of all spaces.
 pub(crate) struct Store {

@@ -36,6 +36,14 @@ proptest! {
     }
 
     #[test]
+    fn the_beginning_of_a_value_tells_its_stamp(kept in kept()) {
+        let value = kept.encode(&KEY);
+        prop_assert_eq!(Kept::stamp_of(&value[..Kept::HEAD]), Some(kept.facts().stamp));
+        prop_assert_eq!(Kept::stamp_of(&value[..Kept::HEAD - 1]), None);
+        prop_assert_eq!(Kept::stamp_of(&[0; 100]), None);
+    }
+
+    #[test]
     fn a_changed_byte_is_a_miss(kept in kept(), at: prop::sample::Index, change in 1_u8..) {
         let mut value = kept.encode(&KEY).to_vec();
         let at = at.index(value.len());

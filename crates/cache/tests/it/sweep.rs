@@ -6,10 +6,10 @@ use embermesh_vector_key::{KeyMaker, Keys};
 
 use super::*;
 
-async fn swept(cache: &RedisCache, which: &Keys) -> Swept {
+async fn swept(cache: &RedisCache, which: &Keys, before: i64) -> Swept {
     let mut sweep = cache.sweep().await.unwrap();
     let mut sum = Swept::default();
-    while let Some(page) = cache.sweep_on(&mut sweep, which).await.unwrap() {
+    while let Some(page) = cache.sweep_on(&mut sweep, which, before).await.unwrap() {
         sum = Swept { seen: sum.seen + page.seen, removed: sum.removed + page.removed };
     }
     sum
@@ -31,11 +31,11 @@ async fn takes_out_only_what_is_meant(cache: &RedisCache) {
         until_put(cache, vectors).await;
     }
     let tenant = Keys::default().of_tenant(&[1; 16]);
-    assert_eq!(swept(cache, &tenant.in_space("m@3")).await.removed, 3000);
+    assert_eq!(swept(cache, &tenant.in_space("m@3"), i64::MAX).await.removed, 3000);
     assert_eq!((held(cache, &mine).await, held(cache, &other_space).await), (0, 300));
-    assert_eq!(swept(cache, &tenant).await.removed, 300);
+    assert_eq!(swept(cache, &tenant, i64::MAX).await.removed, 300);
     assert_eq!((held(cache, &other_space).await, held(cache, &others).await), (0, 300));
-    let all = swept(cache, &Keys::default()).await;
+    let all = swept(cache, &Keys::default(), i64::MAX).await;
     assert!(all.seen >= all.removed && all.removed >= 300, "{all:?}");
     assert_eq!(held(cache, &others).await, 0);
 }
@@ -58,6 +58,22 @@ async fn a_sweep_passes_every_master_of_a_cluster() {
     let cache = connected(&RedisSettings { url: None, endpoints, ..patient("redis://unused") }).await;
     takes_out_only_what_is_meant(&cache).await;
     assert!(cluster.nodes.iter().all(|node| node.cli(&["DBSIZE"]) == "0"));
+}
+
+#[tokio::test]
+async fn what_was_kept_after_the_order_stays() {
+    let redis = TestRedis::start();
+    let cache = connected(&patient(&redis.url())).await;
+    // stamps 5 to 104
+    let vectors = some(1, "m@3", 100);
+    until_put(&cache, &vectors).await;
+    let name = redis.cli(&["--scan", "--pattern", "embedding:v2:*"]).lines().next().unwrap().to_owned();
+    redis.cli(&["DEL", &name]);
+    redis.cli(&["LPUSH", &name, "a list under our key"]);
+    swept(&cache, &Keys::default(), 55).await;
+    assert_eq!(redis.cli(&["EXISTS", &name]), "0");
+    assert!((49..=50).contains(&held(&cache, &vectors[50..]).await));
+    assert_eq!(held(&cache, &vectors[..50]).await, 0);
 }
 
 #[tokio::test]

@@ -116,10 +116,10 @@ impl Config for Handler {
             }
         }
         let author = self.author(&principal);
-        let version = self.0.store.order_cache(&order, author).await.map_err(failed)?;
+        let (version, cleared) = self.0.store.order_cache(&order, author).await.map_err(failed)?;
         tracing::info!(by = %author.by, ?order, "gave an order about caches");
         self.0.feed.wake();
-        Ok(Response::new(OrderCacheReply { version }))
+        Ok(Response::new(OrderCacheReply { version, cleared }))
     }
 
     async fn order_breakers(

@@ -17,15 +17,23 @@ use crate::domain::cache_order::{CacheAction, CacheOrder};
 /// Reads every order.
 pub(crate) const SELECT: &str = "SELECT tenant_id, agent_id, space_id, number FROM cache_clears";
 
+/// The last clear of any part of a tenant's cache, or of everybody's.
+const CLEARED: &str = "SELECT coalesce(max(number), 0) FROM cache_clears
+    WHERE tenant_id IN ($1, '00000000-0000-0000-0000-000000000000')";
+
 /// Nothing is served that was kept for longer than seven days, so an order that is older has nothing left to say.
 const KEEP: Duration = Duration::from_secs(8 * 24 * 3600);
 
 impl Store {
-    /// Writes an order down; returns the version that it is. For a clear the stream holds it from then on; a warm is only recorded.
-    pub(crate) async fn order_cache(&self, order: &CacheOrder, author: Author<'_>) -> Result<i64, DbError> {
-        let own = self.tenant(author.tenant);
-        // also reads the other tenant's audit chain, which it adds to
-        let session = if order.is_of(author.tenant) { own } else { own.with("app.all_tenants", "on") };
+    /// Writes an order down; returns the version that it is, and the number of the last clear of anything that it is about. For a clear
+    /// the stream holds it from then on; a warm is only recorded.
+    pub(crate) async fn order_cache(
+        &self,
+        order: &CacheOrder,
+        author: Author<'_>,
+    ) -> Result<(i64, i64), DbError> {
+        // sees the clears of all tenants, and the audit chain of another one that it adds to
+        let session = self.tenant(author.tenant).with("app.all_tenants", "on");
         let change = Change::begin(session).await?;
         let of = order.tenant.map_or(Uuid::nil(), TenantId::uuid);
         if order.action == CacheAction::Clear {
@@ -47,7 +55,8 @@ impl Store {
             // its people see what was done to it
             change.record(&Author { tenant, ..author }.did(action, &subject, details)).await?;
         }
-        change.commit().await
+        let cleared: i64 = change.query_one(CLEARED, &[&of]).await?.try_get(0)?;
+        Ok((change.commit().await?, cleared))
     }
 }
 

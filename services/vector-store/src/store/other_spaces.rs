@@ -1,14 +1,26 @@
-//! Which other spaces hold rows that a search would have wanted.
+//! Which spaces hold rows that a search would have wanted.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
+use embermesh_errors::Error;
 use embermesh_postgres::DbError;
-use embermesh_types::SpaceId;
+use embermesh_types::{SpaceId, TenantId};
 
-use super::{Owner, Store, conditions::Conditions};
-use crate::domain::filter::Filter;
+use super::{Owner, Store, conditions::Conditions, spaces::Space};
+use crate::{domain::filter::Filter, error::of_database};
 
 impl Store {
+    /// The spaces with at least one row of the filter.
+    pub(crate) async fn find_spaces(&self, tenant: TenantId, filter: &Filter) -> Result<Vec<String>, Error> {
+        let _timer = self.metrics.query("find_spaces");
+        let owner = Owner::of(tenant);
+        let found = async {
+            let spaces = self.spaces_to_visit(owner, filter).await?;
+            self.spaces_with_rows(owner, &spaces, filter).await
+        };
+        found.await.map_err(of_database)
+    }
+
     /// The spaces, `searched` left out, with at least one row of the filter.
     pub(super) async fn other_spaces(
         &self,
@@ -19,6 +31,16 @@ impl Store {
         let _timer = self.metrics.query("other_spaces");
         let mut spaces = self.spaces_of(owner).await?;
         spaces.retain(|space| space.id != *searched);
+        self.spaces_with_rows(owner, &spaces, filter).await
+    }
+
+    /// Those of `spaces` with at least one row of the filter, in the order of their ids.
+    async fn spaces_with_rows(
+        &self,
+        owner: Owner,
+        spaces: &[Arc<Space>],
+        filter: &Filter,
+    ) -> Result<Vec<String>, DbError> {
         if spaces.is_empty() {
             return Ok(Vec::new());
         }
