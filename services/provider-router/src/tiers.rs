@@ -86,3 +86,6 @@ impl Tiers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
