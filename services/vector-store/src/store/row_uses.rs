@@ -34,7 +34,7 @@ impl Store {
         let agents: Vec<&str> = counted.iter().map(|row| row.agent.as_str()).collect();
         let uses: Vec<i64> = counted.iter().map(|row| row.uses).collect();
         let sql = "INSERT INTO row_uses (tenant_id, shard_key, embedding_id, space_no, agent_id, uses, last_used)
-            SELECT $1, $2, u.id, $3, u.agent, u.uses, $4::timestamptz::date
+            SELECT $1::uuid, $2::smallint, u.id, $3::integer, u.agent, u.uses, $4::timestamptz::date
             FROM unnest($5::uuid[], $6::text[], $7::bigint[]) AS u(id, agent, uses)
             ON CONFLICT (tenant_id, shard_key, embedding_id)
                 DO UPDATE SET uses = row_uses.uses + excluded.uses, last_used = excluded.last_used";
