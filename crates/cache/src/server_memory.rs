@@ -168,9 +168,14 @@ mod tests {
 
     #[test]
     fn sizes_are_read_as_redis_reads_them() {
-        for (text, bytes) in
-            [("4gb", 4_294_967_296), ("64MB", 67_108_864), ("1k", 1_000), ("512", 512), ("7 b", 7), ("0", 0)]
-        {
+        for (text, bytes) in [
+            ("4gb", 4_294_967_296_u64),
+            ("64MB", 67_108_864),
+            ("1k", 1_000),
+            ("512", 512),
+            ("7 b", 7),
+            ("0", 0),
+        ] {
             assert_eq!(parameters(Some(text), None).unwrap(), [format!("maxmemory {bytes}")]);
         }
         for text in ["", "gb", "4 gib", "-1", "1.5gb", "4tb", "99999999999gb"] {

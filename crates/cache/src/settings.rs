@@ -56,7 +56,9 @@ pub enum SettingsError {
     #[error("redis is not configured: set redis.url or redis.cluster_endpoints")]
     Missing,
     /// No size as Redis writes it.
-    #[error("redis.cache_strategies.embeddings.max_memory: '{0}' is no size, write it as redis does: 4gb, 512mb")]
+    #[error(
+        "redis.cache_strategies.embeddings.max_memory: '{0}' is no size, write it as redis does: 4gb, 512mb"
+    )]
     MaxMemory(String),
     /// No policy that Redis has.
     #[error("redis.cache_strategies.embeddings.eviction_policy: '{0}' is none of {1}")]

@@ -76,9 +76,9 @@ impl RedisCache {
         let Some(node) = sweep.nodes.front() else { return Ok(None) };
         let client = self.sweeper()?;
         let page = vec![sweep.cursor.as_str(), "MATCH", key::VECTORS, "COUNT", PAGE];
-        let (cursor, names): (String, Vec<Key>) = ask(&client, self.page_patience(), node.as_ref(), "SCAN", page).await?;
-        let keys: Vec<VectorKey> =
-            names.iter().filter_map(|name| key::vector_of(name.as_bytes())).collect();
+        let (cursor, names): (String, Vec<Key>) =
+            ask(&client, self.page_patience(), node.as_ref(), "SCAN", page).await?;
+        let keys: Vec<VectorKey> = names.iter().filter_map(|name| key::vector_of(name.as_bytes())).collect();
         let (seen, meant) = (keys.len() as u64, keys.into_iter());
         let meant: Vec<VectorKey> = meant.filter(|key| which.contain(key)).collect();
         let client = self.limited(&client, PATIENCE);

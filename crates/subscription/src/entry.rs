@@ -15,7 +15,9 @@ use embermesh_proto::{
 };
 use embermesh_types::{AgentId, KeyId, SpaceId, TenantId};
 
-use crate::{BreakerOrder, CacheClear, KeyRecord, Pinned, RunSettings, Snapshot, SpaceReference, provider_entry};
+use crate::{
+    BreakerOrder, CacheClear, KeyRecord, Pinned, RunSettings, Snapshot, SpaceReference, provider_entry,
+};
 
 /// Why an entry cannot be used. Names the part, never its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -149,12 +149,49 @@ async fn a_cluster_whose_master_fails_over_costs_no_client_anything() {
 /// Texts that careless keys have mixed up: separators, forms of Unicode that look alike, long common beginnings.
 fn corpus() -> Vec<String> {
     let texts = [
-        "a", "A", " a", "a ", "a\n", "a\r\n", "a\u{200b}", "a\u{ad}", "\u{feff}a", "é", "e\u{301}", "Å", "\u{212b}", "A\u{30a}",
-        "ﬁ", "fi", "①", "1", "ａ", "а", "ß", "ss", "İ", "i\u{307}", "K", "\u{212a}", "a|b", "a:b", "a,b", "a\u{1f}b", "ab",
-        "query", "query:a", "document a", "text-embedding-3-small@1536", "text-embedding-3-small@1536:a", "1536a", "15 36a",
-        "[\"a\",\"b\"]", "{\"text\":\"a\"}",
+        "a",
+        "A",
+        " a",
+        "a ",
+        "a\n",
+        "a\r\n",
+        "a\u{200b}",
+        "a\u{ad}",
+        "\u{feff}a",
+        "é",
+        "e\u{301}",
+        "Å",
+        "\u{212b}",
+        "A\u{30a}",
+        "ﬁ",
+        "fi",
+        "①",
+        "1",
+        "ａ",
+        "а",
+        "ß",
+        "ss",
+        "İ",
+        "i\u{307}",
+        "K",
+        "\u{212a}",
+        "a|b",
+        "a:b",
+        "a,b",
+        "a\u{1f}b",
+        "ab",
+        "query",
+        "query:a",
+        "document a",
+        "text-embedding-3-small@1536",
+        "text-embedding-3-small@1536:a",
+        "1536a",
+        "15 36a",
+        "[\"a\",\"b\"]",
+        "{\"text\":\"a\"}",
     ];
-    let beginning = "The same beginning of two texts, longer than any short hash or preview of them would be. ".repeat(3);
+    let beginning =
+        "The same beginning of two texts, longer than any short hash or preview of them would be. ".repeat(3);
     let long = ["one end", "another end", "one  end"].map(|end| format!("{beginning}{end}"));
     texts.into_iter().map(str::to_owned).chain(long).collect()
 }
@@ -193,7 +230,10 @@ async fn nothing_in_the_corpus_of_collisions_gets_the_vector_of_something_else()
                     assert_eq!(vector.len(), made["dimensions"].as_u64().unwrap() as usize);
                     // whatever the first tenant has made, the second has made nothing yet
                     let fresh = round == 0 && dimensions.is_none();
-                    assert!(!(fresh && made["cached"] == true), "{text:?} {model} of tenant {n}: a false hit");
+                    assert!(
+                        !(fresh && made["cached"] == true),
+                        "{text:?} {model} of tenant {n}: a false hit"
+                    );
                     hits += usize::from(made["cached"] == true);
                     asked += 1;
                 }

@@ -44,7 +44,8 @@ impl Pair {
     }
 
     async fn store(&self, agent: &str, texts: &[String]) {
-        let entry = |text: &String| json!({"agent_id": agent, "text": text, "model": SMALL, "return_vector": false});
+        let entry =
+            |text: &String| json!({"agent_id": agent, "text": text, "model": SMALL, "return_vector": false});
         let batch: Vec<Value> = texts.iter().map(entry).collect();
         let answer = self.agents[0].post("/api/v1/embeddings/batch", json!(batch)).await.ok();
         assert_eq!(answer["failed"], 0, "{answer}");

@@ -32,7 +32,10 @@ async fn filled() -> (Simulator, Running) {
             }
         }
     }
-    client.post("/api/v1/embeddings", json!({"agent_id": "mail", "text": "text 1", "model": SMALL})).await.ok();
+    client
+        .post("/api/v1/embeddings", json!({"agent_id": "mail", "text": "text 1", "model": SMALL}))
+        .await
+        .ok();
     (simulator, running)
 }
 
@@ -45,7 +48,12 @@ async fn ranking(client: &Client, model: &str, limit: u32) -> Vec<String> {
 }
 
 fn space<'a>(answer: &'a Value, id: &str) -> &'a Value {
-    answer["spaces"].as_array().unwrap().iter().find(|of| of["space_id"] == id).unwrap_or_else(|| panic!("{answer}"))
+    answer["spaces"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|of| of["space_id"] == id)
+        .unwrap_or_else(|| panic!("{answer}"))
 }
 
 #[tokio::test]
@@ -80,11 +88,16 @@ async fn every_space_is_searched_once_and_its_own_ranks_are_kept() {
         assert!((told - score).abs() < 1e-9 && told <= score_before, "{hit}");
         score_before = told;
     }
-    let both = answer["results"].as_array().unwrap().iter().filter(|hit| hit["also_in"][0].is_object()).count();
+    let both =
+        answer["results"].as_array().unwrap().iter().filter(|hit| hit["also_in"][0].is_object()).count();
     assert_eq!(both, 4);
     for (id, model, found) in [(SMALL_SPACE, SMALL, 8), (LARGE_SPACE, LARGE, 8)] {
         let of = space(&answer, id);
-        assert_eq!((&of["searched"], &of["model"], &of["found"]), (&json!(true), &json!(model), &json!(found)), "{of}");
+        assert_eq!(
+            (&of["searched"], &of["model"], &of["found"]),
+            (&json!(true), &json!(model), &json!(found)),
+            "{of}"
+        );
     }
     // charged like any search
     let costs = [SMALL_SPACE, LARGE_SPACE].map(|id| space(&answer, id)["cost_usd"].as_f64().unwrap());
@@ -102,7 +115,10 @@ async fn every_space_is_searched_once_and_its_own_ranks_are_kept() {
     filtered["metadata_filter"] = json!({"even": true});
     filtered["context_id"] = json!("c");
     let answer = client.post(CROSS, filtered).await.ok();
-    assert!(answer["results"].as_array().unwrap().iter().all(|hit| hit["metadata"]["even"] == true), "{answer}");
+    assert!(
+        answer["results"].as_array().unwrap().iter().all(|hit| hit["metadata"]["even"] == true),
+        "{answer}"
+    );
     assert_eq!(answer["count"], 6);
     for (field, models, expected) in [
         ("include_models", vec![LARGE], vec![LARGE_SPACE]),
@@ -116,7 +132,10 @@ async fn every_space_is_searched_once_and_its_own_ranks_are_kept() {
             answer["spaces"].as_array().unwrap().iter().map(|of| of["space_id"].as_str().unwrap()).collect();
         assert_eq!(spaces, expected, "{answer}");
     }
-    client.post(CROSS, json!({"query": "x", "include_models": ["nobody"]})).await.refused(400, "invalid_request");
+    client
+        .post(CROSS, json!({"query": "x", "include_models": ["nobody"]}))
+        .await
+        .refused(400, "invalid_request");
     client.post(CROSS, json!({"query": "x", "include_models": []})).await.refused(400, "invalid_request");
     client.post(CROSS, json!({})).await.refused(400, "invalid_request");
 }
@@ -131,9 +150,16 @@ async fn a_space_whose_provider_is_down_is_named_and_the_others_are_searched() {
     let answer = ask("never asked before").await.ok();
     let (of_small, of_large) = (space(&answer, SMALL_SPACE), space(&answer, LARGE_SPACE));
     assert_eq!((&of_small["searched"], &of_small["found"]), (&json!(true), &json!(8)), "{answer}");
-    assert_eq!((&of_large["searched"], &of_large["code"]), (&json!(false), &json!("unavailable")), "{answer}");
+    assert_eq!(
+        (&of_large["searched"], &of_large["code"]),
+        (&json!(false), &json!("unavailable")),
+        "{answer}"
+    );
     assert!(of_large["reason"].as_str().unwrap().contains(LARGE), "{of_large}");
-    assert!(answer["results"].as_array().unwrap().iter().all(|hit| hit["space_id"] == SMALL_SPACE), "{answer}");
+    assert!(
+        answer["results"].as_array().unwrap().iter().all(|hit| hit["space_id"] == SMALL_SPACE),
+        "{answer}"
+    );
     assert_eq!(answer["truncated"], "1 of 2 spaces could not be searched");
 
     // with every provider down there is no answer to give

@@ -5,9 +5,9 @@ use std::{fmt, sync::Arc};
 use embermesh_proto::v1::{
     agents_client::AgentsClient, audit_client::AuditClient, budgets_client::BudgetsClient,
     cache_server::Cache, catalog_client::CatalogClient, embeddings_server::Embeddings,
-    jobs_client::JobsClient, keys_client::KeysClient,
-    operations_client::OperationsClient, policies_client::PoliciesClient, providers_client::ProvidersClient,
-    reports_client::ReportsClient, settings_client::SettingsClient, tenants_client::TenantsClient,
+    jobs_client::JobsClient, keys_client::KeysClient, operations_client::OperationsClient,
+    policies_client::PoliciesClient, providers_client::ProvidersClient, reports_client::ReportsClient,
+    settings_client::SettingsClient, tenants_client::TenantsClient,
 };
 use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 

@@ -135,9 +135,9 @@ impl Cache {
     fn tenant(&self, context: &CallContext, named: Option<&str>) -> Result<TenantId, Error> {
         let own = context.principal.tenant;
         let Some(named) = named else { return Ok(own) };
-        let named: TenantId = named.parse().map_err(|error: embermesh_types::IdError| {
-            Error::invalid("tenant_id", error.to_string())
-        })?;
+        let named: TenantId = named
+            .parse()
+            .map_err(|error: embermesh_types::IdError| Error::invalid("tenant_id", error.to_string()))?;
         if named != own {
             self.require_operator(context)?;
         }
@@ -166,9 +166,9 @@ fn part<'a>(
     let agent = match agent {
         None => context.principal.agent.clone(),
         Some(text) => {
-            let agent = text.parse().map_err(|error: embermesh_types::IdError| {
-                Error::invalid("agent_id", error.to_string())
-            })?;
+            let agent = text
+                .parse()
+                .map_err(|error: embermesh_types::IdError| Error::invalid("agent_id", error.to_string()))?;
             Some(agent)
         }
     };

@@ -101,7 +101,12 @@ impl Gateway {
             &parts.metrics,
             &parts.tasks,
         )?;
-        provider_health::start(parts.router.clone(), &settings.provider_health, &parts.metrics, &parts.tasks)?;
+        provider_health::start(
+            parts.router.clone(),
+            &settings.provider_health,
+            &parts.metrics,
+            &parts.tasks,
+        )?;
         let edge = EdgeParts {
             openai: openai::router(embeddings.clone()),
             embeddings: Arc::new(Embeddings::new(embeddings)),

@@ -49,7 +49,8 @@ pub(crate) fn lone_key() -> Key {
 
 /// The keys that an order to clear is about.
 pub(crate) fn keys_of(clear: &CacheClear) -> Keys {
-    let keys = clear.tenant.map_or_else(Keys::default, |tenant| Keys::default().of_tenant(tenant.uuid().as_bytes()));
+    let keys =
+        clear.tenant.map_or_else(Keys::default, |tenant| Keys::default().of_tenant(tenant.uuid().as_bytes()));
     clear.space.as_ref().map_or(keys, |space| keys.in_space(space.as_str()))
 }
 

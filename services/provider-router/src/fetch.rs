@@ -143,7 +143,16 @@ impl Fetcher {
                     let bound = Tokenizers::bound(&order.model, &text);
                     let asker = Arc::clone(asker);
                     let stamp = keep.unwrap_or_default();
-                    leads.push(Text { text, key, bound, tokens: bound, asker, keep: keep.is_some(), stamp, lead });
+                    leads.push(Text {
+                        text,
+                        key,
+                        bound,
+                        tokens: bound,
+                        asker,
+                        keep: keep.is_some(),
+                        stamp,
+                        lead,
+                    });
                 }
             }
             let others = waiting.len() - leads.len();

@@ -68,8 +68,7 @@ impl Tiers {
 
     /// What this process still keeps, whatever its age, unless it was cleared: for agents that prefer it to a failure.
     pub fn at_any_age(&self, key: &Key, space: &SpaceId, floor: i64) -> Option<Cached> {
-        let may_serve =
-            |cached: &Cached| cached.stamp >= floor && self.suspicions.allow(space, cached);
+        let may_serve = |cached: &Cached| cached.stamp >= floor && self.suspicions.allow(space, cached);
         self.memory.get(key).filter(may_serve)
     }
 

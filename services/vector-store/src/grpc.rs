@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use embermesh_errors::Error;
 use embermesh_proto::internal::v1::{
-    self as proto, FindSpacesReply, FindSpacesRequest, PutReply, PutRequest, PutResult, StoreDeleteReply, StoreDeleteRequest, StoreGetRequest,
-    StoreListReply, StoreListRequest, StoreRow, StoreSearchReply, StoreSearchRequest,
+    self as proto, FindSpacesReply, FindSpacesRequest, PutReply, PutRequest, PutResult, StoreDeleteReply,
+    StoreDeleteRequest, StoreGetRequest, StoreListReply, StoreListRequest, StoreRow, StoreSearchReply,
+    StoreSearchRequest,
 };
 use embermesh_transport::CallContext;
 use tonic::{Request, Response, Status};

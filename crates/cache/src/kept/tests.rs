@@ -76,7 +76,8 @@ proptest! {
 
 #[test]
 fn a_name_that_is_no_text_is_a_miss() {
-    let kept = Kept::new(Bytes::from_static(&[0; 4]), Facts { deployment: "ab".into(), ..Facts::default() }).unwrap();
+    let kept = Kept::new(Bytes::from_static(&[0; 4]), Facts { deployment: "ab".into(), ..Facts::default() })
+        .unwrap();
     let mut value = kept.encode(&KEY).to_vec();
     value[HEADER + FACTS] = 0xff;
     let sum = checksum(&KEY, &value);

@@ -36,8 +36,12 @@ async fn a_node_is_told_its_memory_and_policy_again_after_a_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_master_of_a_cluster_is_told() {
     let cluster = TestCluster::start();
-    let settings =
-        RedisSettings { url: None, endpoints: cluster.endpoints(), memory: memory(), ..patient("redis://unused") };
+    let settings = RedisSettings {
+        url: None,
+        endpoints: cluster.endpoints(),
+        memory: memory(),
+        ..patient("redis://unused")
+    };
     let _cache = connected(&settings).await;
     for node in &cluster.nodes {
         until_told(node).await;
@@ -49,7 +53,10 @@ async fn what_is_not_set_is_left_as_it_is_and_a_refusal_costs_nothing() {
     let redis = TestRedis::start();
     redis.cli(&["CONFIG", "SET", "maxmemory", "50mb"]);
     connected(&patient(&redis.url())).await;
-    assert_eq!((told(&redis, "maxmemory"), told(&redis, "maxmemory-policy")), ("52428800".into(), "noeviction".into()));
+    assert_eq!(
+        (told(&redis, "maxmemory"), told(&redis, "maxmemory-policy")),
+        ("52428800".into(), "noeviction".into())
+    );
 
     redis.cli(&["ACL", "SETUSER", "limited", "on", ">secret", "~*", "+@all", "-config"]);
     let url = redis.url().replace("redis://", "redis://limited:secret@");

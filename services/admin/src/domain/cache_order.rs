@@ -35,11 +35,16 @@ impl CacheOrder {
         };
         let tenant = part("tenant_id", tenant_id)?;
         if tenant.is_none() && (action == CacheAction::Warm || !agent_id.is_empty()) {
-            return Err(Error::invalid("tenant_id", "name a tenant; only a whole cache is cleared of every tenant"));
+            return Err(Error::invalid(
+                "tenant_id",
+                "name a tenant; only a whole cache is cleared of every tenant",
+            ));
         }
         let agent = match (part::<AgentId>("agent_id", agent_id)?, &by.agent) {
             (Some(agent), _) if !by.may_act_as(&agent) => {
-                return Err(Error::new(Code::Forbidden, "the key is bound to another agent").with_param("agent_id"));
+                return Err(
+                    Error::new(Code::Forbidden, "the key is bound to another agent").with_param("agent_id")
+                );
             }
             (None, Some(bound)) => Some(bound.clone()),
             (agent, _) => agent,
@@ -86,8 +91,8 @@ mod tests {
         assert!(order.is_of(TENANT.parse().unwrap()) && !order.is_of(TenantId::SYSTEM));
         assert_eq!((order.agent.unwrap().as_str(), order.space.unwrap().as_str()), ("docs", "m@3"));
         let everything = parse(["clear", "", "", ""], None).unwrap();
-        assert_eq!((everything.tenant, everything.agent, everything.space), (None, None, None));
         assert!(!everything.is_of(TENANT.parse().unwrap()));
+        assert_eq!((everything.tenant, everything.agent, everything.space), (None, None, None));
     }
 
     #[test]

@@ -61,10 +61,8 @@ impl Store {
 }
 
 async fn clear(change: &Change, of: Uuid, order: &CacheOrder, author: Author<'_>) -> Result<(), DbError> {
-    let (agent, space) = (
-        order.agent.as_ref().map_or("", AgentId::as_str),
-        order.space.as_ref().map_or("", SpaceId::as_str),
-    );
+    let (agent, space) =
+        (order.agent.as_ref().map_or("", AgentId::as_str), order.space.as_ref().map_or("", SpaceId::as_str));
     let old = author.at.checked_sub(KEEP).unwrap_or(SystemTime::UNIX_EPOCH);
     let sql = "DELETE FROM cache_clears WHERE tenant_id = $1 AND ordered_at < $2 RETURNING tenant_id, agent_id, space_id, number";
     for row in change.query(sql, &[&of, &old]).await? {

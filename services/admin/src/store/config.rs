@@ -5,16 +5,16 @@ use std::{collections::BTreeSet, time::SystemTime};
 use embermesh_postgres::{DbError, Row, Transaction};
 use embermesh_proto::{
     internal::v1::{
-        AgentEntry, BreakerOrder, BudgetEntry, CacheClear, ConfigEntry, KeyEntry, Pin, PolicyEntry, Reference,
-        SealedProvider, Section, SettingsEntry, TenantEntry, config_entry::Value,
+        AgentEntry, BreakerOrder, BudgetEntry, CacheClear, ConfigEntry, KeyEntry, Pin, PolicyEntry,
+        Reference, SealedProvider, Section, SettingsEntry, TenantEntry, config_entry::Value,
     },
     v1::{Agent, BudgetRule, CatalogModel, ProviderEntry},
 };
 use uuid::Uuid;
 
 use super::{
-    Store, agents, breakers, budgets, cache_clears, model_row, pii_policies, pins, providers, references, settings,
-    tenants, timestamp,
+    Store, agents, breakers, budgets, cache_clears, model_row, pii_policies, pins, providers, references,
+    settings, tenants, timestamp,
 };
 
 /// An entry and the section that it is of.
@@ -163,10 +163,8 @@ async fn entry(now: &Transaction, section: Section, key: &[String]) -> Result<Op
             (now.query_opt(&sql, &[name]).await?, provider, Value::Provider(gone))
         }
         (Section::CacheClears, [tenant_id, agent_id, space_id]) => {
-            let sql = format!(
-                "{} WHERE tenant_id = $1 AND agent_id = $2 AND space_id = $3",
-                cache_clears::SELECT
-            );
+            let sql =
+                format!("{} WHERE tenant_id = $1 AND agent_id = $2 AND space_id = $3", cache_clears::SELECT);
             let tenant = uuid(tenant_id);
             let gone = CacheClear {
                 tenant_id: if tenant.is_nil() { String::new() } else { tenant_id.clone() },

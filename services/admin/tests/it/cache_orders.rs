@@ -40,15 +40,9 @@ async fn an_order_to_clear_reaches_routers_and_the_next_one_takes_its_place() {
     let everything = give(&mut world, &admin, order("clear", "", "")).await;
     assert!(first < warmed && warmed < second && second < everything);
     until(&subscription, "the orders", |s| s.version >= everything).await;
-    let of_agent = CacheClear {
-        tenant: Some(world.first.tenant),
-        agent: Some("docs".parse().unwrap()),
-        space: None,
-    };
-    assert_eq!(
-        clears(&subscription.current()),
-        [(of_agent, second), (CacheClear::default(), everything)]
-    );
+    let of_agent =
+        CacheClear { tenant: Some(world.first.tenant), agent: Some("docs".parse().unwrap()), space: None };
+    assert_eq!(clears(&subscription.current()), [(of_agent, second), (CacheClear::default(), everything)]);
 
     // one that is older than anything that may be served is forgotten with the next of its tenant
     world.clock.advance(std::time::Duration::from_secs(9 * 24 * 3600));

@@ -106,7 +106,8 @@ impl Embeddings {
         let with_rows = self.0.store().find_spaces(caller.context.request(find)).await?.into_inner();
         let mut spaces = Vec::new();
         for id in &with_rows.space_ids {
-            let space: SpaceId = id.parse().map_err(|_| defect("the store holds rows in a space that is none"))?;
+            let space: SpaceId =
+                id.parse().map_err(|_| defect("the store holds rows in a space that is none"))?;
             let of_space = makers(&snapshot, &space);
             if chosen.allow(&of_space) {
                 spaces.push((space, usable(&of_space, &snapshot, tenant)));
@@ -167,7 +168,8 @@ impl Embeddings {
         space: &SpaceId,
         models: &[Arc<CatalogModel>],
     ) -> Result<(String, Item), Error> {
-        let mut last = Error::unavailable("no model of the catalog that the tenant may use makes its vectors");
+        let mut last =
+            Error::unavailable("no model of the catalog that the tenant may use makes its vectors");
         for model in models {
             let route = Route {
                 agent: question.agent.clone(),

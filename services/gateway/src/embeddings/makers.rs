@@ -42,8 +42,7 @@ pub(super) fn makers(snapshot: &Snapshot, space: &SpaceId) -> Vec<Arc<CatalogMod
         let gives = length == model.native_dimensions
             || model.allowed_dimensions.contains(&length)
             || (model.any_dimensions && length < model.native_dimensions);
-        gives
-            && SpaceId::new(&model.family, &model.revision, length).is_ok_and(|of_model| of_model == *space)
+        gives && SpaceId::new(&model.family, &model.revision, length).is_ok_and(|of_model| of_model == *space)
     };
     snapshot.models().filter(makes).cloned().collect()
 }

@@ -150,7 +150,8 @@ mod tests {
         let fused = fuse(vec![vec!["a", "both"], vec!["b", "c", "both"]], |document| *document);
         let documents: Vec<&str> = fused.iter().map(|one| one.places[0].item).collect();
         assert_eq!(documents, ["both", "a", "b", "c"]);
-        let ranks: Vec<(usize, u32)> = fused[0].places.iter().map(|place| (place.ranking, place.rank)).collect();
+        let ranks: Vec<(usize, u32)> =
+            fused[0].places.iter().map(|place| (place.ranking, place.rank)).collect();
         assert_eq!(ranks, [(0, 2), (1, 3)]);
     }
 

@@ -161,7 +161,11 @@ async fn start(client: &Client, name: &str, body: Vec<u8>, how: &How) -> Result<
     let body = client.post(&format!("/api/v1/admin/cache/{name}"), body).await?;
     let started: Started = read(&body)?;
     if how.no_wait {
-        return Ok(if how.ask.json { (untouched(&body)?, false) } else { (format!("{}\n", started.job_id), false) });
+        return Ok(if how.ask.json {
+            (untouched(&body)?, false)
+        } else {
+            (format!("{}\n", started.job_id), false)
+        });
     }
     follow(client, &started.job_id, true, how.ask.json).await
 }
@@ -202,12 +206,16 @@ mod tests {
         })
     }
 
-    async fn said(line: &[&str], answers: impl Fn(usize, &Asked) -> Value) -> (String, bool, Vec<(String, Value)>) {
+    async fn said(
+        line: &[&str],
+        answers: impl Fn(usize, &Asked) -> Value,
+    ) -> (String, bool, Vec<(String, Value)>) {
         let line = Line::parse_from([&["x"], line].concat());
         let work = async |client, log| (answer(&client, &line.cache.command).await.unwrap(), log);
         let ((text, failed), log) =
             with_server(Patience::SHORT, |n, asked| answering(200, &answers(n, asked)), work).await;
-        let asked = log.lock().unwrap().iter().map(|asked| (asked.path.clone(), asked.body.clone())).collect();
+        let asked =
+            log.lock().unwrap().iter().map(|asked| (asked.path.clone(), asked.body.clone())).collect();
         (text, failed, asked)
     }
 

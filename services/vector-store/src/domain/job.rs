@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn a_task_is_kept_and_read_back() {
-        let model = embermesh_proto::internal::v1::WarmModel { id: "m".into(), distinguishes_input_type: true };
+        let model =
+            embermesh_proto::internal::v1::WarmModel { id: "m".into(), distinguishes_input_type: true };
         let request = StartWarmRequest { agent_id: "a".into(), models: vec![model], ..warm() };
         let clear = StartClearRequest { space_id: "m@3".into(), number: 7, ..StartClearRequest::default() };
         for task in [parse_warm(request).unwrap(), parse_clear(&clear).unwrap()] {

@@ -27,7 +27,10 @@ pub(crate) struct JobsService(pub(crate) Arc<Store>);
 
 #[tonic::async_trait]
 impl CacheJobs for CacheJobsService {
-    async fn start_warm(&self, request: Request<StartWarmRequest>) -> Result<Response<StartJobReply>, Status> {
+    async fn start_warm(
+        &self,
+        request: Request<StartWarmRequest>,
+    ) -> Result<Response<StartJobReply>, Status> {
         let tenant = administrator(&request)?;
         self.start(tenant, &job::parse_warm(request.into_inner())?).await
     }

@@ -16,7 +16,8 @@ impl Worker {
         if !self.redis.is_configured() {
             return Ok(Some("redis is not configured; the routers have cleared their memory".to_owned()));
         }
-        let which = clear.tenant.map_or_else(Keys::default, |tenant| Keys::default().of_tenant(tenant.as_bytes()));
+        let which =
+            clear.tenant.map_or_else(Keys::default, |tenant| Keys::default().of_tenant(tenant.as_bytes()));
         let which = clear.space.as_ref().map_or(which, |space| which.in_space(space));
         let mut since = Instant::now();
         loop {

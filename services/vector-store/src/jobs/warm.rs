@@ -54,11 +54,8 @@ impl Worker {
         shelf: &Shelf,
     ) -> Result<u64, Stop> {
         let tenant = TenantId::new(warm.tenant);
-        let of = Filter {
-            agent: shelf.agent.parse().ok(),
-            space: Some(shelf.space.clone()),
-            ..Filter::default()
-        };
+        let of =
+            Filter { agent: shelf.agent.parse().ok(), space: Some(shelf.space.clone()), ..Filter::default() };
         let (mut left, mut left_out) = (warm.rows_per_agent, 0);
         let mut taken: HashSet<EmbeddingId> = HashSet::new();
         if warm.most_used {

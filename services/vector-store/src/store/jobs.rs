@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use embermesh_errors::Error;
-use embermesh_postgres::{DbError, Row};
+use embermesh_postgres::{DbError, Row, types::ToSql};
 use embermesh_types::TenantId;
 use uuid::Uuid;
 
@@ -35,7 +35,8 @@ impl Store {
     /// A job of a tenant.
     pub(crate) async fn job(&self, tenant: TenantId, id: Uuid) -> Result<Option<Status>, Error> {
         let owner = Owner::of(tenant);
-        let sql = "SELECT job_id, kind, state, done, total, changed, note, created_at, started_at, finished_at
+        let sql =
+            "SELECT job_id, kind, state, done, total, changed, note, created_at, started_at, finished_at
             FROM jobs WHERE tenant_id = $1 AND shard_key = $2 AND job_id = $3";
         let found = self.session(owner).query_opt(sql, &[&owner.tenant, &owner.shard, &id]).await;
         found.and_then(|row| row.map(|row| status(&row)).transpose()).map_err(of_database)
@@ -65,7 +66,8 @@ impl Store {
             Ok(task) => Ok(Some(Claimed { tenant: TenantId::new(tenant), id, task })),
             Err(error) => {
                 let note = format!("this build does not know the job: {error}");
-                self.end_job(worker, TenantId::new(tenant), id, "failed", Progress::default(), Some(&note)).await?;
+                self.end_job(worker, TenantId::new(tenant), id, "failed", Progress::default(), Some(&note))
+                    .await?;
                 Ok(None)
             }
         }
@@ -85,11 +87,9 @@ impl Store {
         let Owner { tenant, shard } = Owner::of(job.tenant);
         let [done, total, changed] = numbers(progress);
         let seconds = lease.as_secs_f64();
-        let held = self.pools.owner.system().execute(
-            sql,
-            &[&tenant, &shard, &job.id, &worker, &done, &total, &changed, &seconds],
-        );
-        Ok(held.await? > 0)
+        let parameters: [&(dyn ToSql + Sync); 8] =
+            [&tenant, &shard, &job.id, &worker, &done, &total, &changed, &seconds];
+        Ok(self.pools.owner.system().execute(sql, &parameters).await? > 0)
     }
 
     /// Ends a job, if it is still `worker`'s.
@@ -102,16 +102,15 @@ impl Store {
         progress: Progress,
         note: Option<&str>,
     ) -> Result<(), DbError> {
-        let sql = "UPDATE jobs SET state = $5, done = $6, total = $7, changed = $8, note = $9, finished_at = $10
+        let sql =
+            "UPDATE jobs SET state = $5, done = $6, total = $7, changed = $8, note = $9, finished_at = $10
             WHERE tenant_id = $1 AND shard_key = $2 AND job_id = $3 AND worker = $4 AND state = 'running'";
         let Owner { tenant, shard } = Owner::of(tenant);
         let [done, total, changed] = numbers(progress);
         let now = self.clock.now();
-        let ended = self.pools.owner.system().execute(
-            sql,
-            &[&tenant, &shard, &id, &worker, &state, &done, &total, &changed, &note, &now],
-        );
-        ended.await.map(drop)
+        let parameters: [&(dyn ToSql + Sync); 10] =
+            [&tenant, &shard, &id, &worker, &state, &done, &total, &changed, &note, &now];
+        self.pools.owner.system().execute(sql, &parameters).await.map(drop)
     }
 
     /// Gives a job back, for whoever comes next.

@@ -33,14 +33,18 @@ impl Store {
         let ids: Vec<_> = counted.iter().map(|row| row.id.uuid()).collect();
         let agents: Vec<&str> = counted.iter().map(|row| row.agent.as_str()).collect();
         let uses: Vec<i64> = counted.iter().map(|row| row.uses).collect();
-        let sql = "INSERT INTO row_uses (tenant_id, shard_key, embedding_id, space_no, agent_id, uses, last_used)
+        let sql =
+            "INSERT INTO row_uses (tenant_id, shard_key, embedding_id, space_no, agent_id, uses, last_used)
             SELECT $1::uuid, $2::smallint, u.id, $3::integer, u.agent, u.uses, $4::timestamptz::date
             FROM unnest($5::uuid[], $6::text[], $7::bigint[]) AS u(id, agent, uses)
             ON CONFLICT (tenant_id, shard_key, embedding_id)
                 DO UPDATE SET uses = row_uses.uses + excluded.uses, last_used = excluded.last_used";
         let now = self.clock.now();
         let session = self.session(owner);
-        session.execute(sql, &[&owner.tenant, &owner.shard, &space.no, &now, &ids, &agents, &uses]).await.map(drop)
+        session
+            .execute(sql, &[&owner.tenant, &owner.shard, &space.no, &now, &ids, &agents, &uses])
+            .await
+            .map(drop)
     }
 
     /// Forgets counts of rows that nobody puts any more.

@@ -53,12 +53,19 @@ async fn each_space_is_asked_once_and_its_hits_keep_their_places() {
 
     assert_eq!((answer.count, answer.cost_nano_usd, answer.truncated), (3, 40, None));
     let first = &answer.results[0];
-    assert_eq!((first.content.as_str(), first.space_id.as_str(), first.space_rank), ("two", "test/east@4", 1));
+    assert_eq!(
+        (first.content.as_str(), first.space_id.as_str(), first.space_rank),
+        ("two", "test/east@4", 1)
+    );
     assert!((first.score - 2.0 / 61.0).abs() < 1e-12);
     let other = &first.also_in[0];
-    assert_eq!((other.space_id.as_str(), other.space_rank, other.model_used.as_str()), ("test/west@4", 1, "west"));
+    assert_eq!(
+        (other.space_id.as_str(), other.space_rank, other.model_used.as_str()),
+        ("test/west@4", 1, "west")
+    );
     assert_ne!(other.embedding_id, first.embedding_id);
-    let rest: Vec<(&str, u32)> = answer.results[1..].iter().map(|hit| (hit.content.as_str(), hit.space_rank)).collect();
+    let rest: Vec<(&str, u32)> =
+        answer.results[1..].iter().map(|hit| (hit.content.as_str(), hit.space_rank)).collect();
     assert_eq!(rest, [("one", 2), ("three", 2)]);
     let spaces: Vec<(&str, bool, u32, Option<&str>)> = answer
         .spaces
@@ -72,7 +79,8 @@ async fn each_space_is_asked_once_and_its_hits_keep_their_places() {
 async fn a_space_that_cannot_be_asked_is_named_with_its_reason() {
     let (_bench, service) = filled(&[("east", "one")]).await;
     // as the stand-in router will not make one
-    let absent = PutRow { agent_id: "a".into(), content: "two".into(), model: "absent".into(), ..PutRow::default() };
+    let absent =
+        PutRow { agent_id: "a".into(), content: "two".into(), model: "absent".into(), ..PutRow::default() };
     let put = |space: &str| PutRequest { space_id: space.into(), dimensions: 4, rows: vec![absent.clone()] };
     for space in ["test/absent@4", "test/unknown@4"] {
         service.0.store().put(context(None).request(put(space))).await.unwrap();
@@ -85,7 +93,11 @@ async fn a_space_that_cannot_be_asked_is_named_with_its_reason() {
         .collect();
     assert_eq!(
         named,
-        [("test/absent@4", false, "unavailable"), ("test/east@4", true, ""), ("test/unknown@4", false, "unavailable")]
+        [
+            ("test/absent@4", false, "unavailable"),
+            ("test/east@4", true, ""),
+            ("test/unknown@4", false, "unavailable")
+        ]
     );
     assert_eq!(answer.spaces[0].reason.as_deref(), Some("no provider can serve this"));
     assert!(answer.spaces[2].reason.as_deref().unwrap().contains("no model of the catalog"));

@@ -55,7 +55,8 @@ mod tests {
             ProgressStyle::with_template(template).unwrap();
         }
         let job = |total: &str| {
-            let text = format!(r#"{{"job_id": "x", "kind": "cache_warm", "state": "running", "done": 3{total}}}"#);
+            let text =
+                format!(r#"{{"job_id": "x", "kind": "cache_warm", "state": "running", "done": 3{total}}}"#);
             serde_json::from_str::<Job>(&text).unwrap()
         };
         let bar = Bar::new();
