@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use embermesh_lifecycle::{Condition, Tasks};
 use embermesh_postgres::DbError;
 
-use crate::store::Store;
+use crate::{archive, domain::month::Month, store::Store};
 
 /// How often the database is asked whether it answers, and the pool is looked at.
 const PULSE: Duration = Duration::from_secs(5);
@@ -34,7 +34,10 @@ pub(crate) fn start(store: &Arc<Store>, tasks: &Tasks, database: Condition, paus
             // a build may take minutes and is not worth waiting for: cut off, it is begun anew by the next process
             tokio::select! {
                 () = rounds_end.stopping() => return,
-                _logged = round(&rounds) => {}
+                () = async {
+                    let _logged = round(&rounds).await;
+                    archive_due(&rounds).await;
+                } => {}
             }
         }
     });
@@ -46,6 +49,15 @@ pub(crate) async fn round(store: &Store) -> Result<(), DbError> {
     let expiry = report("expiry", store.expire_answers().await.map(drop));
     let indexes = report("indexes", store.build_due_indexes().await.map(drop));
     partitions.and(expiry).and(indexes)
+}
+
+/// Archives the months that are due, if that is configured.
+pub(crate) async fn archive_due(store: &Store) {
+    let (settings, now) = (store.archive_settings(), Month::of(store.now()));
+    let (Some(folder), 1..) = (&settings.folder, settings.after_months) else { return };
+    if let Err(error) = archive::archive(store, now.minus(settings.after_months), folder).await {
+        tracing::warn!(work = "archive", %error, "maintenance failed, it is tried again");
+    }
 }
 
 fn report(work: &'static str, outcome: Result<(), DbError>) -> Result<(), DbError> {
