@@ -6,7 +6,7 @@ BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
 ALL := --workspace --bins
 RUN_SELECTS ?= -p embermesh-standalone
 
-.PHONY: help run test lint services bench rounds faults away setup setup-tests fmt
+.PHONY: help run test lint services bench search rounds faults away setup setup-tests fmt
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,6 +30,10 @@ services: setup ## The five services as five processes on loopback ports 8081 to
 bench: setup ## Load bench against a byte-forwarding proxy; writes docs/bench.md
 	cargo build --profile dist --workspace --bin embermesh --bin bench-load --bin bench-proxy --bin bench-upstream
 	scripts/bench.sh
+
+search: setup ## Search bench on 100,000 real texts, beside plain pgvector; writes docs/search.md
+	cargo build --release --workspace --bin embermesh-vector-store --bin bench-search
+	scripts/search.sh $(ARGS)
 
 rounds: setup-tests ## Outages, background errors and rate limits at full length; writes docs/rounds.md
 	cargo build --release $(ALL)

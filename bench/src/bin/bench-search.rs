@@ -1,7 +1,7 @@
 //! Fills plain pgvector and vector-store with the same real text, searches both, prints one table.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,6 +14,7 @@ use embermesh_bench::{
         SearchError,
         corpus::Corpus,
         figures::{self, Figures},
+        leaving,
         raw::{Element, Raw},
         served::{self, Served},
         tenants, truth,
@@ -278,6 +279,7 @@ impl Bench<'_> {
 
         let live = served.tenant(3)?.put(&corpus, 0..(rows / 20)).await?;
         self.bars.push(Bar::told("vector-store", "put into an indexed month, rows/s", format!("{live:.0}")));
+        self.month_leaves(&bin, &served, indexed).await?;
         if self.arguments.tenants > 0 {
             self.tenants(&served, seconds).await?;
         }
@@ -325,6 +327,32 @@ impl Bench<'_> {
             15.0,
             "%",
         ));
+        Ok(())
+    }
+
+    async fn month_leaves(&mut self, bin: &Path, served: &Served, indexed: &str) -> Result<(), SearchError> {
+        eprintln!("bench-search: a month leaves");
+        let bytes = self.number(indexed).await?;
+        leaving::make(&self.url).await?;
+        let begun = Instant::now();
+        while self.number(indexed).await? <= bytes && begun.elapsed() < Duration::from_secs(300) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let (binary, callers) =
+            (bin.join("embermesh-vector-store"), (&served.tenant(1)?, &served.tenant(4)?));
+        let noticed = leaving::watch(&self.url, &binary, &self.folder, callers, &self.corpus).await?;
+        let name = format!("a month of {} rows leaves", leaving::ROWS.min(self.arguments.rows));
+        let failed = &noticed.failed;
+        self.bars.push(Bar::none(&name, "failed requests", failed.len(), failed.first().map(String::as_str)));
+        let wait = noticed.longest_wait.as_secs_f64();
+        self.bars.push(Bar::at_most(&name, "longest wait for a lock", wait, 1.0, "s"));
+        let under = format!(
+            "{} searches, {} puts in {:.1} s",
+            noticed.searches,
+            noticed.stored,
+            noticed.took.as_secs_f64()
+        );
+        self.bars.push(Bar::told(&name, "under way meanwhile", under));
         Ok(())
     }
 

@@ -14,7 +14,8 @@ use embermesh_auth::{Principal, Scopes};
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::{
     internal::v1::{
-        PutRequest, PutRow, StoreFilter, StoreSearchReply, StoreSearchRequest, store_client::StoreClient,
+        PutRequest, PutResult, PutRow, StoreFilter, StoreSearchReply, StoreSearchRequest,
+        store_client::StoreClient,
     },
     to_le_bytes,
 };
@@ -79,6 +80,18 @@ impl Served {
     /// When it ended before.
     pub async fn stop(mut self) -> Result<(), SearchError> {
         self.service.kill().await
+    }
+
+    /// Kills it with SIGKILL, and starts it again after a time; returns when it is ready. Its database may be away meanwhile.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub async fn die(&mut self, down: Duration) -> Result<(), SearchError> {
+        self.service.kill().await?;
+        tokio::time::sleep(down).await;
+        self.service.start_again()?;
+        self.service.ready_under_supervision().await?;
+        Ok(())
     }
 
     /// A tenant of this number. Sixteen of them do not share a connection more than sixteen clients would.
@@ -146,9 +159,22 @@ impl Tenant {
             vector: to_le_bytes(corpus.vector(*row)),
             ..PutRow::default()
         });
-        let request = PutRequest { space_id: self.space.clone(), dimensions: 384, rows: rows.collect() };
-        self.client.clone().put(self.context.request(request)).await?;
+        self.put_rows(&self.space, 384, rows.collect()).await?;
         Ok(())
+    }
+
+    /// Stores rows of any space in one call; returns what became of each.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn put_rows(
+        &self,
+        space: &str,
+        dimensions: u32,
+        rows: Vec<PutRow>,
+    ) -> Result<Vec<PutResult>, SearchError> {
+        let request = PutRequest { space_id: space.to_owned(), dimensions, rows };
+        Ok(self.client.clone().put(self.context.request(request)).await?.into_inner().results)
     }
 
     /// The rows nearest to a query.

@@ -7,6 +7,7 @@ pub(crate) mod filter;
 pub(crate) mod id;
 pub(crate) mod index;
 pub(crate) mod metadata;
+pub(crate) mod metadata_filter;
 pub(crate) mod month;
 pub(crate) mod page_token;
 pub(crate) mod row;
