@@ -29,6 +29,6 @@ mod store;
 
 pub use domain::vector::Element;
 pub use error::StartError;
-pub use run::{DEFAULT_PORT, parts, run, settings};
+pub use run::{DEFAULT_PORT, migrate, parts, run, settings};
 pub use service::{Parts, VectorStore};
 pub use settings::{Hnsw, RedisTuning, Settings};
