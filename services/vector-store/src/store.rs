@@ -23,8 +23,7 @@ use embermesh_types::{Clock, TenantId};
 use crate::{Settings, domain::shard, metrics::StoreMetrics};
 
 pub(crate) use answers::Standing;
-pub(crate) use pools::MIGRATIONS;
-pub(crate) use pools::Pools;
+pub(crate) use pools::{MIGRATIONS, Pools};
 pub(crate) use put::Kept;
 pub(crate) use search::Search;
 
