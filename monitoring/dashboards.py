@@ -193,7 +193,7 @@ CACHE = dashboard(
     "What is not asked for twice, and how rows are found.",
     [
         panel("Answered by caches", (
-            f"sum(rate(embedding_cache_hits_total[{RATE}])) / (sum(rate(embedding_cache_hits_total[{RATE}]))"
+            f'sum(rate(embedding_cache_hits_total[{RATE}])) / (sum(rate(embedding_cache_hits_total{{tier="memory"}}[{RATE}]))'
             f' + sum(rate(embedding_cache_misses_total{{tier="memory"}}[{RATE}])))', "all"),
             (f"sum by (tier) (rate(embedding_cache_hits_total[{RATE}])) / (sum by (tier) (rate(embedding_cache_hits_total[{RATE}]))"
              f" + sum by (tier) (rate(embedding_cache_misses_total[{RATE}])))", "{{tier}}"), unit="percentunit", most=1),
