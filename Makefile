@@ -46,7 +46,7 @@ away: setup-tests ## Admin and its database stopped for ten minutes; writes docs
 setup: ## PostgreSQL with pgvector and the model weights, into .tools
 	scripts/setup.sh
 
-setup-tests: ## The above, Redis, and the Python clients that the tests run
+setup-tests: ## The above, Redis, promtool, and the Python that the tests run
 	scripts/setup.sh --tests
 
 fmt:
