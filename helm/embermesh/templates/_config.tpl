@@ -3,10 +3,7 @@
 {{- $router := .Values.router -}}
 {{- $routers := ternary $router.autoscaling.maxReplicas $router.replicas $router.autoscaling.enabled -}}
 {{- $services := dict "router" (include "embermesh.url" (dict "root" . "name" "provider-router")) "ledger" (include "embermesh.url" (dict "root" . "name" "cost-ledger")) "store" (include "embermesh.url" (dict "root" . "name" "vector-store")) "admin" (include "embermesh.url" (dict "root" . "name" "admin")) -}}
-{{- $server := dict "shutdown_grace" (printf "%ds" (int .Values.shutdown.graceSeconds)) -}}
-{{- if .Values.publicUrl -}}
-{{- $_ := set $server "public_url" .Values.publicUrl -}}
-{{- end -}}
+{{- $server := dict "shutdown_grace" (printf "%ds" (int .Values.shutdown.graceSeconds)) "public_url" (.Values.publicUrl | default (include "embermesh.gatewayUrl" .)) -}}
 {{- if .Values.mtls.enabled -}}
 {{- $_ := set $server "tls" (dict "certificate" "/etc/embermesh/tls/tls.crt" "key" "/etc/embermesh/tls/tls.key" "authority" "/etc/embermesh/tls/ca.crt") -}}
 {{- end -}}

@@ -5,12 +5,13 @@ usage: configuration.py FOLDER-OF-THE-BINARIES
 
 import os
 import pathlib
+import re
 import sys
 import tempfile
 
 import yaml
 
-from rendering import ROOT, VALUES, VARIANTS, chart, component, container, kustomization, main, run, workloads
+from rendering import ROOT, VALUES, VARIANTS, chart, component, container, kustomization, main, merged, run, workloads
 
 SERVICES = ("gateway", "provider-router", "cost-ledger", "vector-store", "admin")
 SECRETS = {
@@ -96,6 +97,21 @@ def services_read_what_compose_gives_them():
             assert effective["redis"]["cluster_endpoints"] == ["redis:6379"]
 
 
+def commands_of_the_documents_exist():
+    """`embermesh` knows every command that the runbooks name, and those of the jobs that are said to work."""
+    words = set()
+    for name in ("alerts", "kubernetes"):
+        text = (ROOT / "docs" / f"{name}.md").read_text()
+        words |= set(re.findall(r"[`-] ?embermesh ([a-z]+(?: [a-z][a-z-]+)?)", text))
+    assert len(words) > 8, words
+    rotation = merged(None)["jobs"]["keyRotation"]["arguments"]
+    assert rotation[:2] == ["keys", "rotate"]
+    for command in sorted(words | {"keys rotate", "database migrate"}):
+        run(pathlib.Path(sys.argv[1]) / "embermesh", *command.split(), "--help")
+    options = run(pathlib.Path(sys.argv[1]) / "embermesh", "keys", "rotate", "--help")
+    assert all(option in options for option in rotation if option.startswith("--")), options
+
+
 def resolved(value, outside):
     """`${NAME:-default}` and `${NAME:?message}`, as Compose reads them."""
     if not str(value).startswith("${"):
@@ -109,4 +125,5 @@ if __name__ == "__main__":
         services_read_what_the_chart_gives_them,
         services_read_what_kustomize_gives_them,
         services_read_what_compose_gives_them,
+        commands_of_the_documents_exist,
     )

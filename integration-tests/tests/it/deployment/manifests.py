@@ -1,6 +1,7 @@
 """Every manifest is one that Kubernetes takes, and every pod has what a pod of ours has to have."""
 
 import json
+import re
 import sys
 
 import jsonschema
@@ -177,6 +178,22 @@ def the_guides_names_are_there():
     assert (values["BEDROCK_ENABLED"], values["AWS_REGION"]) == ("true", "us-east-1")
 
 
+def documents_name_what_there_is():
+    """Objects, folders and values files that docs/kubernetes.md speaks of."""
+    text = (ROOT / "docs" / "kubernetes.md").read_text()
+    objects = chart("small") + chart("production") + kustomization("base")
+    names = {one["metadata"]["name"] for one in objects}
+    kinds = {(one["kind"].lower(), one["metadata"]["name"]) for one in objects}
+    commands = "\n".join(re.findall(r"```console\n(.*?)```", text, re.S))
+    for kind, name in re.findall(r"\b(deployment|statefulset)[ /]([a-z-]+)", commands):
+        assert (kind, name) in kinds, f"there is no {kind} {name}"
+    for pod in re.findall(r"exec ([a-z-]+)-0 ", commands):
+        assert ("statefulset", pod) in kinds, pod
+    assert {"embedding-api", "embedding-api-hpa"} <= names
+    for path in re.findall(r"\b(?:helm|k8s)/[\w/.-]+\w", text):
+        assert (ROOT / path).exists(), path
+
+
 def base_is_what_the_chart_renders():
     """k8s/base and k8s/components are not older than the chart."""
     chart("small")
@@ -191,5 +208,6 @@ if __name__ == "__main__":
         rules_and_dashboards_are_those_of_the_repository,
         kustomizations_validate,
         the_guides_names_are_there,
+        documents_name_what_there_is,
         base_is_what_the_chart_renders,
     )
