@@ -114,6 +114,7 @@ def rules_pass_their_tests():
     promtool = shutil.which("promtool")
     if not promtool:
         raise Skip("promtool is not on the PATH: scripts/setup.sh --tests installs Debian's prometheus")
+    run(promtool, "check", "config", MONITORING / "prometheus.yaml")
     run(promtool, "check", "rules", *sorted((MONITORING / "rules").glob("*.yaml")))
     for path in sorted((MONITORING / "tests").glob("*.yaml")):
         run(promtool, "test", "rules", path)
