@@ -6,7 +6,7 @@ BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
 ALL := --workspace --bins
 RUN_SELECTS ?= -p embermesh-standalone
 
-.PHONY: help run test lint services bench rounds faults away setup setup-tests fmt
+.PHONY: help run test lint services bench rounds faults away setup setup-tests manifests fmt
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -48,6 +48,10 @@ setup: ## PostgreSQL with pgvector and the model weights, into .tools
 
 setup-tests: ## The above, Redis, promtool, and the Python that the tests run
 	scripts/setup.sh --tests
+
+manifests: ## k8s/ and the dashboards, written anew from their sources (needs helm)
+	.tools/python/bin/python k8s/render.py
+	monitoring/dashboards.py
 
 fmt:
 	cargo fmt --all
