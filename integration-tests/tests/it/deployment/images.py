@@ -105,7 +105,7 @@ def a_binary_runs_in_the_root_of_its_image():
         os.chmod(folder, 0o755)
         gateway = pathlib.Path(sys.argv[1]) / "embermesh-gateway"
         run(ROOT / "scripts" / "image-root.sh", root, gateway, shutil.which("curl"))
-        inside = ["chroot", "--userspec=65532:65532", root]
+        inside = [shutil.which("chroot"), "--userspec=65532:65532", root]
         printed = run(*inside, "/usr/bin/embermesh-gateway", "--dump-config", env={"EMBERMESH__SERVER__LISTEN": "0.0.0.0:8081"})
         assert yaml.safe_load(printed)["server"]["listen"] == "0.0.0.0:8081"
         assert run(*inside, "/usr/bin/curl", "--version").startswith("curl ")
