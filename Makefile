@@ -6,7 +6,7 @@ BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
 ALL := --workspace --bins
 RUN_SELECTS ?= -p embermesh-standalone
 
-.PHONY: help run test lint services bench search rounds faults away setup setup-tests fmt
+.PHONY: help run test lint services bench search rounds faults away setup setup-tests manifests fmt
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -50,8 +50,12 @@ away: setup-tests ## Admin and its database stopped for ten minutes; writes docs
 setup: ## PostgreSQL with pgvector and the model weights, into .tools
 	scripts/setup.sh
 
-setup-tests: ## The above, Redis, and the Python clients that the tests run
+setup-tests: ## The above, Redis, promtool, and the Python that the tests run
 	scripts/setup.sh --tests
+
+manifests: ## k8s/ and the dashboards, written anew from their sources (needs helm)
+	.tools/python/bin/python k8s/render.py
+	monitoring/dashboards.py
 
 fmt:
 	cargo fmt --all

@@ -12,6 +12,7 @@ mod choice;
 mod client;
 mod control_plane_away;
 mod crash;
+mod deployment;
 mod drift;
 mod flow;
 mod idempotency;

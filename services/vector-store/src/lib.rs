@@ -32,6 +32,6 @@ mod store;
 pub use command_line::command_line;
 pub use domain::{index::IndexKind, vector::Element};
 pub use error::StartError;
-pub use run::{DEFAULT_PORT, parts, run, settings};
+pub use run::{DEFAULT_PORT, migrate, parts, run, settings};
 pub use service::{Parts, VectorStore};
 pub use settings::{Archive, Hnsw, Ivfflat, RedisTuning, Settings};

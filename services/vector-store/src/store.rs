@@ -29,7 +29,7 @@ use crate::{Archive, Settings, domain::shard, metrics::StoreMetrics};
 
 pub(crate) use answers::Standing;
 pub(crate) use archive::Leaving;
-pub(crate) use pools::Pools;
+pub(crate) use pools::{MIGRATIONS, Pools};
 pub(crate) use put::Kept;
 pub(crate) use search::Search;
 
