@@ -17,8 +17,8 @@ use embermesh_errors::{Code, Error};
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::internal::v1::{
     ConfigUpdate, Epoch, GetEpochRequest, HealthReply, HealthRequest, OrderBreakersReply,
-    OrderBreakersRequest, Pin as SpacePin, PinSpaceRequest, Reference, ResolveReply, ResolveRequest,
-    RouteItem, RouteReply, RouteRequest, SubscribeRequest,
+    OrderBreakersRequest, OrderCacheReply, OrderCacheRequest, Pin as SpacePin, PinSpaceRequest, Reference,
+    ResolveReply, ResolveRequest, RouteItem, RouteReply, RouteRequest, SubscribeRequest,
     config_server::{Config, ConfigServer},
     router_client::RouterClient,
     router_server::{Router, RouterServer},
@@ -137,6 +137,10 @@ impl Config for Handler {
         _: Request<OrderBreakersRequest>,
     ) -> Result<Response<OrderBreakersReply>, Status> {
         Err(Error::not_found("no such deployment").into())
+    }
+
+    async fn order_cache(&self, _: Request<OrderCacheRequest>) -> Result<Response<OrderCacheReply>, Status> {
+        Err(Error::not_found("no such tenant").into())
     }
 }
 

@@ -4,9 +4,10 @@ use std::{fmt, sync::Arc};
 
 use embermesh_proto::v1::{
     agents_client::AgentsClient, audit_client::AuditClient, budgets_client::BudgetsClient,
-    catalog_client::CatalogClient, embeddings_server::Embeddings, keys_client::KeysClient,
-    operations_client::OperationsClient, policies_client::PoliciesClient, providers_client::ProvidersClient,
-    reports_client::ReportsClient, settings_client::SettingsClient, tenants_client::TenantsClient,
+    cache_server::Cache, catalog_client::CatalogClient, embeddings_server::Embeddings,
+    jobs_client::JobsClient, keys_client::KeysClient, operations_client::OperationsClient,
+    policies_client::PoliciesClient, providers_client::ProvidersClient, reports_client::ReportsClient,
+    settings_client::SettingsClient, tenants_client::TenantsClient,
 };
 use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 
@@ -17,6 +18,8 @@ use crate::read_your_writes::ReadYourWrites;
 pub(crate) struct Backends {
     /// Served here, without a hop.
     pub embeddings: Arc<dyn Embeddings>,
+    /// Served here, without a hop.
+    pub cache: Arc<dyn Cache>,
     /// Served by admin.
     pub agents: AgentsClient<ReadYourWrites>,
     /// Served by admin.
@@ -37,6 +40,8 @@ pub(crate) struct Backends {
     pub policies: PoliciesClient<ReadYourWrites>,
     /// Served by the ledger.
     pub reports: ReportsClient<Transport>,
+    /// Served by the store.
+    pub jobs: JobsClient<Transport>,
     /// Served by the router.
     pub operations: OperationsClient<Transport>,
 }
@@ -50,6 +55,8 @@ pub(crate) struct Upstreams {
     pub ledger: Transport,
     /// Operations.
     pub router: Transport,
+    /// Jobs.
+    pub store: Transport,
 }
 
 macro_rules! client {
@@ -61,10 +68,11 @@ macro_rules! client {
 }
 
 impl Backends {
-    /// `embeddings` here, everything else behind `upstreams`.
-    pub fn new(embeddings: Arc<dyn Embeddings>, upstreams: &Upstreams) -> Self {
+    /// `embeddings` and `cache` here, everything else behind `upstreams`.
+    pub fn new(embeddings: Arc<dyn Embeddings>, cache: Arc<dyn Cache>, upstreams: &Upstreams) -> Self {
         Self {
             embeddings,
+            cache,
             agents: client!(AgentsClient, upstreams.admin),
             keys: client!(KeysClient, upstreams.admin),
             catalog: client!(CatalogClient, upstreams.admin),
@@ -75,6 +83,7 @@ impl Backends {
             tenants: client!(TenantsClient, upstreams.admin),
             policies: client!(PoliciesClient, upstreams.admin),
             reports: client!(ReportsClient, upstreams.ledger),
+            jobs: client!(JobsClient, upstreams.store),
             operations: client!(OperationsClient, upstreams.router),
         }
     }

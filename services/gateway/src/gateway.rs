@@ -14,6 +14,7 @@ use crate::{
     Settings,
     api_calls::ApiCalls,
     backends::Upstreams,
+    cache::Cache,
     edge::{self, EdgeParts},
     embeddings::{Costs, EmbeddingParts, Embeddings},
     key_use::{KeyUse, Reporting},
@@ -76,7 +77,7 @@ impl Gateway {
         let policy = Policy::try_from(settings.pii.clone()).map_err(ScrubError::Policy)?;
         let embeddings = EmbeddingParts {
             router: parts.router.clone(),
-            store: parts.store,
+            store: parts.store.clone(),
             subscription: parts.subscription.clone(),
             scrubbing: Arc::new(Scrubbing::new(policy, &parts.metrics)?),
             costs: Costs::new(&parts.metrics)?,
@@ -100,11 +101,22 @@ impl Gateway {
             &parts.metrics,
             &parts.tasks,
         )?;
-        provider_health::start(parts.router.clone(), &parts.metrics, &parts.tasks)?;
+        provider_health::start(
+            parts.router.clone(),
+            &settings.provider_health,
+            &parts.metrics,
+            &parts.tasks,
+        )?;
         let edge = EdgeParts {
             openai: openai::router(embeddings.clone()),
             embeddings: Arc::new(Embeddings::new(embeddings)),
+            cache: Arc::new(Cache {
+                admin: parts.admin.clone(),
+                store: parts.store.clone(),
+                subscription: parts.subscription.clone(),
+            }),
             upstreams: Upstreams {
+                store: parts.store,
                 admin: ReadYourWrites::new(parts.admin, parts.subscription.clone()),
                 ledger: parts.ledger,
                 router: parts.router,

@@ -13,6 +13,7 @@ use crate::commands::{
     agents::{self, AgentsArguments},
     audit::{self, AuditArguments},
     breakers::{self, BreakersArguments},
+    cache::{self, CacheArguments},
     completions::{self, CompletionsArguments},
     costs::{self, CostsArguments},
     doctor::{self, DoctorArguments},
@@ -73,6 +74,9 @@ enum Command {
     /// Reset circuit breakers, or force them open or closed
     #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
     Breakers(BreakersArguments),
+    /// Fill and empty the cache, and see how far that is
+    #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
+    Cache(CacheArguments),
     /// Turn log levels, caching and circuit breakers at run time
     #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
     Settings(SettingsArguments),
@@ -140,6 +144,7 @@ impl Cli {
             Command::Tenants(arguments) => tenants::run(&arguments),
             Command::Providers(arguments) => providers::run(&arguments),
             Command::Breakers(arguments) => breakers::run(&arguments),
+            Command::Cache(arguments) => cache::run(&arguments),
             Command::Settings(arguments) => settings::run(&arguments),
             Command::Audit(arguments) => audit::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
@@ -228,6 +233,9 @@ mod tests {
             "completions",
             "completions powershell",
             "keys successor --out f --json",
+            "cache",
+            "cache warm --rows 0",
+            "cache status",
             "nonsense",
         ] {
             assert!(parse(line).is_err(), "{line}");
@@ -259,6 +267,7 @@ mod tests {
             "audit",
             "providers",
             "breakers",
+            "cache",
             "settings",
             "doctor",
             "env",

@@ -11,6 +11,8 @@
 //! It also keeps what is in Redis for all routers, vectors and shared rate limits; nothing of that is needed, and without Redis the
 //! answer is that it is away.
 //!
+//! It works on jobs that fill and empty that cache; what a job is to do and how far it is outlives the process that works on it.
+//!
 //! It knows no models, no providers and no plain text rules: the gateway has scrubbed and embedded before it calls.
 //!
 //! [`VectorStore::start`] migrates the schema, connects, and starts the background work: partitions ahead of time, indexes where a
@@ -21,6 +23,7 @@ mod command_line;
 mod domain;
 mod error;
 mod grpc;
+mod jobs;
 mod maintenance;
 mod metrics;
 mod redis;
@@ -28,6 +31,7 @@ mod run;
 mod service;
 mod settings;
 mod store;
+mod uses;
 
 pub use command_line::command_line;
 pub use domain::{index::IndexKind, vector::Element};

@@ -47,8 +47,10 @@ pub(crate) fn start(store: &Arc<Store>, tasks: &Tasks, database: Condition, paus
 pub(crate) async fn round(store: &Store) -> Result<(), DbError> {
     let partitions = report("partitions", store.add_all_partitions().await);
     let expiry = report("expiry", store.expire_answers().await.map(drop));
+    let jobs = report("ended jobs", store.expire_jobs().await);
+    let uses = report("uses of rows", store.expire_uses().await);
     let indexes = report("indexes", store.build_due_indexes().await.map(drop));
-    partitions.and(expiry).and(indexes)
+    partitions.and(expiry).and(jobs).and(uses).and(indexes)
 }
 
 /// Archives the months that are due, if that is configured.

@@ -28,9 +28,12 @@ pub async fn migrate(config: &Config) -> Result<Vec<String>, BoxError> {
 
 /// The store's parts from its process.
 pub fn parts(process: &Process) -> Result<Parts, ConfigError> {
+    let config = &process.config;
+    let mut redis = config.redis.clone();
+    redis.cache_strategies.embeddings.ttl.get_or_insert(config.embedding.router.cache_ttl);
     Ok(Parts {
-        database: process.config.database.for_store()?,
-        redis: process.config.redis.clone(),
+        database: config.database.for_store()?,
+        redis,
         tasks: process.tasks.clone(),
         readiness: process.readiness.clone(),
         metrics: process.metrics.clone(),
@@ -48,7 +51,9 @@ pub async fn run(process: &Process) -> Result<Router, BoxError> {
         .service(store.store_server())
         .service(store.answers_server())
         .service(store.vector_cache_server())
-        .service(store.throttle_server());
+        .service(store.throttle_server())
+        .service(store.cache_jobs_server())
+        .service(store.jobs_server());
     let ops = Ops { readiness: process.readiness.clone(), metrics: process.metrics.clone() };
     Ok(services.router(embermesh_proto::DESCRIPTORS).await?.merge(ops.router()))
 }

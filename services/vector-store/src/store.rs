@@ -5,6 +5,7 @@ mod archive;
 mod conditions;
 mod delete;
 mod indexes;
+mod jobs;
 mod list;
 mod other_spaces;
 mod partitions;
@@ -12,10 +13,12 @@ mod pools;
 mod put;
 mod read;
 mod row;
+mod row_uses;
 mod search;
 mod spaces;
 mod tidy;
 mod vector_column;
+mod warm_rows;
 
 use std::{
     sync::Arc,
@@ -31,7 +34,9 @@ pub(crate) use answers::Standing;
 pub(crate) use archive::Leaving;
 pub(crate) use pools::{MIGRATIONS, Pools};
 pub(crate) use put::Kept;
+pub(crate) use row_uses::RowUses;
 pub(crate) use search::Search;
+pub(crate) use warm_rows::Shelf;
 
 /// The rows of all spaces.
 pub(crate) struct Store {

@@ -1,13 +1,14 @@
-//! Which other spaces hold rows that a search would have wanted.
+//! Which spaces hold rows that a search would have wanted.
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
+use embermesh_errors::Error;
 use embermesh_postgres::DbError;
-use embermesh_types::SpaceId;
+use embermesh_types::{SpaceId, TenantId};
 use moka::sync::Cache;
 
 use super::{Owner, Store, conditions::Conditions, spaces::Space};
-use crate::domain::filter::Filter;
+use crate::{domain::filter::Filter, error::of_database};
 
 /// The spaces that hold rows of a tenant. Rows of a new space are noticed at once by the replica that stores them, and within seconds
 /// by the others; what is told of other spaces is advice.
@@ -30,6 +31,17 @@ impl SpacesOf {
 }
 
 impl Store {
+    /// The spaces with at least one row of the filter.
+    pub(crate) async fn find_spaces(&self, tenant: TenantId, filter: &Filter) -> Result<Vec<String>, Error> {
+        let _timer = self.metrics.query("find_spaces");
+        let owner = Owner::of(tenant);
+        let found = async {
+            let spaces = self.spaces_to_visit(owner, filter).await?;
+            self.spaces_with_rows(owner, &spaces, filter).await
+        };
+        found.await.map_err(of_database)
+    }
+
     /// The spaces, `searched` left out, with at least one row of the filter.
     pub(super) async fn other_spaces(
         &self,
@@ -45,7 +57,17 @@ impl Store {
                 known
             }
         };
-        let spaces: Vec<_> = known.iter().filter(|space| space.id != *searched).collect();
+        let spaces: Vec<_> = known.iter().filter(|space| space.id != *searched).cloned().collect();
+        self.spaces_with_rows(owner, &spaces, filter).await
+    }
+
+    /// Those of `spaces` with at least one row of the filter, in the order of their ids.
+    async fn spaces_with_rows(
+        &self,
+        owner: Owner,
+        spaces: &[Arc<Space>],
+        filter: &Filter,
+    ) -> Result<Vec<String>, DbError> {
         if spaces.is_empty() {
             return Ok(Vec::new());
         }

@@ -13,7 +13,8 @@ use crate::StartError;
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { name: "V001__store", sql: include_str!("../../../../migrations/store/V001__store.sql") },
     Migration { name: "V002__answers", sql: include_str!("../../../../migrations/store/V002__answers.sql") },
-    Migration { name: "V003__archive", sql: include_str!("../../../../migrations/store/V003__archive.sql") },
+    Migration { name: "V003__jobs", sql: include_str!("../../../../migrations/store/V003__jobs.sql") },
+    Migration { name: "V004__archive", sql: include_str!("../../../../migrations/store/V004__archive.sql") },
 ];
 
 pub(crate) struct Pools {

@@ -22,6 +22,7 @@ use super::router_operations;
 use crate::{
     Settings,
     backends::Upstreams,
+    cache::Cache,
     edge::{EdgeParts, router},
     embeddings::IdempotencyKey,
     read_your_writes::ReadYourWrites,
@@ -82,6 +83,13 @@ impl embeddings_server::Embeddings for Echo {
 
     async fn search(&self, _: tonic::Request<v1::SearchRequest>) -> Answer<v1::SearchResponse> {
         Ok(Response::new(v1::SearchResponse::default()))
+    }
+
+    async fn search_cross_model(
+        &self,
+        _: tonic::Request<v1::CrossModelSearchRequest>,
+    ) -> Answer<v1::CrossModelSearchResponse> {
+        Ok(Response::new(Default::default()))
     }
 
     async fn get_embedding(
@@ -274,7 +282,17 @@ impl TestEdge {
             openai: Router::new()
                 .route("/v1/embeddings", openai)
                 .route("/v1/models", axum::routing::get(|| async {})),
-            upstreams: Upstreams { admin, ledger: remote, router: router_operations::router(&grpc_metrics) },
+            cache: Arc::new(Cache {
+                admin: remote.clone(),
+                store: remote.clone(),
+                subscription: subscription.clone(),
+            }),
+            upstreams: Upstreams {
+                admin,
+                ledger: remote.clone(),
+                router: router_operations::router(&grpc_metrics),
+                store: remote,
+            },
             subscription,
             key_uses: crate::key_use::KeyUse::new(&clock),
             api_calls: crate::api_calls::ApiCalls::off(),
