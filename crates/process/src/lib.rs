@@ -1,6 +1,8 @@
 //! What every server binary does around its service: arguments, configuration, logs, metrics, one port, signals, exit code.
 
+mod debug;
 mod log_levels;
+mod threads;
 
 use std::{
     io::Write as _,
@@ -13,11 +15,14 @@ use axum::Router;
 use clap::Parser;
 use embermesh_config::{Config, ConfigError, Source};
 use embermesh_lifecycle::{Lifecycle, Readiness, Tasks};
+use embermesh_proto::v1::debug_server::DebugServer;
 use embermesh_subscription::{Options, Section, Subscription, Surroundings};
 use embermesh_telemetry::{LogLevels, Metrics, start_logs};
 use embermesh_transport::{GrpcMetrics, HttpLimits, Ops, Transport, serve};
 use embermesh_types::Clock;
 use tokio::net::TcpListener;
+
+pub use debug::DebugHandler;
 
 /// An error of any part, on its way to the log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -78,6 +83,11 @@ impl Process {
         let subscription = Subscription::start(admin, options, &self.surroundings());
         let follow = log_levels::follow(self.log_levels.clone(), subscription, self.tasks.clone());
         self.tasks.spawn("log levels", follow);
+    }
+
+    /// What this process is busy with, for its port.
+    pub fn debug_server(&self) -> DebugServer<DebugHandler> {
+        DebugServer::new(DebugHandler::new(self.tasks.clone()))
     }
 
     /// What its subscriptions to the configuration need.

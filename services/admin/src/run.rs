@@ -23,7 +23,6 @@ pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
     }
     settings.file = tuning::of_file(config);
     settings.data_dir.clone_from(&config.data_dir);
-    settings.key_rotation = config.embedding.security.api_key_rotation;
     settings.security.clone_from(&config.embedding.security);
     let providers = config.embedding.all_providers();
     settings.file_providers =
@@ -71,7 +70,8 @@ pub async fn run(process: &Process) -> Result<Router, BoxError> {
         .service(admin.key_use_server())
         .service(admin.settings_server())
         .service(admin.api_calls_server())
-        .service(admin.config_server());
+        .service(admin.config_server())
+        .service(process.debug_server());
     let ops = Ops { readiness: process.readiness.clone(), metrics: process.metrics.clone() };
     Ok(services.router(embermesh_proto::DESCRIPTORS).await?.merge(ops.router()))
 }

@@ -60,6 +60,7 @@ pub(crate) const MIGRATIONS: [Migration; 10] = [
         name: "V010__cache_clears",
         sql: include_str!("../../../migrations/admin/V010__cache_clears.sql"),
     },
+    Migration { name: "V011__quotas", sql: include_str!("../../../migrations/admin/V011__quotas.sql") },
 ];
 
 /// Access to the schema `admin`. Cheap to clone.

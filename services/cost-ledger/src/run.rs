@@ -33,7 +33,7 @@ pub fn parts(process: &Process, admin: Transport) -> Result<Parts, ConfigError> 
     let options = Options {
         subscriber: "cost-ledger",
         condition: Some("ledger configuration"),
-        sections: vec![Section::Agents, Section::Budgets],
+        sections: vec![Section::Agents, Section::Budgets, Section::Tenants],
         disk_copy: process.config.data_dir.as_ref().map(|dir| dir.join("cost-ledger.snapshot")),
     };
     Ok(Parts {
@@ -54,7 +54,8 @@ pub async fn run(process: &Process) -> Result<Router, BoxError> {
     let ledger = CostLedger::start(settings(config)?, parts(process, admin)?).await?;
     let services = ServerBuilder::new(process.grpc_metrics.clone())
         .service(ledger.ledger_server())
-        .service(ledger.reports_server());
+        .service(ledger.reports_server())
+        .service(process.debug_server());
     let ops = Ops { readiness: process.readiness.clone(), metrics: process.metrics.clone() };
     Ok(services.router(embermesh_proto::DESCRIPTORS).await?.merge(ops.router()))
 }
