@@ -17,7 +17,7 @@ run: setup ## Fetch what is needed, build, and serve on http://127.0.0.1:8081
 
 test: setup-tests ## Every test, on real servers
 	cargo build $(ALL) --tests
-	cargo test --workspace --no-fail-fast
+	cargo test $(ALL) --tests --no-fail-fast
 
 lint: ## Formatting and lints
 	cargo fmt --all --check

@@ -30,6 +30,12 @@ pub(crate) enum ArchiveError {
     Database(#[from] DbError),
     #[error("{path}: {error}")]
     File { path: PathBuf, error: io::Error },
+    #[error(
+        "months from {0} on are not over, rows still go into them; the first month that stays can be {0} at the latest"
+    )]
+    NotOver(Month),
+    #[error("another process archives at this moment")]
+    Busy,
     #[error("{path}: {mistake}")]
     Unusable { path: PathBuf, mistake: String },
 }
@@ -56,7 +62,12 @@ pub(crate) async fn archive(
     before: Month,
     folder: &Path,
 ) -> Result<Vec<Manifest>, ArchiveError> {
+    let now = Month::of(store.now());
+    if before > now {
+        return Err(ArchiveError::NotOver(now));
+    }
     fs::create_dir_all(folder).map_err(|error| at(folder, error))?;
+    let right = store.may_archive().await?.ok_or(ArchiveError::Busy)?;
     let mut written = Vec::new();
     for leaving in store.leaving(before).await? {
         store.detach(&leaving).await?;
@@ -67,6 +78,7 @@ pub(crate) async fn archive(
         store.forget(&leaving).await?;
         tracing::info!(space = %leaving.space_id, month = %leaving.month, rows, "month is archived");
     }
+    right.rollback().await?;
     Ok(written)
 }
 

@@ -5,7 +5,11 @@ use std::{sync::Arc, time::Duration};
 use embermesh_lifecycle::{Condition, Tasks};
 use embermesh_postgres::DbError;
 
-use crate::{archive, domain::month::Month, store::Store};
+use crate::{
+    archive::{self, ArchiveError},
+    domain::month::Month,
+    store::Store,
+};
 
 /// How often the database is asked whether it answers, and the pool is looked at.
 const PULSE: Duration = Duration::from_secs(5);
@@ -57,7 +61,11 @@ pub(crate) async fn round(store: &Store) -> Result<(), DbError> {
 pub(crate) async fn archive_due(store: &Store) {
     let (settings, now) = (store.archive_settings(), Month::of(store.now()));
     let (Some(folder), 1..) = (&settings.folder, settings.after_months) else { return };
-    if let Err(error) = archive::archive(store, now.minus(settings.after_months), folder).await {
+    let outcome = archive::archive(store, now.minus(settings.after_months), folder).await;
+    // another replica does it
+    if let Err(error) = outcome
+        && !matches!(error, ArchiveError::Busy)
+    {
         tracing::warn!(work = "archive", %error, "maintenance failed, it is tried again");
     }
 }

@@ -7,6 +7,7 @@ mod delete;
 mod indexes;
 mod jobs;
 mod list;
+mod only_one;
 mod other_spaces;
 mod partitions;
 mod pools;

@@ -4,7 +4,7 @@
 //! table with the name of a partition that is none is a month on its way out, which the next archiving takes up.
 
 use bytes::Bytes;
-use embermesh_postgres::DbError;
+use embermesh_postgres::{DbError, Transaction};
 use futures::Stream;
 
 use super::Store;
@@ -38,6 +38,11 @@ enum Attached {
 }
 
 impl Store {
+    /// The right to archive, unless another process does.
+    pub(crate) async fn may_archive(&self) -> Result<Option<Transaction>, DbError> {
+        self.only_one("archive").await
+    }
+
     /// The months before this one that are still there, oldest first, and those that an earlier archiving left behind.
     pub(crate) async fn leaving(&self, before: Month) -> Result<Vec<Leaving>, DbError> {
         let sql = "SELECT s.space_no, s.space_id, s.element, s.dimensions, c.relname::text,

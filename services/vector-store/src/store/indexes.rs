@@ -35,17 +35,7 @@ impl Store {
     /// Returns how many were built.
     pub(crate) async fn build_due_indexes(&self) -> Result<u32, DbError> {
         let mut looked = self.builds.0.lock().await;
-        // the lock lives as long as this transaction, which stays idle during the builds
-        let lock = self.pools.owner.system().with("idle_in_transaction_session_timeout", 0).begin().await?;
-        let locked = lock
-            .query_one("SELECT pg_try_advisory_xact_lock(hashtext('embermesh store indexes'))", &[])
-            .await?;
-        if !locked.try_get(0)? {
-            return Ok(0);
-        }
-        // A finished query keeps its snapshot until the next one takes its portal, and CREATE INDEX CONCURRENTLY would wait for
-        // that snapshot for ever. A simple query leaves no portal behind.
-        lock.batch_execute("SELECT 1").await?;
+        let Some(right) = self.only_one("indexes").await? else { return Ok(0) };
         let mut built = 0;
         for space in self.spaces.all() {
             if space.id.dimensions() > space.element.indexable_dimensions() {
@@ -67,7 +57,7 @@ impl Store {
                 }
             }
         }
-        lock.rollback().await?;
+        right.rollback().await?;
         if built > 0 {
             self.refresh_spaces().await?;
         }
