@@ -121,6 +121,13 @@ impl Worker {
             Ok(note) => ("done", note),
             Err(Stop::Failed(why)) => ("failed", Some(why)),
             Err(Stop::Lost) => return tracing::warn!(job = %id, "another worker has taken a job over"),
+            Err(Stop::Database(error)) if !error.is_retryable() => {
+                tracing::error!(job = %id, %error, "the database refused a statement of a job");
+                (
+                    "failed",
+                    Some("the vector database refused a statement, see the log of vector-store".to_owned()),
+                )
+            }
             Err(Stop::Database(error)) => {
                 return tracing::warn!(job = %id, %error, "a job cannot go on, it is begun again");
             }

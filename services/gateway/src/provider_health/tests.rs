@@ -21,7 +21,7 @@ fn has(metrics: &Metrics, line: &str) -> bool {
 #[tokio::test]
 async fn the_router_is_asked_without_an_identity() {
     let (bench, tasks) = (Bench::new(Snapshot::default()), Tasks::new());
-    start(bench.parts.router.clone(), &bench.metrics, &tasks).unwrap();
+    start(bench.parts.router.clone(), &HealthCache::default(), &bench.metrics, &tasks).unwrap();
     let line = r#"embedding_provider_health{provider="stand-in",status="healthy"} 1"#;
     while !bench.metrics.render().contains(line) {
         tokio::task::yield_now().await;

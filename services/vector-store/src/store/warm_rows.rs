@@ -47,7 +47,7 @@ impl Store {
             };
             let sql = format!(
                 "SELECT count(*) FROM (SELECT FROM {table} WHERE tenant_id = $1 AND shard_key = $2 AND agent_id = $3
-                    LIMIT $4) AS some"
+                    LIMIT $4) AS counted"
             );
             for agent in agents {
                 let parameters: [&(dyn embermesh_postgres::types::ToSql + Sync); 4] =

@@ -11,6 +11,7 @@ mod filters;
 mod harness;
 mod idempotency;
 mod index;
+mod jobs;
 mod listing;
 mod month_roll_over;
 mod owner;
