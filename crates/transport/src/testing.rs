@@ -251,7 +251,7 @@ impl Server {
             .route("/hello", axum::routing::get(async || "hello"));
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let tls = tls.map(|tls| tls.acceptor().unwrap());
+        let tls = tls.and_then(|tls| tls.acceptor().unwrap());
         tasks.spawn("accept", serve(listener, router, tls, limits, tasks.clone()));
         Self { address, handler, metrics, tasks }
     }

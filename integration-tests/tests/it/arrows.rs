@@ -40,6 +40,7 @@ const RESERVED: [(&str, &[&str]); 7] = [
             "proto",
             "errors",
             "transport",
+            "process",
             "gateway",
             "provider-router",
             "cost-ledger",

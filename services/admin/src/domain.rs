@@ -18,6 +18,7 @@ pub(crate) mod page;
 pub(crate) mod pii_policy;
 pub(crate) mod price;
 pub(crate) mod provider;
+pub(crate) mod quotas;
 pub(crate) mod reference;
 pub(crate) mod resolve;
 pub(crate) mod rotation;

@@ -4,14 +4,14 @@ use std::{fmt, sync::Arc};
 
 use embermesh_proto::v1::{
     agents_client::AgentsClient, audit_client::AuditClient, budgets_client::BudgetsClient,
-    cache_server::Cache, catalog_client::CatalogClient, embeddings_server::Embeddings,
+    cache_server::Cache, catalog_client::CatalogClient, debug_server::Debug, embeddings_server::Embeddings,
     jobs_client::JobsClient, keys_client::KeysClient, operations_client::OperationsClient,
     policies_client::PoliciesClient, providers_client::ProvidersClient, reports_client::ReportsClient,
     settings_client::SettingsClient, tenants_client::TenantsClient,
 };
 use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 
-use crate::read_your_writes::ReadYourWrites;
+use crate::{debug::Debugger, read_your_writes::ReadYourWrites};
 
 /// Where the public services are: one is this process's own, the others are clients.
 #[derive(Clone)]
@@ -20,6 +20,8 @@ pub(crate) struct Backends {
     pub embeddings: Arc<dyn Embeddings>,
     /// Served here, without a hop.
     pub cache: Arc<dyn Cache>,
+    /// Served here, and asked of the other processes.
+    pub debug: Arc<dyn Debug>,
     /// Served by admin.
     pub agents: AgentsClient<ReadYourWrites>,
     /// Served by admin.
@@ -57,6 +59,8 @@ pub(crate) struct Upstreams {
     pub router: Transport,
     /// Jobs.
     pub store: Transport,
+    /// What each process is busy with.
+    pub debug: Arc<Debugger>,
 }
 
 macro_rules! client {
@@ -68,11 +72,12 @@ macro_rules! client {
 }
 
 impl Backends {
-    /// `embeddings` and `cache` here, everything else behind `upstreams`.
+    /// `embeddings` and `cache` here, everything else as `upstreams` says.
     pub fn new(embeddings: Arc<dyn Embeddings>, cache: Arc<dyn Cache>, upstreams: &Upstreams) -> Self {
         Self {
             embeddings,
             cache,
+            debug: upstreams.debug.clone(),
             agents: client!(AgentsClient, upstreams.admin),
             keys: client!(KeysClient, upstreams.admin),
             catalog: client!(CatalogClient, upstreams.admin),

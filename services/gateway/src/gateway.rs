@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_pii::Policy;
+use embermesh_process::DebugHandler;
 use embermesh_subscription::Subscription;
 use embermesh_telemetry::Metrics;
 use embermesh_transport::{GrpcMetrics, Ops, Transport};
@@ -15,6 +16,7 @@ use crate::{
     api_calls::ApiCalls,
     backends::Upstreams,
     cache::Cache,
+    debug::Debugger,
     edge::{self, EdgeParts},
     embeddings::{Costs, EmbeddingParts, Embeddings},
     key_use::{KeyUse, Reporting},
@@ -107,6 +109,15 @@ impl Gateway {
             &parts.metrics,
             &parts.tasks,
         )?;
+        let debug = Debugger {
+            own: DebugHandler::new(parts.tasks.clone()),
+            others: [
+                ("provider-router", parts.router.clone()),
+                ("cost-ledger", parts.ledger.clone()),
+                ("vector-store", parts.store.clone()),
+                ("admin", parts.admin.clone()),
+            ],
+        };
         let edge = EdgeParts {
             openai: openai::router(embeddings.clone()),
             embeddings: Arc::new(Embeddings::new(embeddings)),
@@ -120,6 +131,7 @@ impl Gateway {
                 admin: ReadYourWrites::new(parts.admin, parts.subscription.clone()),
                 ledger: parts.ledger,
                 router: parts.router,
+                debug: Arc::new(debug),
             },
             subscription: parts.subscription,
             key_uses,

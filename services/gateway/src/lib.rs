@@ -6,6 +6,7 @@ mod authenticate;
 mod authorise;
 mod backends;
 mod cache;
+mod debug;
 mod edge;
 mod embeddings;
 mod forward;

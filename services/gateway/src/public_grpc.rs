@@ -17,6 +17,7 @@ use embermesh_proto::{
         budgets_server::BudgetsServer,
         cache_server::CacheServer,
         catalog_server::CatalogServer,
+        debug_server::DebugServer,
         embeddings_server::{Embeddings, EmbeddingsServer},
         jobs_server::JobsServer,
         keys_server::KeysServer,
@@ -57,6 +58,7 @@ pub(crate) async fn router<E: Embeddings>(
     ServerBuilder::new(metrics)
         .service(Admitted::new(embeddings, app))
         .service(Admitted::new(CacheServer::from_arc(cache), app))
+        .service(Admitted::new(DebugServer::from_arc(Arc::clone(&upstreams.debug)), app))
         .forward(Admitted::new(Forward::<AgentsServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<KeysServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<CatalogServer<()>, _>::new(admin()), app))

@@ -2,14 +2,14 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use embermesh_escrow::day_of;
+use embermesh_escrow::{Amount, day_of};
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::internal::v1::{
     Entry, LeasedAttempt, entry::Entry as Value, ledger_client::LedgerClient,
 };
 use embermesh_subscription::Subscription;
 use embermesh_transport::Transport;
-use embermesh_types::{Clock, NanoUsd};
+use embermesh_types::Clock;
 
 use crate::{
     books::Wanted,
@@ -58,7 +58,7 @@ impl Escrow {
                 drawn.push(None);
                 continue;
             }
-            let amount = NanoUsd(wanted.request.parts.get(at)?.amount_nano_usd);
+            let amount = Amount(wanted.request.parts.get(at)?.amount_nano_usd);
             let taken = wanted.path(at).and_then(|path| self.leases.draw(&path, amount, wanted.now));
             let Some(taken) = taken else {
                 self.give_back(&drawn);
@@ -112,7 +112,7 @@ impl Escrow {
     }
 
     fn give_back(&self, drawn: &[Option<Drawn>]) {
-        drawn.iter().flatten().for_each(|drawn| self.leases.end(drawn, NanoUsd::ZERO));
+        drawn.iter().flatten().for_each(|drawn| self.leases.end(drawn, Amount::ZERO));
     }
 }
 

@@ -252,7 +252,12 @@ fn longer_spaces(model: &CatalogModel, space: &SpaceId) -> Vec<SpaceId> {
 fn is_of_asker(error: &Error) -> bool {
     matches!(
         error.code,
-        Code::BudgetExceeded | Code::DeadlineExceeded | Code::Cancelled | Code::RateLimited | Code::Forbidden
+        Code::BudgetExceeded
+            | Code::QuotaExceeded
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::RateLimited
+            | Code::Forbidden
     )
 }
 

@@ -45,6 +45,7 @@ mod probe;
 mod profile;
 mod proof;
 mod proofs;
+mod quotas;
 mod reserve;
 mod resolve;
 mod run;

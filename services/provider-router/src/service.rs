@@ -45,6 +45,7 @@ use crate::{
     pace::{Burst, Pace},
     pins::Pins,
     proofs::Proofs,
+    quotas::Quotas,
     resolve::Resolver,
     suspicion::Suspicions,
     tiers::Tiers,
@@ -249,7 +250,11 @@ fn books(
         None => Destination::Ledger(ledger.clone()),
     };
     let hits = Hits::start(destination, tasks);
-    Ok(Books { ledger, hits, tasks: tasks.clone(), reservations: metrics.reservations.clone(), escrow })
+    let leases = escrow.as_ref().map(|escrow| Arc::clone(&escrow.leases));
+    let quotas =
+        Quotas::new(ledger.clone(), subscription.clone(), parts.clock.clone(), tasks.clone(), leases);
+    let reservations = metrics.reservations.clone();
+    Ok(Books { ledger, hits, tasks: tasks.clone(), reservations, escrow, quotas })
 }
 
 /// Follows the configuration.

@@ -243,6 +243,13 @@ mod tests {
     }
 
     #[test]
+    fn the_database_is_run_or_migrated_and_not_both() {
+        assert!(matches!(parse("database --data-dir d"), Ok(Command::Database(_))));
+        assert!(matches!(parse("database migrate --config f"), Ok(Command::Database(_))));
+        assert!(parse("database --data-dir d migrate").is_err());
+    }
+
+    #[test]
     fn a_key_is_not_shown_by_debug() {
         let Ok(command) = parse("search --api-key secret-key x") else { panic!("not parsed") };
         assert!(!format!("{command:?}").contains("secret-key"));

@@ -13,8 +13,11 @@ pub(crate) mod env;
 pub(crate) mod keys;
 pub(crate) mod output;
 pub(crate) mod providers;
+mod query;
+mod quotas;
 pub(crate) mod search;
 pub(crate) mod settings;
+mod table;
 pub(crate) mod tenants;
 
 use std::future::Future;

@@ -15,9 +15,11 @@
 //!
 //! It knows no models, no providers and no plain text rules: the gateway has scrubbed and embedded before it calls.
 //!
-//! [`VectorStore::start`] migrates the schema, connects, and starts the background work: partitions ahead of time, HNSW indexes where
-//! a partition has grown large, expiry of answers under idempotency keys.
+//! [`VectorStore::start`] migrates the schema, connects, and starts the background work: partitions ahead of time, indexes where a
+//! tenant has grown large in a month, expiry of answers under idempotency keys.
 
+mod archive;
+mod command_line;
 mod domain;
 mod error;
 mod grpc;
@@ -31,8 +33,9 @@ mod settings;
 mod store;
 mod uses;
 
-pub use domain::vector::Element;
+pub use command_line::command_line;
+pub use domain::{index::IndexKind, vector::Element};
 pub use error::StartError;
-pub use run::{DEFAULT_PORT, parts, run, settings};
+pub use run::{DEFAULT_PORT, migrate, parts, run, settings};
 pub use service::{Parts, VectorStore};
-pub use settings::{Hnsw, RedisTuning, Settings};
+pub use settings::{Archive, Hnsw, Ivfflat, RedisTuning, Settings};

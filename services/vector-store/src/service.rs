@@ -1,6 +1,6 @@
 //! The service, put together.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_proto::internal::v1::{
@@ -14,7 +14,7 @@ use embermesh_types::Clock;
 use secrecy::SecretString;
 
 use crate::{
-    Settings, StartError,
+    Settings, StartError, archive,
     grpc::{
         StoreService,
         answers::AnswersService,
@@ -64,7 +64,7 @@ impl VectorStore {
     /// # Errors
     /// [`StartError`], when the database cannot be used or a setting is out of range.
     pub async fn start(settings: Settings, parts: Parts) -> Result<Self, StartError> {
-        if let Some(mistake) = settings.hnsw.mistake() {
+        if let Some(mistake) = settings.mistake() {
             return Err(StartError::Setting(mistake));
         }
         let condition = parts.readiness.condition("vector-store");
@@ -128,14 +128,26 @@ impl VectorStore {
         JobsServer::new(JobsService(Arc::clone(&self.store)))
     }
 
-    /// One round of the background work, now: partitions, expiry, and the indexes that are due unless another
-    /// replica builds some at this moment. Everything is tried.
+    /// One round of the background work, now: partitions, expiry, the indexes that are due unless another
+    /// replica builds some at this moment, and the months that leave. Everything is tried.
     ///
     /// # Errors
-    /// The first failure.
+    /// The first failure but those of archiving, which are logged.
     pub async fn maintain(&self) -> Result<(), StartError> {
         self.uses.write(&self.store).await;
-        Ok(maintenance::round(&self.store).await?)
+        let round = maintenance::round(&self.store).await;
+        maintenance::archive_due(&self.store).await;
+        Ok(round?)
+    }
+}
+
+impl VectorStore {
+    /// Brings an archived month back, given its manifest; returns how many rows were not there yet.
+    ///
+    /// # Errors
+    /// When the files are not what was written, or the database refuses. Then nothing came back.
+    pub async fn restore(&self, manifest: &Path) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(archive::restore(&self.store, manifest).await?.1)
     }
 }
 

@@ -43,12 +43,17 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
         .service(admin.settings_server())
         .service(admin.api_calls_server())
         .service(admin.config_server())
+        .service(process.debug_server())
         .transport();
     process.follow_settings(to_admin.clone());
 
     let parts = embermesh_cost_ledger::parts(process, to_admin.clone())?;
     let ledger = CostLedger::start(embermesh_cost_ledger::settings(config)?, parts).await?;
-    let to_ledger = in_process().service(ledger.ledger_server()).service(ledger.reports_server()).transport();
+    let to_ledger = in_process()
+        .service(ledger.ledger_server())
+        .service(ledger.reports_server())
+        .service(process.debug_server())
+        .transport();
 
     let parts = embermesh_vector_store::parts(process)?;
     let store = VectorStore::start(embermesh_vector_store::settings(config)?, parts).await?;
@@ -59,6 +64,7 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
         .service(store.throttle_server())
         .service(store.cache_jobs_server())
         .service(store.jobs_server())
+        .service(process.debug_server())
         .transport();
 
     let parts =
@@ -68,6 +74,7 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
         .service(router.router_server())
         .direct::<RouterServer<()>, _>(router.router())
         .service(router.operations_server())
+        .service(process.debug_server())
         .transport();
 
     let services = Services { router: to_router, store: to_store, ledger: to_ledger, admin: to_admin };

@@ -1,13 +1,34 @@
 //! Which spaces hold rows that a search would have wanted.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use embermesh_errors::Error;
 use embermesh_postgres::DbError;
 use embermesh_types::{SpaceId, TenantId};
+use moka::sync::Cache;
 
 use super::{Owner, Store, conditions::Conditions, spaces::Space};
 use crate::{domain::filter::Filter, error::of_database};
+
+/// The spaces that hold rows of a tenant. Rows of a new space are noticed at once by the replica that stores them, and within seconds
+/// by the others; what is told of other spaces is advice.
+pub(super) struct SpacesOf(Cache<uuid::Uuid, Arc<[Arc<Space>]>>);
+
+impl Default for SpacesOf {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(100_000).time_to_live(Duration::from_secs(5)).build())
+    }
+}
+
+impl SpacesOf {
+    /// The tenant has just stored rows in a space.
+    pub(super) fn stored(&self, owner: Owner, space: &Space) {
+        let known = self.0.get(&owner.tenant);
+        if known.is_some_and(|spaces| spaces.iter().all(|known| known.no != space.no)) {
+            self.0.invalidate(&owner.tenant);
+        }
+    }
+}
 
 impl Store {
     /// The spaces with at least one row of the filter.
@@ -28,9 +49,15 @@ impl Store {
         searched: &SpaceId,
         filter: &Filter,
     ) -> Result<Vec<String>, DbError> {
-        let _timer = self.metrics.query("other_spaces");
-        let mut spaces = self.spaces_of(owner).await?;
-        spaces.retain(|space| space.id != *searched);
+        let known = match self.spaces_of.0.get(&owner.tenant) {
+            Some(known) => known,
+            None => {
+                let known: Arc<[_]> = self.spaces_of(owner).await?.into();
+                self.spaces_of.0.insert(owner.tenant, Arc::clone(&known));
+                known
+            }
+        };
+        let spaces: Vec<_> = known.iter().filter(|space| space.id != *searched).cloned().collect();
         self.spaces_with_rows(owner, &spaces, filter).await
     }
 
@@ -44,6 +71,7 @@ impl Store {
         if spaces.is_empty() {
             return Ok(Vec::new());
         }
+        let _timer = self.metrics.query("other_spaces");
         let conditions = Conditions::of(owner, filter);
         let mut sql = String::new();
         for (at, space) in spaces.iter().enumerate() {

@@ -6,6 +6,7 @@ use axum::{Extension, Json, Router, body::Body, routing::post};
 use embermesh_auth::{ApiKey, Principal, Scopes};
 use embermesh_errors::{Code, Error};
 use embermesh_lifecycle::{Readiness, Tasks};
+use embermesh_process::DebugHandler;
 use embermesh_proto::v1::{self, agents_server, agents_server::AgentsServer, embeddings_server};
 use embermesh_subscription::{KeyRecord, Snapshot, Subscription, TenantEntry};
 use embermesh_telemetry::Metrics;
@@ -23,6 +24,7 @@ use crate::{
     Settings,
     backends::Upstreams,
     cache::Cache,
+    debug::Debugger,
     edge::{EdgeParts, router},
     embeddings::IdempotencyKey,
     read_your_writes::ReadYourWrites,
@@ -291,7 +293,12 @@ impl TestEdge {
                 admin,
                 ledger: remote.clone(),
                 router: router_operations::router(&grpc_metrics),
-                store: remote,
+                store: remote.clone(),
+                debug: Arc::new(Debugger {
+                    own: DebugHandler::new(tasks.clone()),
+                    others: ["provider-router", "cost-ledger", "vector-store", "admin"]
+                        .map(|name| (name, remote.clone())),
+                }),
             },
             subscription,
             key_uses: crate::key_use::KeyUse::new(&clock),
