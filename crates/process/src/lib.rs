@@ -18,7 +18,7 @@ use embermesh_lifecycle::{Lifecycle, Readiness, Tasks};
 use embermesh_proto::v1::debug_server::DebugServer;
 use embermesh_subscription::{Options, Section, Subscription, Surroundings};
 use embermesh_telemetry::{LogLevels, Metrics, start_logs};
-use embermesh_transport::{GrpcMetrics, Transport, serve};
+use embermesh_transport::{GrpcMetrics, HttpLimits, Ops, Transport, serve};
 use embermesh_types::Clock;
 use tokio::net::TcpListener;
 
@@ -97,19 +97,33 @@ impl Process {
 
     /// Binds the configured address, or `port` on loopback.
     pub async fn bind(&self, port: u16) -> Result<TcpListener, BoxError> {
-        let address = self.config.server.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port).into());
-        TcpListener::bind(address)
-            .await
-            .map_err(|error| format!("cannot listen on {address}: {error}").into())
+        listen(self.config.server.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port).into())).await
+    }
+
+    /// Serves health and metrics on a port of their own, where one is configured. Not before the service is built: its conditions would
+    /// not be there yet, and it would look ready.
+    pub async fn serve_operations(&self) -> Result<(), BoxError> {
+        let Some(address) = self.config.server.operations else { return Ok(()) };
+        let listener = listen(address).await?;
+        let ops = Ops { readiness: self.readiness.clone(), metrics: self.metrics.clone() };
+        let router = ops.router();
+        tracing::info!(address = %listener.local_addr()?, "serving health and metrics");
+        let serving = serve(listener, router, None, HttpLimits::default(), self.tasks.clone());
+        self.tasks.spawn("accept operations", serving);
+        Ok(())
     }
 
     /// Serves `router` on `listener` until the process stops.
     pub fn serve(&self, listener: TcpListener, router: Router) -> Result<(), BoxError> {
-        let tls = self.config.server.tls.as_ref().map(|tls| tls.acceptor()).transpose()?;
+        let tls = self.config.server.tls.as_ref().map(|tls| tls.acceptor()).transpose()?.flatten();
         let limits = self.config.server.limits.clone();
         self.tasks.spawn("accept", serve(listener, router, tls, limits, self.tasks.clone()));
         Ok(())
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, BoxError> {
+    TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}").into())
 }
 
 /// Reads the configuration that the arguments name.
@@ -162,6 +176,7 @@ where
         let address = listener.local_addr()?;
         let router = build(&process).await?;
         process.serve(listener, router)?;
+        process.serve_operations().await?;
         tracing::info!(%address, "serving");
         let outcome = lifecycle.run().await?;
         tracing::info!(?outcome, "stopped");

@@ -7,6 +7,7 @@ pub(crate) mod anchor;
 pub(crate) mod audit_record;
 pub(crate) mod breakers;
 pub(crate) mod budget;
+pub(crate) mod cache_order;
 pub(crate) mod chain;
 pub(crate) mod handover;
 pub(crate) mod key;

@@ -2,12 +2,14 @@
 
 use axum::Router;
 use embermesh_config::{Config, ConfigError};
+use embermesh_postgres::Schema;
 use embermesh_process::{BoxError, Process};
 use embermesh_transport::{Ops, ServerBuilder, in_process};
 
 use crate::{
     AdminService, FirstStart, Parts, Settings,
     domain::{provider, tuning},
+    store,
 };
 
 /// Port on loopback when none is configured.
@@ -26,6 +28,12 @@ pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
     settings.file_providers =
         providers.iter().map(|(name, entry)| (name.clone(), provider::of_file(name, entry))).collect();
     Ok(settings)
+}
+
+/// Brings the schema to the version of this build, as every start does, and nothing else. The migrations that were missing.
+pub async fn migrate(config: &Config) -> Result<Vec<String>, BoxError> {
+    let url = config.database.for_admin()?;
+    Ok(embermesh_postgres::migrate(&url, Schema::Admin, &store::MIGRATIONS).await?)
 }
 
 /// The parts of admin from its process.

@@ -2,12 +2,13 @@
 
 use axum::Router;
 use embermesh_config::{Config, ConfigError};
+use embermesh_postgres::Schema;
 use embermesh_process::{BoxError, Process};
 use embermesh_proto::internal::v1::Section;
 use embermesh_subscription::{Options, Subscription};
 use embermesh_transport::{Endpoint, Ops, ServerBuilder, Transport};
 
-use crate::{CostLedger, Parts, Settings};
+use crate::{CostLedger, Parts, Settings, store};
 
 /// Port on loopback when none is configured.
 pub const DEFAULT_PORT: u16 = 8083;
@@ -19,6 +20,12 @@ pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
         settings.pool = config.database.pool.clone();
     }
     Ok(settings)
+}
+
+/// Brings the schema to the version of this build, as every start does, and nothing else. The migrations that were missing.
+pub async fn migrate(config: &Config) -> Result<Vec<String>, BoxError> {
+    let url = config.database.for_ledger()?;
+    Ok(embermesh_postgres::migrate(&url, Schema::Ledger, &store::MIGRATIONS).await?)
 }
 
 /// The ledger's parts from its process and admin, which tells the limits.

@@ -4,10 +4,10 @@ use std::{fmt, sync::Arc};
 
 use embermesh_proto::v1::{
     agents_client::AgentsClient, audit_client::AuditClient, budgets_client::BudgetsClient,
-    catalog_client::CatalogClient, debug_server::Debug, embeddings_server::Embeddings,
-    keys_client::KeysClient, operations_client::OperationsClient, policies_client::PoliciesClient,
-    providers_client::ProvidersClient, reports_client::ReportsClient, settings_client::SettingsClient,
-    tenants_client::TenantsClient,
+    cache_server::Cache, catalog_client::CatalogClient, debug_server::Debug, embeddings_server::Embeddings,
+    jobs_client::JobsClient, keys_client::KeysClient, operations_client::OperationsClient,
+    policies_client::PoliciesClient, providers_client::ProvidersClient, reports_client::ReportsClient,
+    settings_client::SettingsClient, tenants_client::TenantsClient,
 };
 use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 
@@ -18,6 +18,8 @@ use crate::{debug::Debugger, read_your_writes::ReadYourWrites};
 pub(crate) struct Backends {
     /// Served here, without a hop.
     pub embeddings: Arc<dyn Embeddings>,
+    /// Served here, without a hop.
+    pub cache: Arc<dyn Cache>,
     /// Served here, and asked of the other processes.
     pub debug: Arc<dyn Debug>,
     /// Served by admin.
@@ -40,6 +42,8 @@ pub(crate) struct Backends {
     pub policies: PoliciesClient<ReadYourWrites>,
     /// Served by the ledger.
     pub reports: ReportsClient<Transport>,
+    /// Served by the store.
+    pub jobs: JobsClient<Transport>,
     /// Served by the router.
     pub operations: OperationsClient<Transport>,
 }
@@ -53,6 +57,8 @@ pub(crate) struct Upstreams {
     pub ledger: Transport,
     /// Operations.
     pub router: Transport,
+    /// Jobs.
+    pub store: Transport,
     /// What each process is busy with.
     pub debug: Arc<Debugger>,
 }
@@ -66,10 +72,11 @@ macro_rules! client {
 }
 
 impl Backends {
-    /// `embeddings` here, everything else as `upstreams` says.
-    pub fn new(embeddings: Arc<dyn Embeddings>, upstreams: &Upstreams) -> Self {
+    /// `embeddings` and `cache` here, everything else as `upstreams` says.
+    pub fn new(embeddings: Arc<dyn Embeddings>, cache: Arc<dyn Cache>, upstreams: &Upstreams) -> Self {
         Self {
             embeddings,
+            cache,
             debug: upstreams.debug.clone(),
             agents: client!(AgentsClient, upstreams.admin),
             keys: client!(KeysClient, upstreams.admin),
@@ -81,6 +88,7 @@ impl Backends {
             tenants: client!(TenantsClient, upstreams.admin),
             policies: client!(PoliciesClient, upstreams.admin),
             reports: client!(ReportsClient, upstreams.ledger),
+            jobs: client!(JobsClient, upstreams.store),
             operations: client!(OperationsClient, upstreams.router),
         }
     }

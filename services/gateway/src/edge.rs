@@ -15,6 +15,7 @@ use crate::{
     api_calls::ApiCalls,
     authenticate::Authenticator,
     backends::{Backends, Upstreams},
+    cache::Cache,
     http::{HttpMetrics, admit_openai, no_such_method, no_such_route, observe, operations},
     key_use::KeyUse,
     public_grpc, rest,
@@ -50,6 +51,8 @@ pub(crate) type AppState = Arc<App>;
 pub(crate) struct EdgeParts<E> {
     /// Served here.
     pub embeddings: Arc<E>,
+    /// Served here.
+    pub cache: Arc<Cache>,
     /// The OpenAI-compatible routes, for requests that have been let in.
     pub openai: Router,
     /// Served elsewhere.
@@ -76,7 +79,7 @@ pub(crate) async fn router<E: Embeddings>(
     parts: EdgeParts<E>,
 ) -> Result<Router, StartError> {
     let app = Arc::new(App {
-        backends: Backends::new(parts.embeddings.clone(), &parts.upstreams),
+        backends: Backends::new(parts.embeddings.clone(), parts.cache.clone(), &parts.upstreams),
         authenticator: Authenticator::new(parts.subscription, parts.clock.clone(), parts.key_uses),
         metrics: HttpMetrics::new(&parts.ops.metrics)?,
         api_calls: parts.api_calls,
@@ -86,7 +89,8 @@ pub(crate) async fn router<E: Embeddings>(
         request_timeout: Duration::from_secs(settings.request_timeout_seconds),
         metrics_allow: settings.metrics_allow.clone(),
     });
-    let grpc = public_grpc::router(&app, parts.embeddings, &parts.upstreams, parts.grpc_metrics).await?;
+    let own = (parts.embeddings, parts.cache);
+    let grpc = public_grpc::router(&app, own, &parts.upstreams, parts.grpc_metrics).await?;
     let openai = parts.openai.route_layer(from_fn_with_state(app.clone(), admit_openai));
     let http =
         rest::routes().with_state(app.clone()).merge(openai).merge(operations(&parts.ops, app.clone()));

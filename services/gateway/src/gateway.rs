@@ -15,6 +15,7 @@ use crate::{
     Settings,
     api_calls::ApiCalls,
     backends::Upstreams,
+    cache::Cache,
     debug::Debugger,
     edge::{self, EdgeParts},
     embeddings::{Costs, EmbeddingParts, Embeddings},
@@ -85,7 +86,6 @@ impl Gateway {
             limits: settings.limits,
             tasks: parts.tasks.clone(),
         };
-        let store = parts.store;
         let key_uses = KeyUse::new(&parts.clock);
         let to = Reporting {
             admin: parts.admin.clone(),
@@ -103,20 +103,31 @@ impl Gateway {
             &parts.metrics,
             &parts.tasks,
         )?;
-        provider_health::start(parts.router.clone(), &parts.metrics, &parts.tasks)?;
+        provider_health::start(
+            parts.router.clone(),
+            &settings.provider_health,
+            &parts.metrics,
+            &parts.tasks,
+        )?;
         let debug = Debugger {
             own: DebugHandler::new(parts.tasks.clone()),
             others: [
                 ("provider-router", parts.router.clone()),
                 ("cost-ledger", parts.ledger.clone()),
-                ("vector-store", store),
+                ("vector-store", parts.store.clone()),
                 ("admin", parts.admin.clone()),
             ],
         };
         let edge = EdgeParts {
             openai: openai::router(embeddings.clone()),
             embeddings: Arc::new(Embeddings::new(embeddings)),
+            cache: Arc::new(Cache {
+                admin: parts.admin.clone(),
+                store: parts.store.clone(),
+                subscription: parts.subscription.clone(),
+            }),
             upstreams: Upstreams {
+                store: parts.store,
                 admin: ReadYourWrites::new(parts.admin, parts.subscription.clone()),
                 ledger: parts.ledger,
                 router: parts.router,

@@ -227,7 +227,7 @@ impl Embedder {
             return Ok(());
         }
         // what is in memory costs nothing
-        let known = |text: &Arc<str>| self.fetcher.is_known(order, &job.profile, text);
+        let known = |text: &Arc<str>| self.fetcher.is_known(&job.asker.agent, order, &job.profile, text);
         let (mut all, mut to_send) = (0, 0);
         for text in texts() {
             let tokens = tokenizers.count(&choice.model, text).await.0;

@@ -15,6 +15,7 @@ mod books;
 mod cache;
 mod canary;
 mod cheaper;
+mod clearing;
 mod consider;
 mod credential;
 mod deployment;

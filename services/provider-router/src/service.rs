@@ -171,7 +171,7 @@ impl ProviderRouter {
         parts.tasks.spawn("configuration", follow);
         let embedder = Arc::new(Embedder {
             resolver: Resolver {
-                subscription,
+                subscription: subscription.clone(),
                 deployments,
                 pins: Pins::new(parts.admin.clone()),
                 default_models: router.default_models.clone(),
@@ -181,6 +181,7 @@ impl ProviderRouter {
                 tokenizers: attempts.tokenizers.clone(),
                 tiers,
                 flights: Flights::new(),
+                subscription,
                 groups: Arc::new(Groups::new(Arc::clone(&attempts))),
             },
             attempts,
@@ -268,6 +269,7 @@ fn subscribe(config: &Config, parts: &Parts) -> Subscription {
         Section::Settings,
         Section::Tenants,
         Section::Providers,
+        Section::CacheClears,
     ];
     let disk_copy = config.data_dir.as_deref().map(|dir: &Path| dir.join("router.snapshot"));
     let condition = Some("router configuration");

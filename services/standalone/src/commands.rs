@@ -4,6 +4,7 @@ pub(crate) mod agents;
 pub(crate) mod ask;
 pub(crate) mod audit;
 pub(crate) mod breakers;
+pub(crate) mod cache;
 pub(crate) mod completions;
 pub(crate) mod costs;
 pub(crate) mod doctor;

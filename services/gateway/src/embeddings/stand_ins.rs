@@ -2,7 +2,10 @@
 //! flow over the real ones is tested in `integration-tests`.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -40,6 +43,8 @@ pub(crate) fn vector_of(text: &str, dimensions: u32) -> Vec<f32> {
 
 #[derive(Default)]
 pub(crate) struct RouterStandIn {
+    /// Whether it tells nothing of its providers.
+    pub is_silent: AtomicBool,
     pub seen: Mutex<Vec<RouteRequest>>,
 }
 
@@ -75,14 +80,14 @@ fn cut(text: &str, action: &str, dimensions: u32) -> Option<Cut> {
 }
 
 /// `fail…` is a text that fails, `hit…` one that is known, `long…` one with a limit, `slow…` one that is throttled; the agents `down`
-/// and `throttled` and the model `short` fail whole calls, the agent `elsewhere` has a fallback model.
+/// and `throttled` and the models `short` and `absent` fail whole calls, the agent `elsewhere` has a fallback model.
 #[tonic::async_trait]
 impl Router for RouterStandIn {
     async fn embed(&self, request: Request<RouteRequest>) -> Result<Response<RouteReply>, Status> {
         CallContext::of(&request)?;
         let request = request.into_inner();
         self.seen.lock().unwrap().push(request.clone());
-        if request.agent_id == "down" {
+        if request.agent_id == "down" || request.model == "absent" {
             return Err(Error::unavailable("no provider can serve this").into());
         }
         let throttled = || {
@@ -161,6 +166,9 @@ impl Router for RouterStandIn {
     }
 
     async fn health(&self, _: Request<HealthRequest>) -> Result<Response<HealthReply>, Status> {
+        if self.is_silent.load(Ordering::Relaxed) {
+            return Err(Status::unavailable("connection refused"));
+        }
         let of = DeploymentHealth {
             provider: "stand-in".into(),
             deployment: "stand-in".into(),
@@ -243,6 +251,19 @@ impl Store for StoreStandIn {
         let truncated = "fewer rows match".to_owned();
         let other_spaces = vec!["test/other@8".to_owned()];
         Ok(Response::new(StoreSearchReply { hits, scan: "exact".into(), truncated, other_spaces }))
+    }
+
+    async fn find_spaces(
+        &self,
+        request: Request<FindSpacesRequest>,
+    ) -> Result<Response<FindSpacesReply>, Status> {
+        self.check()?;
+        let agent = request.into_inner().filter.unwrap_or_default().agent_id;
+        let rows = self.rows().into_iter().filter(|row| agent.is_empty() || row.agent_id == agent);
+        let mut space_ids: Vec<String> = rows.map(|row| row.space_id).collect();
+        space_ids.sort();
+        space_ids.dedup();
+        Ok(Response::new(FindSpacesReply { space_ids }))
     }
 
     async fn get(&self, request: Request<StoreGetRequest>) -> Result<Response<StoreRow>, Status> {

@@ -62,6 +62,8 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
         .service(store.answers_server())
         .service(store.vector_cache_server())
         .service(store.throttle_server())
+        .service(store.cache_jobs_server())
+        .service(store.jobs_server())
         .service(process.debug_server())
         .transport();
 

@@ -23,6 +23,7 @@ use super::router_operations;
 use crate::{
     Settings,
     backends::Upstreams,
+    cache::Cache,
     debug::Debugger,
     edge::{EdgeParts, router},
     embeddings::IdempotencyKey,
@@ -84,6 +85,13 @@ impl embeddings_server::Embeddings for Echo {
 
     async fn search(&self, _: tonic::Request<v1::SearchRequest>) -> Answer<v1::SearchResponse> {
         Ok(Response::new(v1::SearchResponse::default()))
+    }
+
+    async fn search_cross_model(
+        &self,
+        _: tonic::Request<v1::CrossModelSearchRequest>,
+    ) -> Answer<v1::CrossModelSearchResponse> {
+        Ok(Response::new(Default::default()))
     }
 
     async fn get_embedding(
@@ -276,10 +284,16 @@ impl TestEdge {
             openai: Router::new()
                 .route("/v1/embeddings", openai)
                 .route("/v1/models", axum::routing::get(|| async {})),
+            cache: Arc::new(Cache {
+                admin: remote.clone(),
+                store: remote.clone(),
+                subscription: subscription.clone(),
+            }),
             upstreams: Upstreams {
                 admin,
                 ledger: remote.clone(),
                 router: router_operations::router(&grpc_metrics),
+                store: remote.clone(),
                 debug: Arc::new(Debugger {
                     own: DebugHandler::new(tasks.clone()),
                     others: ["provider-router", "cost-ledger", "vector-store", "admin"]
