@@ -17,7 +17,10 @@ use embermesh_subscription::{Options, Section, Subscription, Surroundings};
 use embermesh_telemetry::{LogLevels, Metrics, start_logs};
 use embermesh_transport::{GrpcMetrics, Transport, serve};
 use embermesh_types::Clock;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+};
 
 /// An error of any part, on its way to the log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -102,6 +105,14 @@ impl Process {
     }
 }
 
+/// The runtime of a server, by the cores that it may use.
+pub fn runtime() -> std::io::Result<Runtime> {
+    // with one core there is nobody to share work with, and a scheduler that could is the slower one
+    let lone = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
+    let mut builder = if lone { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    builder.enable_all().build()
+}
+
 /// Reads the configuration that the arguments name.
 pub fn load(arguments: &Arguments) -> Result<Config, ConfigError> {
     let mut config = Config::load(&Source::process(arguments.config.as_deref()))?;
@@ -145,7 +156,7 @@ where
         return Ok(());
     }
     let log_levels = start_logs(&config.logging)?;
-    let runtime = tokio::runtime::Runtime::new()?;
+    let runtime = runtime()?;
     runtime.block_on(async {
         let (process, lifecycle) = Process::new(config, log_levels)?;
         let listener = process.bind(port).await?;

@@ -1,7 +1,7 @@
 //! One state of the configuration, immutable once published.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, LazyLock},
     time::SystemTime,
 };
@@ -12,6 +12,7 @@ use embermesh_proto::{
     v1,
 };
 use embermesh_types::{AgentId, KeyId, SpaceId, TenantId};
+use foldhash::fast::RandomState;
 
 use crate::{BreakerOrder, RunSettings, SpaceReference};
 
@@ -39,6 +40,7 @@ pub struct Pinned {
     pub model: String,
 }
 
+type HashMap<K, V> = std::collections::HashMap<K, V, RandomState>;
 type OfTenant<K, V> = HashMap<TenantId, Arc<HashMap<K, V>>>;
 
 /// Made once, because every request of an agent without a configuration asks for it.

@@ -17,7 +17,8 @@ use crate::{
     edge::{self, EdgeParts},
     embeddings::{Costs, EmbeddingParts, Embeddings},
     key_use::{KeyUse, Reporting},
-    openai, provider_health,
+    openai::OpenAi,
+    provider_health,
     read_your_writes::ReadYourWrites,
     scrub::{ScrubError, Scrubbing},
 };
@@ -102,7 +103,7 @@ impl Gateway {
         )?;
         provider_health::start(parts.router.clone(), &parts.metrics, &parts.tasks)?;
         let edge = EdgeParts {
-            openai: openai::router(embeddings.clone()),
+            openai: OpenAi::new(embeddings.clone()),
             embeddings: Arc::new(Embeddings::new(embeddings)),
             upstreams: Upstreams {
                 admin: ReadYourWrites::new(parts.admin, parts.subscription.clone()),

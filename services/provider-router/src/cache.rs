@@ -1,13 +1,15 @@
 //! Vectors kept in memory, per input. The key holds everything that makes a vector what it is: tenant, space, input type, text.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use embermesh_types::{SpaceId, TenantId, TokenCount};
 use moka::sync::Cache as Moka;
+
+use crate::hashing::HashMap;
 
 /// What is kept for a text.
 #[derive(Debug, Clone)]
@@ -31,21 +33,41 @@ impl Cached {
 /// A cache key; keyed by tenant, so that no tenant can probe for another's texts.
 pub(crate) type Key = [u8; 32];
 
-/// Makes the keys of one request.
-pub(crate) struct KeyMaker(blake3::Hasher);
+/// What tenants' keys are made with, derived once for each.
+#[derive(Debug, Default)]
+pub(crate) struct Secrets(RwLock<HashMap<TenantId, [u8; 32]>>);
 
-impl KeyMaker {
-    /// `input_type` is empty for models that embed documents and queries alike.
-    pub fn new(tenant: TenantId, space: &SpaceId, input_type: &str) -> Self {
+/// Secrets beyond are derived anew.
+const MAX_SECRETS: usize = 10_000;
+
+impl Secrets {
+    fn of(&self, tenant: TenantId) -> [u8; 32] {
+        if let Some(known) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&tenant) {
+            return *known;
+        }
         let secret = blake3::derive_key("embermesh 2026 cache key of a tenant", tenant.uuid().as_bytes());
-        let mut hasher = blake3::Hasher::new_keyed(&secret);
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if all.len() < MAX_SECRETS {
+            all.insert(tenant, secret);
+        }
+        secret
+    }
+
+    /// Makes the keys of one request. `input_type` is empty for models that embed documents and queries alike.
+    pub fn keys(&self, tenant: TenantId, space: &SpaceId, input_type: &str) -> KeyMaker {
+        let mut hasher = blake3::Hasher::new_keyed(&self.of(tenant));
         for part in [space.as_str(), input_type] {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }
-        Self(hasher)
+        KeyMaker(hasher)
     }
+}
 
+/// Makes the keys of one request.
+pub(crate) struct KeyMaker(blake3::Hasher);
+
+impl KeyMaker {
     /// A key that nobody else makes, for a text whose vector may not be kept or shared.
     pub fn lone() -> Key {
         *blake3::hash(uuid::Uuid::new_v4().as_bytes()).as_bytes()
@@ -99,14 +121,15 @@ mod tests {
 
     fn key_of((tenant, space, input_type, text): &(u8, String, String, String)) -> Key {
         let tenant = TenantId::new(uuid::Uuid::from_bytes([*tenant; 16]));
-        KeyMaker::new(tenant, &space.parse().unwrap(), input_type).key(text)
+        Secrets::default().keys(tenant, &space.parse().unwrap(), input_type).key(text)
     }
 
     #[test]
     fn tenant_space_input_type_and_text_all_make_the_key() {
         let tenant = |n: u8| TenantId::new(uuid::Uuid::from_bytes([n; 16]));
         let space = |id: &str| id.parse::<SpaceId>().unwrap();
-        let key = |t, s: &str, i: &str, text: &str| KeyMaker::new(tenant(t), &space(s), i).key(text);
+        let secrets = Secrets::default();
+        let key = |t, s: &str, i: &str, text: &str| secrets.keys(tenant(t), &space(s), i).key(text);
         let all = [
             key(1, "m@3", "", "x"),
             key(2, "m@3", "", "x"),

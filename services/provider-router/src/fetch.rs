@@ -1,7 +1,7 @@
 //! Brings the vectors of a request's texts together: from a cache, from a call that is under way for somebody else, or from a call of
 //! its own. Each distinct text is looked up and sent once.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use embermesh_errors::{Code, Error};
 use embermesh_proto::v1::CatalogModel;
@@ -12,9 +12,10 @@ use crate::{
     admission::too_late,
     answer::{Found, Outcome, Unit},
     batch::Order,
-    cache::{Cached, Key, KeyMaker},
+    cache::{Cached, Key, KeyMaker, Secrets},
     domain::{space::space_of, unit_length::cut},
     groups::Groups,
+    hashing::HashMap,
     profile::Profile,
     text::{Asker, Landed, Text, Waiting},
     tiers::{Tiers, Wanted},
@@ -27,6 +28,7 @@ const MAX_ROUNDS: usize = 3;
 /// Fetches vectors.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
+    pub secrets: Secrets,
     pub tiers: Tiers,
     pub flights: Flights<Key, Landed>,
     pub groups: Arc<Groups>,
@@ -39,7 +41,7 @@ type Results = HashMap<Key, Result<Found, Arc<Error>>>;
 impl Fetcher {
     /// Gives every open part of `units` its result.
     pub async fn fetch(&self, asker: &Arc<Asker>, order: Order, profile: &Profile, units: &mut [Unit]) {
-        let keys = KeyMaker::new(order.tenant, &order.space, input_type_of(&order));
+        let keys = self.secrets.keys(order.tenant, &order.space, input_type_of(&order));
         let mut open: Vec<(Key, &Arc<str>, &mut Outcome)> = Vec::new();
         for (text, result) in units.iter_mut().flat_map(Unit::open) {
             // what may not be kept is not shared either
@@ -47,7 +49,7 @@ impl Fetcher {
             open.push((key, text, result));
         }
         let mut missing: Vec<(Key, Arc<str>)> = Vec::new();
-        let mut results = Results::new();
+        let mut results = Results::default();
         for (key, text, _) in &open {
             if results.contains_key(key) {
                 continue;
@@ -86,7 +88,7 @@ impl Fetcher {
 
     /// Whether this process keeps the vector of a text.
     pub fn is_known(&self, order: &Order, profile: &Profile, text: &str) -> bool {
-        let key = KeyMaker::new(order.tenant, &order.space, input_type_of(order)).key(text);
+        let key = self.secrets.keys(order.tenant, &order.space, input_type_of(order)).key(text);
         profile.max_age.is_some_and(|age| self.known(&key, text, order, age).is_some())
     }
 
@@ -95,7 +97,7 @@ impl Fetcher {
         let wanted = Wanted { space: &order.space, max_age };
         self.tiers.in_memory(key, &wanted).or_else(|| {
             longer_spaces(&order.model, &order.space).into_iter().find_map(|longer| {
-                let keys = KeyMaker::new(order.tenant, &longer, input_type_of(order));
+                let keys = self.secrets.keys(order.tenant, &longer, input_type_of(order));
                 let cached = self.tiers.in_memory(&keys.key(text), &Wanted { space: &longer, max_age })?;
                 Some(Cached { vector: cut(&cached.vector, order.space.dimensions())?, ..cached })
             })

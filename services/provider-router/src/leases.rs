@@ -8,7 +8,6 @@ mod purse;
 mod renew;
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant, SystemTime},
 };
@@ -26,7 +25,7 @@ pub(crate) use self::{
     purse::Purse,
     renew::renew,
 };
-use crate::journal::Journal;
+use crate::{hashing::HashMap, journal::Journal};
 
 /// Without use for so long, what is leased is returned.
 const IDLE: Duration = Duration::from_secs(10);

@@ -28,6 +28,7 @@ mod following;
 mod freshness;
 mod groups;
 mod grpc;
+mod hashing;
 mod hits;
 mod hold;
 mod ids;
