@@ -6,7 +6,7 @@ BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
 ALL := --workspace --bins
 RUN_SELECTS ?= -p embermesh-standalone
 
-.PHONY: help run test lint services bench rounds faults away setup setup-tests fmt
+.PHONY: help run test lint services bench search rounds faults away setup setup-tests manifests fmt
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -17,7 +17,7 @@ run: setup ## Fetch what is needed, build, and serve on http://127.0.0.1:8081
 
 test: setup-tests ## Every test, on real servers
 	cargo build $(ALL) --tests
-	cargo test --workspace --no-fail-fast
+	cargo test $(ALL) --tests --no-fail-fast
 
 lint: ## Formatting and lints
 	cargo fmt --all --check
@@ -30,6 +30,10 @@ services: setup ## The five services as five processes on loopback ports 8081 to
 bench: setup ## Load bench against a byte-forwarding proxy; writes docs/bench.md
 	cargo build --profile dist --workspace --bin embermesh --bin bench-load --bin bench-proxy --bin bench-upstream
 	scripts/bench.sh
+
+search: setup ## Search bench on 100,000 real texts, beside plain pgvector; writes docs/search.md
+	cargo build --release --workspace --bin embermesh-vector-store --bin bench-search
+	scripts/search.sh $(ARGS)
 
 rounds: setup-tests ## Outages, background errors and rate limits at full length; writes docs/rounds.md
 	cargo build --release $(ALL)
@@ -46,8 +50,12 @@ away: setup-tests ## Admin and its database stopped for ten minutes; writes docs
 setup: ## PostgreSQL with pgvector and the model weights, into .tools
 	scripts/setup.sh
 
-setup-tests: ## The above, Redis, and the Python clients that the tests run
+setup-tests: ## The above, Redis, promtool, and the Python that the tests run
 	scripts/setup.sh --tests
+
+manifests: ## k8s/ and the dashboards, written anew from their sources (needs helm)
+	.tools/python/bin/python k8s/render.py
+	monitoring/dashboards.py
 
 fmt:
 	cargo fmt --all

@@ -20,6 +20,7 @@ done
 "$here/fetch-postgres.sh"
 "$here/fetch-model-weights.sh"
 if $tests; then
-    "$here/install-redis.sh"
+    "$here/install-debian-package.sh" redis-server redis-server
+    "$here/install-debian-package.sh" promtool prometheus
     "$here/python-clients.sh"
 fi

@@ -1,7 +1,8 @@
 //! What a request through Embermesh costs, beside a proxy that only forwards bytes.
 //!
 //! Beside it, the long rounds against failing and throttling providers: [`rounds`], run by `bench-rounds`, and
-//! the rounds of kill -9: [`faults`], run by `bench-faults`.
+//! the rounds of kill -9: [`faults`], run by `bench-faults`; search on real text: [`search`], run by `bench-search`; and rounds of kill -9 while rows are
+//! stored: [`ingest`], run by `bench-ingest`.
 //!
 //! Three binaries for the cost: `bench-upstream` (a provider that answers at once), `bench-proxy` (the floor) and `bench-load` (the
 //! driver, which starts the other two). The figure that counts is server CPU time per request: unlike requests per
@@ -12,11 +13,13 @@ pub mod answers;
 pub mod client;
 pub mod cpu;
 pub mod faults;
+pub mod ingest;
 pub mod load;
 pub mod process;
 pub mod report;
 pub mod rounds;
 pub mod scan;
+pub mod search;
 pub mod serve;
 pub mod verify;
 pub mod workload;

@@ -25,9 +25,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             public,
             "#[serde(remote = \"Self\", default, deny_unknown_fields, expecting = \"an object\")]",
         );
+    let mut discreet = String::new();
     for message in &messages {
-        for field in message.fields().map(|f| JsonField::read(&f)) {
-            if let Some(attribute) = serde_attribute(&field) {
+        let fields: Vec<JsonField> = message.fields().map(|field| JsonField::read(&field)).collect();
+        if fields.iter().any(|field| field.secret) {
+            builder = builder.skip_debug([format!(".{}", message.full_name())]);
+            let shown = fields.iter().filter(|field| !field.secret).map(|field| field.name.as_str());
+            discreet.push_str(&format!("{} {{ {} }} ", message.name(), shown.collect::<Vec<_>>().join(" ")));
+        }
+        for field in &fields {
+            if let Some(attribute) = serde_attribute(field) {
                 let path = format!(".{}.{}", message.full_name(), field.name);
                 builder = builder.field_attribute(path, attribute);
             }
@@ -41,6 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let macros =
         format!("read_objects! {{ {} }}\nwrite_objects! {{ {} }}", names.join(" "), derived.join(" "));
     std::fs::write(out.join("messages.rs"), macros)?;
+    std::fs::write(out.join("discreet.rs"), format!("show_without_secrets! {{ {discreet} }}"))?;
     std::fs::write(out.join("descriptors.bin"), contracts.encoded)?;
     Ok(())
 }

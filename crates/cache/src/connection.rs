@@ -19,11 +19,11 @@ use fred::{
         },
     },
 };
-use futures::future::join;
+use futures::future::join3;
 use secrecy::ExposeSecret as _;
 use tokio::{sync::broadcast::error::RecvError, task::JoinHandle, time::sleep};
 
-use crate::{RedisSettings, SettingsError};
+use crate::{RedisSettings, SettingsError, server_memory};
 
 /// For a connection, with its handshake and what the client asks by itself.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -50,11 +50,12 @@ pub(crate) struct Link {
 /// Starts to connect. The link is there as soon as it is known whether there is a cluster.
 pub(crate) fn open(settings: &RedisSettings, tasks: &Tasks) -> Result<Arc<OnceLock<Link>>, SettingsError> {
     let config = configure(settings)?;
+    let parameters = settings.memory.parameters()?;
     // what is wrong with the settings is said now and not in the background
     let timeout = settings.command_timeout;
     build(&config, timeout).map_err(|error| SettingsError::Client(error.to_string()))?;
     let link = Arc::new(OnceLock::new());
-    tasks.spawn("redis", stay_connected(config, timeout, Arc::clone(&link)));
+    tasks.spawn("redis", stay_connected(config, timeout, parameters, Arc::clone(&link)));
     Ok(link)
 }
 
@@ -108,9 +109,14 @@ fn build(config: &Config, timeout: Duration) -> Result<Client, Error> {
         .build()
 }
 
-async fn stay_connected(mut config: Config, timeout: Duration, link: Arc<OnceLock<Link>>) {
+async fn stay_connected(
+    mut config: Config,
+    timeout: Duration,
+    parameters: Vec<Parameter>,
+    link: Arc<OnceLock<Link>>,
+) {
     loop {
-        match try_to_stay(&mut config, timeout, &link).await {
+        match try_to_stay(&mut config, timeout, &parameters, &link).await {
             Ok(never) => match never {},
             Err(error) => tracing::error!(%error, "redis cannot be used, trying again"),
         }
@@ -118,9 +124,17 @@ async fn stay_connected(mut config: Config, timeout: Duration, link: Arc<OnceLoc
     }
 }
 
+/// A setting of the server, by Redis' name, and its value.
+type Parameter = (&'static str, String);
+
 enum Never {}
 
-async fn try_to_stay(config: &mut Config, timeout: Duration, link: &OnceLock<Link>) -> Result<Never, Error> {
+async fn try_to_stay(
+    config: &mut Config,
+    timeout: Duration,
+    parameters: &[Parameter],
+    link: &OnceLock<Link>,
+) -> Result<Never, Error> {
     if let ServerConfig::Centralized { server } = &config.server
         && link.get().is_none()
         && is_cluster(config).await?
@@ -133,7 +147,9 @@ async fn try_to_stay(config: &mut Config, timeout: Duration, link: &OnceLock<Lin
         cluster: config.server.is_clustered(),
     };
     let link = link.get_or_init(|| made);
-    let (never, _) = join(hold(&link.quick), hold(&link.bulk)).await;
+    // before the connection is sought: it is told when it comes
+    let told = server_memory::keep(&link.bulk, parameters.to_vec());
+    let (_, never, _) = join3(told, hold(&link.quick), hold(&link.bulk)).await;
     Ok(never)
 }
 

@@ -9,7 +9,7 @@ use fred::{
 };
 use futures::future::join_all;
 
-use crate::{Away, Kept, RedisCache, VectorKey, connection::Link};
+use crate::{Away, Kept, RedisCache, VectorKey, connection::Link, key};
 
 /// Keys of one MGET: an answer of less than 1 MiB, for vectors of 1,536 numbers.
 const TOGETHER: usize = 128;
@@ -34,7 +34,7 @@ impl RedisCache {
         let client = self.limited(&link.quick, times(keys.len()));
         let groups = groups(keys, link.cluster);
         let answers = join_all(groups.iter().map(|group| {
-            let names: Vec<Key> = group.iter().map(|&at| keys[at].redis().into()).collect();
+            let names: Vec<Key> = group.iter().map(|&at| key::of_vector(&keys[at]).into()).collect();
             client.mget::<Vec<Value>, _>(names)
         }))
         .await;
@@ -80,7 +80,7 @@ impl RedisCache {
         for (key, kept) in vectors {
             let value = Value::Bytes(kept.encode(key));
             let expiry = Some(Expiration::PX(expiry_ms(key, ttl)));
-            pipeline.set::<(), _, _>(key.redis(), value, expiry, None, false).await?;
+            pipeline.set::<(), _, _>(key::of_vector(key), value, expiry, None, false).await?;
         }
         let mut outcome = Err(Away::Failed);
         for answer in pipeline.try_all::<Value>().await {
@@ -106,7 +106,7 @@ fn times(keys: usize) -> u32 {
 fn groups(keys: &[VectorKey], cluster: bool) -> Vec<Vec<usize>> {
     let mut buckets: BTreeMap<u8, Vec<usize>> = BTreeMap::new();
     for (at, key) in keys.iter().enumerate() {
-        buckets.entry(if cluster { key.bucket() } else { 0 }).or_default().push(at);
+        buckets.entry(if cluster { key::bucket(key) } else { 0 }).or_default().push(at);
     }
     buckets
         .into_values()
@@ -116,20 +116,25 @@ fn groups(keys: &[VectorKey], cluster: bool) -> Vec<Vec<usize>> {
 
 /// `ttl`, give or take the key's own share of the jitter.
 fn expiry_ms(key: &VectorKey, ttl: Duration) -> i64 {
-    let ttl = ttl.clamp(Duration::from_millis(10), LONGEST).mul_f64(1.0 + JITTER * key.jitter());
+    let ttl = ttl.clamp(Duration::from_millis(10), LONGEST).mul_f64(1.0 + JITTER * key::jitter(key));
     i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use embermesh_vector_key::LENGTH;
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
 
+    fn of(bytes: Vec<u8>) -> VectorKey {
+        VectorKey(bytes.try_into().unwrap())
+    }
+
     proptest! {
         #[test]
         fn every_key_is_asked_for_once_and_on_a_cluster_with_keys_of_its_slot(
-            keys in vec(any::<[u8; 32]>().prop_map(VectorKey), 0..400),
+            keys in vec(vec(any::<u8>(), LENGTH).prop_map(of), 0..400),
             cluster: bool,
         ) {
             let groups = groups(&keys, cluster);
@@ -138,15 +143,15 @@ mod tests {
             prop_assert_eq!(all, (0..keys.len()).collect::<Vec<_>>());
             for group in &groups {
                 prop_assert!(group.len() <= TOGETHER);
-                prop_assert!(!cluster || group.iter().all(|&at| keys[at].bucket() == keys[group[0]].bucket()));
+                prop_assert!(!cluster || group.iter().all(|&at| key::bucket(&keys[at]) == key::bucket(&keys[group[0]])));
             }
             prop_assert!(cluster || groups.len() == keys.len().div_ceil(TOGETHER));
         }
 
         #[test]
-        fn expiry_stays_within_its_jitter(key: [u8; 32], seconds in 1_u64..1_000_000) {
+        fn expiry_stays_within_its_jitter(key in vec(any::<u8>(), LENGTH), seconds in 1_u64..1_000_000) {
             let ttl = Duration::from_secs(seconds);
-            let millis = expiry_ms(&VectorKey(key), ttl);
+            let millis = expiry_ms(&of(key), ttl);
             let share = millis as f64 / ttl.as_millis() as f64;
             prop_assert!((0.849..=1.151).contains(&share), "{}", share);
         }

@@ -1,8 +1,8 @@
-//! What is kept for a text, and how it lies in Redis: a header of 16 bytes, three facts, and the numbers.
+//! What is kept for a text, and how it lies in Redis: a header of 16 bytes, its facts, and the numbers.
 //!
 //! ```text
 //! magic "EMBV" | version | element | dimensions u16 | name length u16 | flags u16 | crc32
-//! tokens u64 | made i64, ms since 1970 | deployment | little-endian f32 …
+//! tokens u64 | made i64, ms since 1970 | kept i64, ms since 1970 | stamp i64 | deployment | little-endian f32 …
 //! ```
 //! The checksum covers the key too, so that an answer to another question is a miss and not somebody else's vector.
 
@@ -14,21 +14,34 @@ use crc32fast::Hasher;
 use crate::VectorKey;
 
 const MAGIC: [u8; 4] = *b"EMBV";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// The one kind of element so far.
 const F32: u8 = 1;
 const CRC_AT: usize = 12;
 const HEADER: usize = 16;
-const FACTS: usize = 16;
+const FACTS: usize = 32;
 const MAX_DEPLOYMENT: usize = 255;
 
 /// A vector and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     vector: Bytes,
-    tokens: u64,
-    deployment: String,
-    made_unix_ms: i64,
+    facts: Facts,
+}
+
+/// What is known of a vector.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// Tokens of its text.
+    pub tokens: u64,
+    /// The deployment that made it.
+    pub deployment: String,
+    /// When it was made, in milliseconds since 1970.
+    pub made_unix_ms: i64,
+    /// Since when it counts as kept: when it was made, or later for a stored one.
+    pub kept_unix_ms: i64,
+    /// Version of the configuration that whoever kept it knew.
+    pub stamp: i64,
 }
 
 /// Why something cannot be kept.
@@ -43,18 +56,18 @@ pub enum KeptError {
 }
 
 impl Kept {
-    /// `vector` is little-endian f32, `deployment` what made it, `made_unix_ms` when.
+    /// `vector` is little-endian f32.
     ///
     /// # Errors
     /// [`KeptError`], when the vector is no whole number of f32, or a part is too large.
-    pub fn new(vector: Bytes, tokens: u64, deployment: String, made_unix_ms: i64) -> Result<Self, KeptError> {
+    pub fn new(vector: Bytes, facts: Facts) -> Result<Self, KeptError> {
         if vector.is_empty() || !vector.len().is_multiple_of(4) || vector.len() / 4 > usize::from(u16::MAX) {
             return Err(KeptError::Vector(vector.len()));
         }
-        if deployment.len() > MAX_DEPLOYMENT {
-            return Err(KeptError::Deployment(deployment.len()));
+        if facts.deployment.len() > MAX_DEPLOYMENT {
+            return Err(KeptError::Deployment(facts.deployment.len()));
         }
-        Ok(Self { vector, tokens, deployment, made_unix_ms })
+        Ok(Self { vector, facts })
     }
 
     /// Little-endian f32. May share memory with the whole answer it came in: copy what is to live long.
@@ -62,38 +75,40 @@ impl Kept {
         &self.vector
     }
 
-    /// Tokens of the text.
-    pub const fn tokens(&self) -> u64 {
-        self.tokens
-    }
-
-    /// The deployment that made it.
-    pub fn deployment(&self) -> &str {
-        &self.deployment
-    }
-
-    /// When it was made, in milliseconds since 1970.
-    pub const fn made_unix_ms(&self) -> i64 {
-        self.made_unix_ms
+    /// What is known of it.
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     /// Its form in Redis under `key`.
     pub(crate) fn encode(&self, key: &VectorKey) -> Bytes {
-        let mut out = BytesMut::with_capacity(HEADER + FACTS + self.deployment.len() + self.vector.len());
+        let Facts { tokens, deployment, made_unix_ms, kept_unix_ms, stamp } = &self.facts;
+        let mut out = BytesMut::with_capacity(HEADER + FACTS + deployment.len() + self.vector.len());
         out.put_slice(&MAGIC);
         out.put_slice(&[VERSION, F32]);
         // `new` has checked both
         out.put_u16_le(u16::try_from(self.vector.len() / 4).unwrap_or(u16::MAX));
-        out.put_u16_le(u16::try_from(self.deployment.len()).unwrap_or(u16::MAX));
+        out.put_u16_le(u16::try_from(deployment.len()).unwrap_or(u16::MAX));
         out.put_u16_le(0);
         out.put_u32_le(0);
-        out.put_u64_le(self.tokens);
-        out.put_i64_le(self.made_unix_ms);
-        out.put_slice(self.deployment.as_bytes());
+        out.put_u64_le(*tokens);
+        for fact in [made_unix_ms, kept_unix_ms, stamp] {
+            out.put_i64_le(*fact);
+        }
+        out.put_slice(deployment.as_bytes());
         out.put_slice(&self.vector);
         let sum = checksum(key, &out);
         out[CRC_AT..HEADER].copy_from_slice(&sum.to_le_bytes());
         out.freeze()
+    }
+
+    /// Bytes of a value's beginning that [`Kept::stamp_of`] needs.
+    pub(crate) const HEAD: usize = HEADER + FACTS;
+
+    /// The stamp of a value, from its beginning; nothing, if it does not begin like one of ours.
+    pub(crate) fn stamp_of(head: &[u8]) -> Option<i64> {
+        let stamp = head.get(..Self::HEAD)?.last_chunk::<8>()?;
+        (head.starts_with(&MAGIC) && head.get(4) == Some(&VERSION)).then(|| i64::from_le_bytes(*stamp))
     }
 
     /// Reads that form. Anything that is not exactly one of ours, under its own key, is nothing.
@@ -110,13 +125,19 @@ impl Kept {
         if !whole || checksum(key, value) != u32::from_le_bytes(crc) {
             return None;
         }
-        let [t0, t1, t2, t3, t4, t5, t6, t7, made @ ..] = *facts;
-        Some(Self {
-            vector: value.slice(numbers..),
-            tokens: u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
+        let [tokens, made, kept, stamp] = [0, 8, 16, 24].map(|at| {
+            let mut eight = [0; 8];
+            eight.copy_from_slice(&facts[at..at + 8]);
+            u64::from_le_bytes(eight)
+        });
+        let facts = Facts {
+            tokens,
             deployment: str::from_utf8(&value[HEADER + FACTS..numbers]).ok()?.to_owned(),
-            made_unix_ms: i64::from_le_bytes(made),
-        })
+            made_unix_ms: made.cast_signed(),
+            kept_unix_ms: kept.cast_signed(),
+            stamp: stamp.cast_signed(),
+        };
+        Some(Self { vector: value.slice(numbers..), facts })
     }
 }
 

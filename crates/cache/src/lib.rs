@@ -14,13 +14,17 @@ mod kept;
 mod key;
 mod lease;
 mod redis_cache;
+mod server_memory;
 mod settings;
+mod sweep;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use away::Away;
-pub use kept::{Kept, KeptError};
-pub use key::VectorKey;
+pub use embermesh_vector_key::VectorKey;
+pub use kept::{Facts, Kept, KeptError};
 pub use lease::{Lease, Limit, USE_WITHIN};
 pub use redis_cache::RedisCache;
+pub use server_memory::ServerMemory;
 pub use settings::{RedisSettings, SettingsError};
+pub use sweep::{Sweep, Swept};

@@ -73,6 +73,14 @@ impl RedisCache {
         })
     }
 
+    pub(crate) fn link(&self) -> Option<&Link> {
+        self.0.link.get()
+    }
+
+    pub(crate) fn command_timeout(&self) -> Duration {
+        self.0.command_timeout
+    }
+
     pub(crate) fn scripts(&self) -> &Scripts {
         &self.0.scripts
     }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::ServerMemory;
+
 /// How Redis is reached.
 #[derive(Debug, Clone)]
 pub struct RedisSettings {
@@ -17,6 +19,8 @@ pub struct RedisSettings {
     pub failures: u32,
     /// For how long it is then left alone.
     pub rest: Duration,
+    /// What the nodes are told.
+    pub memory: ServerMemory,
 }
 
 impl Default for RedisSettings {
@@ -27,6 +31,7 @@ impl Default for RedisSettings {
             command_timeout: Duration::from_millis(15),
             failures: 3,
             rest: Duration::from_secs(2),
+            memory: ServerMemory::default(),
         }
     }
 }
@@ -50,6 +55,14 @@ pub enum SettingsError {
     /// Neither is set.
     #[error("redis is not configured: set redis.url or redis.cluster_endpoints")]
     Missing,
+    /// No size as Redis writes it.
+    #[error(
+        "redis.cache_strategies.embeddings.max_memory: '{0}' is no size, write it as redis does: 4gb, 512mb"
+    )]
+    MaxMemory(String),
+    /// No policy that Redis has.
+    #[error("redis.cache_strategies.embeddings.eviction_policy: '{0}' is none of {1}")]
+    Policy(String, String),
     /// The client refuses the rest.
     #[error("redis cannot be set up: {0}")]
     Client(String),

@@ -114,6 +114,11 @@ impl TestRedis {
         cli(&["-p", &self.port.to_string()], arguments)
     }
 
+    /// Whether it takes writes.
+    pub fn is_master(&self) -> bool {
+        self.running.is_some() && self.cli(&["INFO", "replication"]).contains("role:master")
+    }
+
     fn try_run(&mut self) -> bool {
         let mut command = Command::new("sh");
         command.args(["-c", WATCHER, "watcher", "redis-server", "--bind", "127.0.0.1"]);
@@ -178,11 +183,34 @@ impl TestCluster {
     /// # Panics
     /// When it does not come up.
     pub fn start() -> Self {
-        let nodes: Vec<TestRedis> = (0..3).map(|_| TestRedis::spawn(true)).collect();
+        Self::create(3, "0")
+    }
+
+    /// The same with a replica of each master: `nodes` are six, masters first.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn with_replicas() -> Self {
+        let cluster = Self::create(6, "1");
+        let end = Instant::now() + PATIENCE;
+        let linked = |node: &TestRedis| {
+            let said = node.cli(&["INFO", "replication"]);
+            said.contains("role:master") || said.contains("master_link_status:up")
+        };
+        let masters = |nodes: &[TestRedis]| nodes.iter().filter(|node| node.is_master()).count();
+        while !cluster.nodes.iter().all(linked) || masters(&cluster.nodes) != 3 {
+            assert!(Instant::now() < end, "the replicas do not come up");
+            thread::sleep(Duration::from_millis(50));
+        }
+        cluster
+    }
+
+    fn create(count: usize, replicas: &str) -> Self {
+        let nodes: Vec<TestRedis> = (0..count).map(|_| TestRedis::spawn(true)).collect();
         let endpoints: Vec<String> = nodes.iter().map(TestRedis::endpoint).collect();
         let mut create: Vec<&str> = vec!["create"];
         create.extend(endpoints.iter().map(String::as_str));
-        create.extend(["--cluster-replicas", "0", "--cluster-yes"]);
+        create.extend(["--cluster-replicas", replicas, "--cluster-yes"]);
         let said = cli(&["--cluster"], &create);
         let cluster = Self { nodes };
         let end = Instant::now() + PATIENCE;

@@ -30,6 +30,8 @@ pub struct JsonField {
     pub optional: bool,
     /// Whether a list that is given must not be empty.
     pub non_empty: bool,
+    /// Whether it is never printed with the rest of its message.
+    pub secret: bool,
     /// The comment in the contract.
     pub comment: String,
     /// The field itself.
@@ -46,7 +48,8 @@ impl JsonField {
             json_name: json_name.to_owned(),
             form: form(field),
             optional: field.supports_presence(),
-            non_empty: matches!(option(field, "embermesh.non_empty"), Some(Value::Bool(true))),
+            non_empty: is_set(field, "embermesh.non_empty"),
+            secret: is_set(field, "embermesh.secret"),
             comment: crate::comment(&field.parent_file(), field.path()),
             descriptor: field.clone(),
         }
@@ -65,6 +68,10 @@ fn form(field: &FieldDescriptor) -> JsonForm {
         Some(Value::EnumNumber(3)) => JsonForm::Entries,
         _ => JsonForm::Plain,
     }
+}
+
+fn is_set(field: &FieldDescriptor, name: &str) -> bool {
+    matches!(option(field, name), Some(Value::Bool(true)))
 }
 
 fn option(field: &FieldDescriptor, name: &str) -> Option<Value> {

@@ -30,6 +30,8 @@ pub enum Code {
     InputTooLong,
     /// Too many requests.
     RateLimited,
+    /// A quota of the tenant is used up, and stays so for hours or days.
+    QuotaExceeded,
     /// The caller went away.
     Cancelled,
     /// A defect.
@@ -44,7 +46,7 @@ pub enum Code {
 
 type Row = (Code, &'static str, u16, Grpc);
 
-const TABLE: [Row; 16] = [
+const TABLE: [Row; 17] = [
     (Code::Invalid, "invalid_request", 400, Grpc::InvalidArgument),
     (Code::Unauthenticated, "unauthenticated", 401, Grpc::Unauthenticated),
     (Code::BudgetExceeded, "budget_exceeded", 402, Grpc::FailedPrecondition),
@@ -56,6 +58,7 @@ const TABLE: [Row; 16] = [
     (Code::PiiRejected, "pii_rejected", 422, Grpc::FailedPrecondition),
     (Code::InputTooLong, "input_too_long", 422, Grpc::OutOfRange),
     (Code::RateLimited, "rate_limited", 429, Grpc::ResourceExhausted),
+    (Code::QuotaExceeded, "quota_exceeded", 429, Grpc::ResourceExhausted),
     (Code::Cancelled, "cancelled", 499, Grpc::Cancelled),
     (Code::Internal, "internal", 500, Grpc::Internal),
     (Code::NotImplemented, "not_implemented", 501, Grpc::Unimplemented),
@@ -89,7 +92,7 @@ impl Code {
         match self {
             Self::Unauthenticated => "authentication_error",
             Self::Forbidden => "permission_error",
-            Self::BudgetExceeded => "insufficient_quota",
+            Self::BudgetExceeded | Self::QuotaExceeded => "insufficient_quota",
             Self::RateLimited => "rate_limit_error",
             _ if self.http().is_server_error() => "server_error",
             _ => "invalid_request_error",

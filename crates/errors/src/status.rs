@@ -76,7 +76,15 @@ mod tests {
 
     #[test]
     fn two_codes_of_one_grpc_status_stay_apart() {
-        for code in [Code::PiiRejected, Code::BudgetExceeded, Code::TooLarge, Code::InputTooLong] {
+        let codes = [
+            Code::PiiRejected,
+            Code::BudgetExceeded,
+            Code::TooLarge,
+            Code::InputTooLong,
+            Code::RateLimited,
+            Code::QuotaExceeded,
+        ];
+        for code in codes {
             assert_eq!(Error::from(Status::from(Error::new(code, "x"))).code, code);
         }
     }

@@ -3,18 +3,17 @@
 use std::{hint::black_box, sync::Arc, thread};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use embermesh_escrow::{Draw, Pocket};
-use embermesh_types::NanoUsd;
+use embermesh_escrow::{Amount, Draw, Pocket};
 
 fn costs(criterion: &mut Criterion) {
-    let pocket = Pocket::new(NanoUsd(i64::MAX));
+    let pocket = Pocket::new(Amount(i64::MAX));
     criterion.bench_function("draw and end", |bench| {
         bench.iter(|| {
-            assert_eq!(black_box(&pocket).draw(black_box(NanoUsd(1_000))), Draw::Taken);
-            pocket.end(NanoUsd(1_000), black_box(NanoUsd(400)));
+            assert_eq!(black_box(&pocket).draw(black_box(Amount(1_000))), Draw::Taken);
+            pocket.end(Amount(1_000), black_box(Amount(400)));
         });
     });
-    let shared = Arc::new(Pocket::new(NanoUsd(i64::MAX)));
+    let shared = Arc::new(Pocket::new(Amount(i64::MAX)));
     criterion.bench_function("draw and end, each of 4 threads on one lease", |bench| {
         bench.iter_custom(|rounds| {
             let started = std::time::Instant::now();
@@ -22,8 +21,8 @@ fn costs(criterion: &mut Criterion) {
                 for _ in 0..4 {
                     scope.spawn(|| {
                         for _ in 0..rounds {
-                            assert_eq!(shared.draw(black_box(NanoUsd(1_000))), Draw::Taken);
-                            shared.end(NanoUsd(1_000), black_box(NanoUsd(1_000)));
+                            assert_eq!(shared.draw(black_box(Amount(1_000))), Draw::Taken);
+                            shared.end(Amount(1_000), black_box(Amount(1_000)));
                         }
                     });
                 }

@@ -1,11 +1,11 @@
 //! The limits that a call has to pass, from everything that is configured.
 
-use embermesh_proto::v1::{Agent, BudgetRule};
+use embermesh_proto::v1::{Agent, BudgetRule, Quotas};
 use embermesh_types::NanoUsd;
 
-use crate::{Path, Period, Scope};
+use crate::{Amount, Path, Period, Quota, Scope};
 
-/// What an account may spend in a period.
+/// What an account may take in a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
     /// Of the path, the account.
@@ -13,7 +13,7 @@ pub struct Limit {
     /// Day or month.
     pub period: Period,
     /// At most.
-    pub amount: NanoUsd,
+    pub amount: Amount,
 }
 
 /// Everything that limits one path.
@@ -25,7 +25,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits of a path, whose agent has this configuration, among the budgets of its tenant.
+    /// The limits of money on a path, whose agent has this configuration, among the budgets of its tenant.
     pub fn of<'a>(
         path: &Path,
         agent: Option<&Agent>,
@@ -45,11 +45,22 @@ impl Limits {
             }
         }
         for budget in budgets {
-            if let Some(scope) = Scope::parse(&budget.scope).filter(|s| path.subject(*s) == budget.subject) {
+            let scope = Scope::parse(&budget.scope).filter(|scope| path.scopes().contains(scope));
+            if let Some(scope) = scope.filter(|scope| path.subject(*scope) == budget.subject) {
                 limits.add(scope, &budget.period, NanoUsd(budget.limit_nano_usd));
             }
         }
         limits
+    }
+
+    /// The limits of a quota, of a tenant that has these.
+    pub fn of_quota(quota: Quota, quotas: Option<&Quotas>) -> Self {
+        let limits = Period::BOTH.into_iter().filter_map(|period| {
+            let limit = quotas.and_then(|quotas| of_period(quota, quotas, period))?;
+            let amount = Amount(i64::try_from(limit).unwrap_or(i64::MAX));
+            Some(Limit { scope: Scope::Quota(quota), period, amount })
+        });
+        Self { over: limits.collect(), request: None }
     }
 
     fn add(&mut self, scope: Scope, period: &str, amount: NanoUsd) {
@@ -63,8 +74,8 @@ impl Limits {
         };
         let known = self.over.iter_mut().find(|limit| limit.scope == scope && limit.period == period);
         match known {
-            Some(limit) => limit.amount = limit.amount.min(amount),
-            None => self.over.push(Limit { scope, period, amount }),
+            Some(limit) => limit.amount = limit.amount.min(amount.into()),
+            None => self.over.push(Limit { scope, period, amount: amount.into() }),
         }
     }
 
@@ -74,7 +85,7 @@ impl Limits {
     }
 
     /// The limit of an account over a period; `None`: there is none.
-    pub fn of_account(&self, scope: Scope, period: Period) -> Option<NanoUsd> {
+    pub fn of_account(&self, scope: Scope, period: Period) -> Option<Amount> {
         self.over
             .iter()
             .find(|limit| limit.scope == scope && limit.period == period)
@@ -87,6 +98,20 @@ impl Limits {
     }
 }
 
+/// Whether a tenant that has these is limited in a quota.
+pub fn has_quota(quota: Quota, quotas: &Quotas) -> bool {
+    Period::BOTH.into_iter().any(|period| of_period(quota, quotas, period).is_some())
+}
+
+const fn of_period(quota: Quota, quotas: &Quotas, period: Period) -> Option<u64> {
+    match (quota, period) {
+        (Quota::Requests, Period::Day) => quotas.requests_per_day,
+        (Quota::Requests, Period::Month) => quotas.requests_per_month,
+        (Quota::Tokens, Period::Day) => quotas.tokens_per_day,
+        (Quota::Tokens, Period::Month) => quotas.tokens_per_month,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use embermesh_proto::v1::Constraints;
@@ -94,7 +119,7 @@ mod tests {
     use super::*;
 
     fn path() -> Path {
-        Path { agent: "a".parse().unwrap(), key: "k1".parse().unwrap(), provider: "openai".to_owned() }
+        Path::Money { agent: "a".parse().unwrap(), key: "k1".parse().unwrap(), provider: "openai".to_owned() }
     }
 
     fn budget(scope: &str, subject: &str, period: &str, limit: i64) -> BudgetRule {
@@ -123,10 +148,27 @@ mod tests {
             budget("key", "k2", "day", 2),
         ];
         let limits = Limits::of(&path(), Some(&agent), &budgets);
-        assert_eq!(limits.of_account(Scope::Agent, Period::Day), Some(NanoUsd(70)));
-        assert_eq!(limits.of_account(Scope::Tenant, Period::Month), Some(NanoUsd(500)));
+        assert_eq!(limits.of_account(Scope::Agent, Period::Day), Some(Amount(70)));
+        assert_eq!(limits.of_account(Scope::Tenant, Period::Month), Some(Amount(500)));
         assert_eq!(limits.over().len(), 2);
         assert_eq!(limits.request(), Some(NanoUsd(4)));
         assert_eq!(Limits::of(&path(), None, &[]), Limits::default());
+    }
+
+    #[test]
+    fn a_quota_is_limited_by_its_own_figures_and_no_budget_limits_it() {
+        let quotas =
+            Quotas { requests_per_day: Some(0), tokens_per_month: Some(u64::MAX), ..Quotas::default() };
+        let requests = Limits::of_quota(Quota::Requests, Some(&quotas));
+        let of_requests = Scope::Quota(Quota::Requests);
+        assert_eq!(requests.over(), [Limit { scope: of_requests, period: Period::Day, amount: Amount(0) }]);
+        let tokens = Limits::of_quota(Quota::Tokens, Some(&quotas));
+        let of_tokens = Scope::Quota(Quota::Tokens);
+        assert_eq!(tokens.of_account(of_tokens, Period::Month), Some(Amount(i64::MAX)));
+        assert_eq!(tokens.of_account(of_tokens, Period::Day), None);
+        assert!(has_quota(Quota::Tokens, &quotas) && !has_quota(Quota::Tokens, &Quotas::default()));
+        assert_eq!(Limits::of_quota(Quota::Tokens, None), Limits::default());
+        let disguised = [budget("requests", "", "day", 1)];
+        assert_eq!(Limits::of(&path(), None, &disguised), Limits::default());
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use embermesh_types::NanoUsd;
+use crate::Amount;
 
 /// Set in [`Pocket::left`] once nothing is drawn any more. The other bits are an amount, which a lease never fills.
 const CLOSED: u64 = 1 << 63;
@@ -13,7 +13,7 @@ const CLOSED: u64 = 1 << 63;
 /// A lease in a router's hands.
 #[derive(Debug)]
 pub struct Pocket {
-    granted: NanoUsd,
+    granted: Amount,
     /// What can be drawn; of a closed pocket, what has come back and is not returned yet.
     left: AtomicU64,
     /// Draws that have not ended.
@@ -36,7 +36,7 @@ pub enum Draw {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Returned {
     /// All that was returned so far.
-    pub amount: NanoUsd,
+    pub amount: Amount,
     /// Nothing is under way any more: this is the last of it.
     pub closes: bool,
     /// More than the last time.
@@ -45,8 +45,8 @@ pub struct Returned {
 
 impl Pocket {
     /// All of a lease.
-    pub const fn new(granted: NanoUsd) -> Self {
-        let granted = if granted.0 < 0 { NanoUsd::ZERO } else { granted };
+    pub const fn new(granted: Amount) -> Self {
+        let granted = if granted.0 < 0 { Amount::ZERO } else { granted };
         Self {
             granted,
             left: AtomicU64::new(granted.0.unsigned_abs()),
@@ -56,18 +56,18 @@ impl Pocket {
     }
 
     /// What the lease was granted.
-    pub const fn granted(&self) -> NanoUsd {
+    pub const fn granted(&self) -> Amount {
         self.granted
     }
 
     /// What is there to be drawn.
-    pub fn available(&self) -> NanoUsd {
+    pub fn available(&self) -> Amount {
         let left = self.left.load(Ordering::Acquire);
-        if left & CLOSED > 0 { NanoUsd::ZERO } else { amount(left) }
+        if left & CLOSED > 0 { Amount::ZERO } else { amount(left) }
     }
 
     /// Sets `amount` aside, which is not negative.
-    pub fn draw(&self, amount: NanoUsd) -> Draw {
+    pub fn draw(&self, amount: Amount) -> Draw {
         let Ok(wanted) = u64::try_from(amount.0) else { return Draw::TooLittle };
         // counted first: a pocket that is closed meanwhile is not done before this has made up its mind
         self.under_way.fetch_add(1, Ordering::SeqCst);
@@ -82,7 +82,7 @@ impl Pocket {
     }
 
     /// Ends a draw of `drawn`, of which `spent` is gone. What was spent beyond it is taken from what is left, as far as that goes.
-    pub fn end(&self, drawn: NanoUsd, spent: NanoUsd) {
+    pub fn end(&self, drawn: Amount, spent: Amount) {
         let back = drawn.0.saturating_sub(spent.0.max(0));
         if let Ok(back) = u64::try_from(back) {
             self.left.fetch_add(back, Ordering::SeqCst);
@@ -114,12 +114,12 @@ impl Pocket {
         let closes = self.under_way.load(Ordering::SeqCst) == 0;
         let back = amount(self.left.swap(CLOSED, Ordering::SeqCst) & !CLOSED);
         let before = self.returned.fetch_add(back.0, Ordering::SeqCst);
-        Some(Returned { amount: NanoUsd(before + back.0), closes, is_news: back.0 > 0 })
+        Some(Returned { amount: Amount(before + back.0), closes, is_news: back.0 > 0 })
     }
 }
 
-fn amount(left: u64) -> NanoUsd {
-    NanoUsd(i64::try_from(left).unwrap_or(i64::MAX))
+fn amount(left: u64) -> Amount {
+    Amount(i64::try_from(left).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! limit, and near the limit there are none: then a call that is refused for want of money was refused with less than a twentieth of the
 //! budget really free, however many routers there are.
 
-use embermesh_types::NanoUsd;
+use crate::Amount;
 
 /// Leases of an account together, as a share of its limit: one in so many.
 const ALL_LEASES: i64 = 25;
@@ -17,11 +17,11 @@ const LAST_PART: i64 = 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Funds {
     /// Its limit.
-    pub limit: NanoUsd,
+    pub limit: Amount,
     /// Spent, set aside for calls, presumed and leased, together.
-    pub used: NanoUsd,
+    pub used: Amount,
     /// The part of `used` that lies in leases.
-    pub leased: NanoUsd,
+    pub leased: Amount,
 }
 
 impl Funds {
@@ -37,10 +37,10 @@ impl Funds {
 
 /// What is granted to a router that would like `wanted` and has no use for less than `least`, on a path with these limited accounts.
 /// `None`: nothing, it has to ask for each call.
-pub fn slice(least: NanoUsd, wanted: NanoUsd, limited: impl IntoIterator<Item = Funds>) -> Option<NanoUsd> {
+pub fn slice(least: Amount, wanted: Amount, limited: impl IntoIterator<Item = Funds>) -> Option<Amount> {
     let room = limited.into_iter().map(Funds::room).min().unwrap_or(i64::MAX);
     let granted = wanted.0.max(least.0).min(room);
-    (granted > 0 && granted >= least.0).then_some(NanoUsd(granted))
+    (granted > 0 && granted >= least.0).then_some(Amount(granted))
 }
 
 #[cfg(test)]
@@ -52,16 +52,16 @@ mod tests {
     #[test]
     fn nothing_is_leased_near_the_limit_or_when_one_call_does_not_fit() {
         let funds = |limit, used, leased| {
-            [Funds { limit: NanoUsd(limit), used: NanoUsd(used), leased: NanoUsd(leased) }]
+            [Funds { limit: Amount(limit), used: Amount(used), leased: Amount(leased) }]
         };
-        let ask = |funds| slice(NanoUsd(5), NanoUsd(50), funds).map(|slice| slice.0);
+        let ask = |funds| slice(Amount(5), Amount(50), funds).map(|slice| slice.0);
         assert_eq!(ask(funds(10_000, 0, 0)), Some(50));
         assert_eq!(ask(funds(1_000, 0, 0)), Some(10));
         assert_eq!(ask(funds(400, 0, 0)), None);
         assert_eq!(ask(funds(10_000, 9_500, 0)), None);
         assert_eq!(ask(funds(10_000, 5_000, 398)), None);
         assert_eq!(ask(funds(0, 0, 0)), None);
-        assert_eq!(slice(NanoUsd(5), NanoUsd(50), []), Some(NanoUsd(50)));
+        assert_eq!(slice(Amount(5), Amount(50), []), Some(Amount(50)));
     }
 
     proptest! {
@@ -72,8 +72,8 @@ mod tests {
         ) {
             let mut leased = 0;
             for (least, wanted) in asks {
-                let funds = Funds { limit: NanoUsd(limit), used: NanoUsd(leased), leased: NanoUsd(leased) };
-                if let Some(slice) = slice(NanoUsd(least), NanoUsd(wanted), [funds]) {
+                let funds = Funds { limit: Amount(limit), used: Amount(leased), leased: Amount(leased) };
+                if let Some(slice) = slice(Amount(least), Amount(wanted), [funds]) {
                     prop_assert!(slice.0 >= least);
                     leased += slice.0;
                 }

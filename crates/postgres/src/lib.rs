@@ -9,6 +9,7 @@
 //! - statements run as a role that owns nothing, even where the configured user is a superuser;
 //! - errors say whether to try again, and carry neither parameters nor rows (PostgreSQL's `DETAIL` does).
 
+mod copy;
 mod database;
 mod direct;
 mod dsn;

@@ -94,6 +94,19 @@ impl Transaction {
         Ok(outcome?)
     }
 
+    pub(crate) fn client(&self) -> &tokio_postgres::Client {
+        &self.lease
+    }
+
+    /// Requests of this transaction, of which a failure is remembered.
+    pub(crate) async fn tracked<T>(
+        &self,
+        requests: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, DbError> {
+        let outcome = self.lease.track(requests).await;
+        self.note(outcome)
+    }
+
     async fn run<T>(
         &self,
         sql: &str,

@@ -1,6 +1,8 @@
 //! What every server binary does around its service: arguments, configuration, logs, metrics, one port, signals, exit code.
 
+mod debug;
 mod log_levels;
+mod threads;
 
 use std::{
     io::Write as _,
@@ -13,14 +15,17 @@ use axum::Router;
 use clap::Parser;
 use embermesh_config::{Config, ConfigError, Source};
 use embermesh_lifecycle::{Lifecycle, Readiness, Tasks};
+use embermesh_proto::v1::debug_server::DebugServer;
 use embermesh_subscription::{Options, Section, Subscription, Surroundings};
 use embermesh_telemetry::{LogLevels, Metrics, start_logs};
-use embermesh_transport::{GrpcMetrics, Transport, serve};
+use embermesh_transport::{GrpcMetrics, HttpLimits, Ops, Transport, serve};
 use embermesh_types::Clock;
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
 };
+
+pub use debug::DebugHandler;
 
 /// An error of any part, on its way to the log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -83,6 +88,11 @@ impl Process {
         self.tasks.spawn("log levels", follow);
     }
 
+    /// What this process is busy with, for its port.
+    pub fn debug_server(&self) -> DebugServer<DebugHandler> {
+        DebugServer::new(DebugHandler::new(self.tasks.clone()))
+    }
+
     /// What its subscriptions to the configuration need.
     pub const fn surroundings(&self) -> Surroundings<'_> {
         Surroundings { tasks: &self.tasks, readiness: &self.readiness, metrics: &self.metrics }
@@ -90,15 +100,25 @@ impl Process {
 
     /// Binds the configured address, or `port` on loopback.
     pub async fn bind(&self, port: u16) -> Result<TcpListener, BoxError> {
-        let address = self.config.server.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port).into());
-        TcpListener::bind(address)
-            .await
-            .map_err(|error| format!("cannot listen on {address}: {error}").into())
+        listen(self.config.server.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port).into())).await
+    }
+
+    /// Serves health and metrics on a port of their own, where one is configured. Not before the service is built: its conditions would
+    /// not be there yet, and it would look ready.
+    pub async fn serve_operations(&self) -> Result<(), BoxError> {
+        let Some(address) = self.config.server.operations else { return Ok(()) };
+        let listener = listen(address).await?;
+        let ops = Ops { readiness: self.readiness.clone(), metrics: self.metrics.clone() };
+        let router = ops.router();
+        tracing::info!(address = %listener.local_addr()?, "serving health and metrics");
+        let serving = serve(listener, router, None, HttpLimits::default(), self.tasks.clone());
+        self.tasks.spawn("accept operations", serving);
+        Ok(())
     }
 
     /// Serves `router` on `listener` until the process stops.
     pub fn serve(&self, listener: TcpListener, router: Router) -> Result<(), BoxError> {
-        let tls = self.config.server.tls.as_ref().map(|tls| tls.acceptor()).transpose()?;
+        let tls = self.config.server.tls.as_ref().map(|tls| tls.acceptor()).transpose()?.flatten();
         let limits = self.config.server.limits.clone();
         self.tasks.spawn("accept", serve(listener, router, tls, limits, self.tasks.clone()));
         Ok(())
@@ -111,6 +131,10 @@ pub fn runtime() -> std::io::Result<Runtime> {
     let lone = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
     let mut builder = if lone { Builder::new_current_thread() } else { Builder::new_multi_thread() };
     builder.enable_all().build()
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, BoxError> {
+    TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}").into())
 }
 
 /// Reads the configuration that the arguments name.
@@ -163,6 +187,7 @@ where
         let address = listener.local_addr()?;
         let router = build(&process).await?;
         process.serve(listener, router)?;
+        process.serve_operations().await?;
         tracing::info!(%address, "serving");
         let outcome = lifecycle.run().await?;
         tracing::info!(?outcome, "stopped");

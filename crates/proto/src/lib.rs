@@ -1,5 +1,6 @@
 //! The contracts of `proto/` as Rust: messages, generated clients and servers, and their JSON form. No behaviour.
 
+mod discreet;
 mod failure;
 pub mod json;
 mod vectors;

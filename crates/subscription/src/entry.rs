@@ -15,7 +15,9 @@ use embermesh_proto::{
 };
 use embermesh_types::{AgentId, KeyId, SpaceId, TenantId};
 
-use crate::{BreakerOrder, KeyRecord, Pinned, RunSettings, Snapshot, SpaceReference, provider_entry};
+use crate::{
+    BreakerOrder, CacheClear, KeyRecord, Pinned, RunSettings, Snapshot, SpaceReference, provider_entry,
+};
 
 /// Why an entry cannot be used. Names the part, never its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +37,7 @@ enum Identity<'a> {
     Tenant(TenantId),
     Policy(TenantId),
     Provider(&'a str),
+    CacheClear(CacheClear),
 }
 
 /// The state after `update`, or `None` when it is older than what is held. A bad entry changes nothing: what was known of it
@@ -97,6 +100,7 @@ fn identity_of(value: &Value) -> Result<Identity<'_>, BadEntry> {
         Value::Tenant(entry) => Identity::Tenant(tenant(&entry.tenant_id)?),
         Value::Policy(entry) => Identity::Policy(tenant(&entry.tenant_id)?),
         Value::Provider(provider) => Identity::Provider(provider_entry::name(provider)?),
+        Value::CacheClear(clear) => Identity::CacheClear(CacheClear::read(clear)?),
     })
 }
 
@@ -113,6 +117,7 @@ fn remove(next: &mut Snapshot, key: &Identity<'_>) {
         Identity::Tenant(id) => next.remove_tenant(*id),
         Identity::Policy(tenant) => next.remove_pii_policy(*tenant),
         Identity::Provider(name) => next.remove_provider(name),
+        Identity::CacheClear(clear) => next.remove_cache_clear(clear),
     }
 }
 
@@ -155,6 +160,7 @@ fn put(next: &mut Snapshot, value: &Value) -> Result<(), BadEntry> {
             provider_entry::check(provider)?;
             next.put_provider(name, Arc::new(provider.clone()));
         }
+        (Value::CacheClear(order), Identity::CacheClear(clear)) => next.put_cache_clear(clear, order.number),
         _ => return Err(BadEntry("an entry that is not what its key says")),
     }
     Ok(())
@@ -230,6 +236,11 @@ fn keep(next: &mut Snapshot, held: &Snapshot, key: &Identity<'_>) {
                 next.put_provider(name, Arc::clone(provider));
             }
         }
+        Identity::CacheClear(clear) => {
+            if let Some(number) = held.cache_clear(clear) {
+                next.put_cache_clear(clear.clone(), number);
+            }
+        }
     }
 }
 
@@ -290,7 +301,8 @@ pub(crate) fn to_update(snapshot: &Snapshot) -> ConfigUpdate {
     });
     let providers = snapshot.providers().map(|provider| Value::Provider(SealedProvider::clone(provider)));
     let values = keys.chain(agents).chain(models).chain(pins).chain(references).chain(orders).chain(budgets);
-    let values = values.chain(settings).chain(tenants).chain(policies).chain(providers);
+    let clears = snapshot.cache_clears().map(|(clear, number)| Value::CacheClear(clear.write(number)));
+    let values = values.chain(settings).chain(tenants).chain(policies).chain(providers).chain(clears);
     ConfigUpdate {
         version: snapshot.version,
         snapshot: true,

@@ -4,6 +4,7 @@
 //! Not here: what the configuration means, and how admin stores it.
 
 mod breaker_order;
+mod cache_clear;
 mod contact;
 mod disk;
 mod entry;
@@ -17,6 +18,7 @@ mod subscription;
 mod tenants;
 
 pub use breaker_order::{BreakerAction, BreakerOrder};
+pub use cache_clear::CacheClear;
 pub use embermesh_proto::internal::v1::{Section, TenantEntry};
 pub use run_settings::{BreakerChanges, RunSettings};
 pub use snapshot::{KeyRecord, Pinned, Snapshot};

@@ -14,7 +14,7 @@ use embermesh_proto::{
 use embermesh_types::{AgentId, KeyId, SpaceId, TenantId};
 use foldhash::fast::RandomState;
 
-use crate::{BreakerOrder, RunSettings, SpaceReference};
+use crate::{BreakerOrder, CacheClear, RunSettings, SpaceReference, cache_clear::CacheClears};
 
 /// What is known of an API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +62,7 @@ pub struct Snapshot {
     pub(crate) tenants: Arc<HashMap<TenantId, Arc<TenantEntry>>>,
     pub(crate) pii_policies: Arc<HashMap<TenantId, Arc<v1::PiiPolicy>>>,
     providers: Arc<BTreeMap<String, Arc<SealedProvider>>>,
+    cache_clears: Arc<CacheClears>,
 }
 
 impl Snapshot {
@@ -137,6 +138,16 @@ impl Snapshot {
         self.providers.values()
     }
 
+    /// Vectors that were kept with a smaller stamp than this are not served to the agent.
+    pub fn cache_floor(&self, tenant: TenantId, agent: &AgentId, space: &SpaceId) -> i64 {
+        self.cache_clears.floor(tenant, agent, space)
+    }
+
+    /// The last order to clear about each tenant, agent and space, with the version that it is.
+    pub fn cache_clears(&self) -> impl Iterator<Item = (CacheClear, i64)> {
+        self.cache_clears.iter()
+    }
+
     /// With this version.
     #[must_use]
     pub fn with_version(mut self, version: i64) -> Self {
@@ -203,6 +214,13 @@ impl Snapshot {
         self
     }
 
+    /// With an order to clear.
+    #[must_use]
+    pub fn with_cache_clear(mut self, clear: CacheClear, number: i64) -> Self {
+        self.put_cache_clear(clear, number);
+        self
+    }
+
     pub(crate) fn keys(&self) -> impl Iterator<Item = &KeyRecord> {
         self.keys.values().map(AsRef::as_ref)
     }
@@ -221,6 +239,18 @@ impl Snapshot {
 
     pub(crate) fn breaker_order(&self, deployment: &str) -> Option<BreakerOrder> {
         self.breaker_orders.get(deployment).copied()
+    }
+
+    pub(crate) fn cache_clear(&self, clear: &CacheClear) -> Option<i64> {
+        self.cache_clears.get(clear)
+    }
+
+    pub(crate) fn put_cache_clear(&mut self, clear: CacheClear, number: i64) {
+        Arc::make_mut(&mut self.cache_clears).put(clear, number);
+    }
+
+    pub(crate) fn remove_cache_clear(&mut self, clear: &CacheClear) {
+        Arc::make_mut(&mut self.cache_clears).remove(clear);
     }
 
     pub(crate) fn put_settings(&mut self, settings: Option<Arc<RunSettings>>) {

@@ -31,6 +31,11 @@ impl Snapshot {
         self.tenant(tenant).map_or(&[], |tenant| &tenant.default_models)
     }
 
+    /// What a tenant may ask for; `None`: as much as it likes.
+    pub fn quotas(&self, tenant: TenantId) -> Option<&v1::Quotas> {
+        self.tenant(tenant)?.quotas.as_ref()
+    }
+
     /// A tenant's own policy about personal data.
     pub fn pii_policy(&self, tenant: TenantId) -> Option<&Arc<v1::PiiPolicy>> {
         self.pii_policies.get(&tenant)

@@ -36,7 +36,7 @@ pub use deadline::read as read_timeout;
 pub use direct::Direct;
 pub use metrics::GrpcMetrics;
 pub use server::{InProcess, Ops, ServerBuilder, in_process};
-pub use tls::{TlsError, TlsSettings};
+pub use tls::{Clients, TlsError, TlsSettings};
 
 /// Largest message between services: 2,048 vectors of 4,096 dimensions.
 pub const MAX_MESSAGE_BYTES: usize = 40 * 1024 * 1024;

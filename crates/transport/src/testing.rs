@@ -17,8 +17,8 @@ use embermesh_errors::{Code, Error};
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::internal::v1::{
     ConfigUpdate, Epoch, GetEpochRequest, HealthReply, HealthRequest, OrderBreakersReply,
-    OrderBreakersRequest, Pin as SpacePin, PinSpaceRequest, Reference, ResolveReply, ResolveRequest,
-    RouteItem, RouteReply, RouteRequest, SubscribeRequest,
+    OrderBreakersRequest, OrderCacheReply, OrderCacheRequest, Pin as SpacePin, PinSpaceRequest, Reference,
+    ResolveReply, ResolveRequest, RouteItem, RouteReply, RouteRequest, SubscribeRequest,
     config_server::{Config, ConfigServer},
     router_client::RouterClient,
     router_server::{Router, RouterServer},
@@ -138,6 +138,10 @@ impl Config for Handler {
     ) -> Result<Response<OrderBreakersReply>, Status> {
         Err(Error::not_found("no such deployment").into())
     }
+
+    async fn order_cache(&self, _: Request<OrderCacheRequest>) -> Result<Response<OrderCacheReply>, Status> {
+        Err(Error::not_found("no such tenant").into())
+    }
 }
 
 /// What `refuse` answers.
@@ -247,7 +251,7 @@ impl Server {
             .route("/hello", axum::routing::get(async || "hello"));
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let tls = tls.map(|tls| tls.acceptor().unwrap());
+        let tls = tls.and_then(|tls| tls.acceptor().unwrap());
         tasks.spawn("accept", serve(listener, router, tls, limits, tasks.clone()));
         Self { address, handler, metrics, tasks }
     }

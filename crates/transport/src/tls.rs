@@ -1,4 +1,5 @@
-//! Optional mutual TLS between services: each side shows a certificate of the same authority.
+//! Optional mutual TLS between services: each side shows a certificate of the same authority. The gateway may ask less of its clients,
+//! who are no services.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -22,6 +23,23 @@ pub struct TlsSettings {
     pub key: PathBuf,
     /// The authority that the other side's certificate must come from.
     pub authority: PathBuf,
+    /// What this side's port asks of its clients. Anything but `mutual` is for the gateway alone: services believe what callers with a
+    /// certificate say of whom they act for.
+    #[serde(default)]
+    pub clients: Clients,
+}
+
+/// What a port asks of its clients.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Clients {
+    /// A certificate of the authority.
+    #[default]
+    Mutual,
+    /// TLS, without a certificate.
+    OneSided,
+    /// No TLS: whatever stands in front has ended it.
+    Plain,
 }
 
 /// Why TLS cannot be set up.
@@ -41,21 +59,28 @@ pub enum TlsError {
 }
 
 impl TlsSettings {
-    /// The server's side: refuses clients without a certificate of the authority.
-    pub fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
+    /// The server's side: refuses clients that do not bring what [`Clients`] asks of them. `None`: the port has no TLS.
+    pub fn acceptor(&self) -> Result<Option<TlsAcceptor>, TlsError> {
+        if self.clients == Clients::Plain {
+            return Ok(None);
+        }
         let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), Arc::clone(&provider))
                 .build()
                 .map_err(|e| mismatch(&e))?;
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|e| mismatch(&e))?
-            .with_client_cert_verifier(verifier)
+            .map_err(|e| mismatch(&e))?;
+        let builder = match self.clients {
+            Clients::Mutual => builder.with_client_cert_verifier(verifier),
+            Clients::OneSided | Clients::Plain => builder.with_no_client_auth(),
+        };
+        let mut config = builder
             .with_single_cert(certificates(&self.certificate)?, self.private_key()?)
             .map_err(|e| mismatch(&e))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(TlsAcceptor::from(Arc::new(config)))
+        Ok(Some(TlsAcceptor::from(Arc::new(config))))
     }
 
     /// The client's side: shows this side's certificate and refuses servers of another authority.

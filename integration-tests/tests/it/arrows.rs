@@ -6,7 +6,18 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Crates by height; each may depend on lower ones only.
 const LAYERS: [&[&str]; 8] = [
-    &["types", "descriptors", "lifecycle", "pii", "tokens", "telemetry", "loopback", "egress", "sealing"],
+    &[
+        "types",
+        "descriptors",
+        "lifecycle",
+        "pii",
+        "tokens",
+        "telemetry",
+        "loopback",
+        "egress",
+        "sealing",
+        "vector-key",
+    ],
     &["errors", "auth", "minilm", "postgres", "resilience", "cache", "private-postgres"],
     &["proto", "transport"],
     &["config", "subscription", "escrow"],
@@ -29,6 +40,7 @@ const RESERVED: [(&str, &[&str]); 7] = [
             "proto",
             "errors",
             "transport",
+            "process",
             "gateway",
             "provider-router",
             "cost-ledger",

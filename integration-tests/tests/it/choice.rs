@@ -175,8 +175,15 @@ async fn two_hundred_agents_that_want_speed_stay_in_one_space_each_while_the_fas
 
 #[tokio::test]
 async fn a_deployment_over_the_agents_latency_limit_is_not_called_once_that_is_known() {
-    let (simulator, running) = system(&["a-slow", "b-fast"], &[SMALL], &[QUIET]).await;
-    simulator.deployments()[0].set_latency(Some(Latency::Fixed { ms: 250.0 }));
+    let simulator = openai(&["a-slow", "b-fast"]).await;
+    let entries: Vec<String> = simulator
+        .deployments()
+        .iter()
+        .map(|deployment| entry(deployment, &[SMALL], ", timeout: 20s"))
+        .collect();
+    let running = Running::one(&yaml(&entries, &[QUIET])).await;
+    // far above the limit, as the fast one is far below it, on a busy machine too
+    simulator.deployments()[0].set_latency(Some(Latency::Fixed { ms: 3_000.0 }));
     // what tells that the slow one is called at all: for an agent without the limit, when the other one is away
     let off = json!({"deployment": format!("b-fast/{SMALL}")});
     running.admin().post("/api/v1/admin/circuit-breaker/force-open", off.clone()).await.ok();
@@ -191,12 +198,12 @@ async fn a_deployment_over_the_agents_latency_limit_is_not_called_once_that_is_k
     for answer in join_all(samples.collect::<Vec<_>>()).await {
         assert_eq!(answer.ok()["provider"], "a-slow");
     }
-    let limit = json!({"constraints": {"max_latency_p99_ms": 100}, "embedding_strategy": "quality"});
+    let limit = json!({"constraints": {"max_latency_p99_ms": 1_500}, "embedding_strategy": "quality"});
     configure(&running, "hasty", limit).await;
     let explained = explain(&running, "hasty", json!({"model": SMALL})).await;
     let slow = candidate(&explained, &format!("a-slow/{SMALL}"));
     assert_eq!(slow["status"], "excluded", "{slow}");
-    assert!(slow["reason"].as_str().unwrap().contains("100"), "{slow}");
+    assert!(slow["reason"].as_str().unwrap().contains("1500"), "{slow}");
     // nothing is left for it
     let body = unstored("hasty", "too slow for me", Some(SMALL));
     let answer = client.post("/api/v1/embeddings", body.clone()).await;

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::{
     client::Client,
+    relay::Relay,
     running::Running,
     simulated::{QUIET, SMALL, entry, openai, unstored, yaml},
 };
@@ -20,6 +21,9 @@ use crate::{
 const CHANGES: usize = 200;
 const AGENT: &str = "/api/v1/embeddings/agents/prod-agent";
 const STRATEGIES: [&str; 3] = ["cost", "quality", "speed"];
+
+/// Shows that it is the question for the epoch that brought it: a connection that is stuck is noticed by itself after 15 s.
+const ASKED_FOR: Duration = Duration::from_secs(15);
 
 /// Embeds until it is told to stop; how many were answered and how many failed.
 async fn load(client: Client, from: usize, stop: Arc<AtomicBool>, failed: Arc<AtomicUsize>) -> usize {
@@ -92,4 +96,46 @@ async fn an_update_of_an_agent_reaches_three_gateways_and_two_routers_under_load
     // and the budget is the ledger's too
     let costs = clients[0].get(&format!("{AGENT}/costs")).await.ok();
     assert_eq!(costs["budget"]["limit"].as_f64(), Some(100.0 + (CHANGES - 1) as f64), "{costs}");
+}
+
+#[tokio::test]
+async fn a_router_whose_connections_to_admin_are_stuck_follows_within_seconds() {
+    let simulator = openai(&["a-one"]).await;
+    let entries = [entry(&simulator.deployments()[0], &[SMALL], "")];
+    let mut running = Running::five(&yaml(&entries, &[QUIET])).await;
+    let relay = Relay::to(running.port("admin")).await;
+    let url = running.another_pair_with(&[("EMBERMESH__SERVICES__ADMIN", &relay.url())]).await;
+    let (admin, behind) = (running.admin(), Client::new(&url, running.keys["admin_key"].as_str().unwrap()));
+    let mut took = Vec::new();
+    for n in 0..6 {
+        let strategy = STRATEGIES[n % STRATEGIES.len()];
+        relay.stall();
+        let begun = Instant::now();
+        admin.put(AGENT, json!({"embedding_strategy": strategy})).await.ok();
+        in_force(&behind, strategy).await;
+        took.push(begun.elapsed());
+    }
+    // what stops calls gets there the same way
+    let allowed = unstored("prod-agent", "before it is forbidden", Some(SMALL));
+    behind.post("/api/v1/embeddings", allowed).await.ok();
+    relay.stall();
+    let begun = Instant::now();
+    admin.put(AGENT, json!({"constraints": {"max_tokens_per_request": 1}})).await.ok();
+    loop {
+        let body =
+            unstored("prod-agent", &format!("more than a token {}", begun.elapsed().as_nanos()), Some(SMALL));
+        if behind.post("/api/v1/embeddings", body).await.status != 200 {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "never in force");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    took.push(begun.elapsed());
+    took.sort_unstable();
+    println!(
+        "a router stuck behind a relay: p50 {:?}, at most {:?}",
+        took[took.len() / 2],
+        took[took.len() - 1]
+    );
+    assert!(took[took.len() - 1] < ASKED_FOR, "{took:?}");
 }

@@ -42,6 +42,7 @@ async fn every_block_of_readme_and_docs_runs_as_printed() {
         "configuration",
         "providers",
         "operations",
+        "cache",
         "money",
         "idempotency",
         "audit",

@@ -240,15 +240,24 @@ impl Running {
 
     /// A second router beside that of [`Running::five`], and a gateway that knows this one only; the gateway's URL.
     pub async fn another_pair(&mut self) -> String {
-        self.more_pairs(1).await.remove(0)
+        self.another_pair_with(&[]).await
+    }
+
+    /// The same, with more in the router's environment.
+    pub async fn another_pair_with(&mut self, environment: &[(&str, &str)]) -> String {
+        self.pairs(1, environment).await.remove(0)
     }
 
     /// So many of [`Running::another_pair`], started together; their gateways' URLs.
     pub async fn more_pairs(&mut self, count: usize) -> Vec<String> {
+        self.pairs(count, &[]).await
+    }
+
+    async fn pairs(&mut self, count: usize, environment: &[(&str, &str)]) -> Vec<String> {
         let first = self.ports.len();
         let mut urls = Vec::new();
         for _ in 0..count {
-            let router = self.spawn("provider-router", &[]);
+            let router = self.spawn("provider-router", environment);
             urls.push(self.spawn("gateway", &[("EMBERMESH__SERVICES__ROUTER", &router)]));
         }
         for at in first..self.ports.len() {

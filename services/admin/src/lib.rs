@@ -20,6 +20,6 @@ mod verification;
 pub use anchoring::AnchoringError;
 pub use first_start::{FirstKeys, FirstStart, FirstStartError};
 pub use grpc::Handler;
-pub use run::{DEFAULT_PORT, parts, run, settings};
+pub use run::{DEFAULT_PORT, migrate, parts, run, settings};
 pub use service::{AdminService, Parts, StartError};
 pub use settings::Settings;

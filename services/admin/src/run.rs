@@ -2,12 +2,14 @@
 
 use axum::Router;
 use embermesh_config::{Config, ConfigError};
+use embermesh_postgres::Schema;
 use embermesh_process::{BoxError, Process};
 use embermesh_transport::{Ops, ServerBuilder, in_process};
 
 use crate::{
     AdminService, FirstStart, Parts, Settings,
     domain::{provider, tuning},
+    store,
 };
 
 /// Port on loopback when none is configured.
@@ -21,12 +23,17 @@ pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
     }
     settings.file = tuning::of_file(config);
     settings.data_dir.clone_from(&config.data_dir);
-    settings.key_rotation = config.embedding.security.api_key_rotation;
     settings.security.clone_from(&config.embedding.security);
     let providers = config.embedding.all_providers();
     settings.file_providers =
         providers.iter().map(|(name, entry)| (name.clone(), provider::of_file(name, entry))).collect();
     Ok(settings)
+}
+
+/// Brings the schema to the version of this build, as every start does, and nothing else. The migrations that were missing.
+pub async fn migrate(config: &Config) -> Result<Vec<String>, BoxError> {
+    let url = config.database.for_admin()?;
+    Ok(embermesh_postgres::migrate(&url, Schema::Admin, &store::MIGRATIONS).await?)
 }
 
 /// The parts of admin from its process.
@@ -63,7 +70,8 @@ pub async fn run(process: &Process) -> Result<Router, BoxError> {
         .service(admin.key_use_server())
         .service(admin.settings_server())
         .service(admin.api_calls_server())
-        .service(admin.config_server());
+        .service(admin.config_server())
+        .service(process.debug_server());
     let ops = Ops { readiness: process.readiness.clone(), metrics: process.metrics.clone() };
     Ok(services.router(embermesh_proto::DESCRIPTORS).await?.merge(ops.router()))
 }

@@ -107,7 +107,7 @@ impl AdminService {
         if !(1..=16).contains(&environment.len()) || !environment.bytes().all(|b| b.is_ascii_lowercase()) {
             return Err(StartError::KeyEnvironment);
         }
-        if settings.key_rotation.overlap.0 > LONGEST_OVERLAP {
+        if settings.security.api_key_rotation.overlap.0 > LONGEST_OVERLAP {
             return Err(StartError::Overlap);
         }
         let sealing = settings.security.sealing_keys()?;
@@ -130,7 +130,7 @@ impl AdminService {
         let run = Arc::clone(&retention).run(store.clone(), clock.clone(), tasks.clone());
         tasks.spawn("api request partitions", run);
         let rotation = Arc::new(AutomaticRotation {
-            settings: settings.key_rotation,
+            settings: settings.security.api_key_rotation,
             store: store.clone(),
             feed: Arc::clone(&feed),
             metrics: key_metrics,

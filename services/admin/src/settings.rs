@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use embermesh_config::{Config, KeyRotation, Security, Span};
+use embermesh_config::{Config, Security, Span};
 use embermesh_postgres::PoolConfig;
 use embermesh_proto::v1::{ProviderEntry, Tuning};
 use serde::{Deserialize, Serialize};
@@ -35,13 +35,10 @@ pub struct Settings {
     pub file: Tuning,
     /// How long calls of the API are kept, to about a month longer; 0 keeps them for ever.
     pub api_request_retention: Span,
-    /// How keys are rotated by themselves. Comes from `embedding.security`, not from here.
-    #[serde(skip)]
-    pub key_rotation: KeyRotation,
     /// Folder of this process; for the key and the file of anchors.
     #[serde(skip)]
     pub data_dir: Option<PathBuf>,
-    /// Which hosts providers may name, and what their credentials are sealed with.
+    /// `embedding.security`: how keys are rotated by themselves, which hosts providers may name, what their credentials are sealed with.
     #[serde(skip)]
     pub security: Security,
     /// Entries of the configuration file, by name, as they are shown.
@@ -62,7 +59,6 @@ impl Default for Settings {
             audit_anchor_changes: 1_000,
             file: of_file(&Config::default()),
             api_request_retention: Span::seconds(90 * 24 * 60 * 60),
-            key_rotation: KeyRotation::default(),
             data_dir: None,
             security: Security::default(),
             file_providers: BTreeMap::new(),

@@ -6,6 +6,7 @@ pub(crate) mod api_requests;
 pub(crate) mod audit;
 pub(crate) mod breakers;
 pub(crate) mod budgets;
+pub(crate) mod cache_clears;
 pub(crate) mod catalog;
 pub(crate) mod change;
 pub(crate) mod config;
@@ -30,7 +31,7 @@ use embermesh_postgres::{Database, DbError, Migration, Session};
 use embermesh_types::TenantId;
 
 /// Every migration of the schema, in order.
-pub(crate) const MIGRATIONS: [Migration; 9] = [
+pub(crate) const MIGRATIONS: [Migration; 11] = [
     Migration {
         name: "V001__control_plane",
         sql: include_str!("../../../migrations/admin/V001__control_plane.sql"),
@@ -55,6 +56,11 @@ pub(crate) const MIGRATIONS: [Migration; 9] = [
         name: "V009__api_requests_and_handovers",
         sql: include_str!("../../../migrations/admin/V009__api_requests_and_handovers.sql"),
     },
+    Migration {
+        name: "V010__cache_clears",
+        sql: include_str!("../../../migrations/admin/V010__cache_clears.sql"),
+    },
+    Migration { name: "V011__quotas", sql: include_str!("../../../migrations/admin/V011__quotas.sql") },
 ];
 
 /// Access to the schema `admin`. Cheap to clone.

@@ -92,7 +92,7 @@ pub(crate) async fn look(shared: &Shared) -> Result<usize, Error> {
         .collect();
     let keys: Vec<_> = watched.iter().map(|one| (one.tenant, &one.key)).collect();
     let balances = shared.store.standings_of_all(&keys).await.map_err(|error| failed(&error))?;
-    let used: Vec<NanoUsd> = balances.iter().map(|balance| balance.used()).collect();
+    let used: Vec<NanoUsd> = balances.iter().map(|balance| balance.used().nano_usd()).collect();
     shared.alerts.gauges.show(watched.iter().zip(&used).filter_map(|(one, used)| {
         Some((one.tenant, &one.limited.account, one.limited.period, one.limited.utilization(*used)?))
     }));

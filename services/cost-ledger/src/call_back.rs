@@ -18,7 +18,6 @@ use tokio::{
 use crate::{
     domain::{
         ids::{LeaseId, SessionId},
-        reserve::Reserve,
         work::{Answer, Operation, Outcome, Work},
     },
     store::{CalledBack, Store, failed},
@@ -59,23 +58,23 @@ impl CallBack {
         Self { store, writer, waiting, patience, told: Arc::default(), called: Arc::default() }
     }
 
-    /// Reserves; `left` is the caller's time.
-    pub(crate) async fn reserve(
+    /// Does what sets something aside for a call; `left` is the caller's time.
+    pub(crate) async fn set_aside(
         &self,
         tenant: TenantId,
-        mut reserve: Reserve,
+        mut operation: Operation,
         left: Option<Duration>,
     ) -> Outcome {
         let until =
             Instant::now() + left.map_or(self.patience, |left| left.saturating_sub(SPARE).min(self.patience));
         let mut place = None;
         loop {
-            reserve.may_wait = Instant::now() < until;
+            operation.let_wait(Instant::now() < until);
             let freed = self.waiting.until_freed();
             tokio::pin!(freed);
             // from here on nothing that is freed is missed
             freed.as_mut().enable();
-            let work = Work { tenant, operation: Operation::Reserve(reserve.clone()) };
+            let work = Work { tenant, operation: operation.clone() };
             let accounts = match self.writer.submit(work).await {
                 Ok(Answer::Waits(accounts)) => accounts,
                 outcome => return outcome,

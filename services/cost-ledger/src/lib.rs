@@ -22,6 +22,6 @@ mod writer;
 
 pub use command_line::command_line;
 pub use grpc::Handler;
-pub use run::{DEFAULT_PORT, parts, run, settings};
+pub use run::{DEFAULT_PORT, migrate, parts, run, settings};
 pub use service::{CostLedger, Parts, StartError};
 pub use settings::Settings;

@@ -2,12 +2,13 @@
 
 use axum::Router;
 use embermesh_config::{Config, ConfigError};
+use embermesh_postgres::Schema;
 use embermesh_process::{BoxError, Process};
 use embermesh_proto::internal::v1::Section;
 use embermesh_subscription::{Options, Subscription};
 use embermesh_transport::{Endpoint, Ops, ServerBuilder, Transport};
 
-use crate::{CostLedger, Parts, Settings};
+use crate::{CostLedger, Parts, Settings, store};
 
 /// Port on loopback when none is configured.
 pub const DEFAULT_PORT: u16 = 8083;
@@ -21,12 +22,18 @@ pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
     Ok(settings)
 }
 
+/// Brings the schema to the version of this build, as every start does, and nothing else. The migrations that were missing.
+pub async fn migrate(config: &Config) -> Result<Vec<String>, BoxError> {
+    let url = config.database.for_ledger()?;
+    Ok(embermesh_postgres::migrate(&url, Schema::Ledger, &store::MIGRATIONS).await?)
+}
+
 /// The ledger's parts from its process and admin, which tells the limits.
 pub fn parts(process: &Process, admin: Transport) -> Result<Parts, ConfigError> {
     let options = Options {
         subscriber: "cost-ledger",
         condition: Some("ledger configuration"),
-        sections: vec![Section::Agents, Section::Budgets],
+        sections: vec![Section::Agents, Section::Budgets, Section::Tenants],
         disk_copy: process.config.data_dir.as_ref().map(|dir| dir.join("cost-ledger.snapshot")),
     };
     Ok(Parts {
@@ -47,7 +54,8 @@ pub async fn run(process: &Process) -> Result<Router, BoxError> {
     let ledger = CostLedger::start(settings(config)?, parts(process, admin)?).await?;
     let services = ServerBuilder::new(process.grpc_metrics.clone())
         .service(ledger.ledger_server())
-        .service(ledger.reports_server());
+        .service(ledger.reports_server())
+        .service(process.debug_server());
     let ops = Ops { readiness: process.readiness.clone(), metrics: process.metrics.clone() };
     Ok(services.router(embermesh_proto::DESCRIPTORS).await?.merge(ops.router()))
 }

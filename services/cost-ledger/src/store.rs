@@ -30,7 +30,7 @@ pub(crate) use sessions::Unsettled;
 pub(crate) use verify::{Difference, MOST_DIFFERENCES, Verified};
 
 /// Every migration of the schema, in order.
-pub(crate) const MIGRATIONS: [Migration; 4] = [
+pub(crate) const MIGRATIONS: [Migration; 5] = [
     Migration { name: "V001__books", sql: include_str!("../../../migrations/ledger/V001__books.sql") },
     Migration {
         name: "V002__shared_attempts",
@@ -44,6 +44,7 @@ pub(crate) const MIGRATIONS: [Migration; 4] = [
         name: "V004__budget_alerts",
         sql: include_str!("../../../migrations/ledger/V004__budget_alerts.sql"),
     },
+    Migration { name: "V005__quotas", sql: include_str!("../../../migrations/ledger/V005__quotas.sql") },
 ];
 
 /// Months that partitions are made ahead of.

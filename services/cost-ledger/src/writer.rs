@@ -11,11 +11,11 @@ use std::{
 };
 
 use embermesh_errors::Error;
-use embermesh_escrow::{Account, Limits, Path};
+use embermesh_escrow::{Account, Amount, Limits, Path};
 use embermesh_lifecycle::Tasks;
 use embermesh_postgres::DbError;
 use embermesh_subscription::{Snapshot, Subscription};
-use embermesh_types::{Clock, NanoUsd, TenantId};
+use embermesh_types::{Clock, TenantId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
@@ -226,7 +226,7 @@ impl Desk {
                 refused.first().map_or("ok", |refused| refused.why.code.as_str())
             }
             (Ok(Answer::Waits(_)), _) => "waits",
-            (Ok(Answer::Leased(grant)), _) if grant.amount == NanoUsd::ZERO => "none",
+            (Ok(Answer::Leased(grant)), _) if grant.amount == Amount::ZERO => "none",
             (Ok(Answer::Posted(rejected)), _) if !rejected.is_empty() => "rejected",
             _ => "ok",
         };
@@ -247,8 +247,13 @@ impl Circumstances for Configuration<'_> {
             return Some(Limits::default());
         }
         let known = self.known.as_ref()?;
-        let agent = known.agent(tenant, &path.agent).map(AsRef::as_ref);
-        Some(Limits::of(path, agent, known.budgets(tenant).map(AsRef::as_ref)))
+        Some(match path {
+            Path::Money { agent, .. } => {
+                let agent = known.agent(tenant, agent).map(AsRef::as_ref);
+                Limits::of(path, agent, known.budgets(tenant).map(AsRef::as_ref))
+            }
+            Path::Quota(quota) => Limits::of_quota(*quota, known.quotas(tenant)),
+        })
     }
 
     fn waited_for(&self, tenant: TenantId) -> Vec<Account> {

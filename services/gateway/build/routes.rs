@@ -8,7 +8,7 @@ use prost_reflect::Kind;
 use crate::{constant, snake_case};
 
 /// Served by this process itself; every other service is a client.
-const OWN: &str = "Embeddings";
+const OWN: [&str; 3] = ["Embeddings", "Cache", "Debug"];
 
 /// The field by which a client chooses the form of an answer, which the edge alone knows.
 pub const FORM: &str = "format";
@@ -45,7 +45,7 @@ fn handler(method: &Method, name: &str) -> Result<String, String> {
     let fields = body + &binds + &form;
     let mutable = if fields.is_empty() { "" } else { "mut " };
     let (service, call) = (snake_case(&method.service), snake_case(&method.name));
-    let call = if method.service == OWN {
+    let call = if OWN.contains(&method.service.as_str()) {
         format!("app.backends.{service}.{call}(incoming.own(message))")
     } else {
         format!("app.backends.{service}.clone().{call}(incoming.forwarded(message))")

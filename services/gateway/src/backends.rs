@@ -4,19 +4,24 @@ use std::{fmt, sync::Arc};
 
 use embermesh_proto::v1::{
     agents_client::AgentsClient, audit_client::AuditClient, budgets_client::BudgetsClient,
-    catalog_client::CatalogClient, embeddings_server::Embeddings, keys_client::KeysClient,
-    operations_client::OperationsClient, policies_client::PoliciesClient, providers_client::ProvidersClient,
-    reports_client::ReportsClient, settings_client::SettingsClient, tenants_client::TenantsClient,
+    cache_server::Cache, catalog_client::CatalogClient, debug_server::Debug, embeddings_server::Embeddings,
+    jobs_client::JobsClient, keys_client::KeysClient, operations_client::OperationsClient,
+    policies_client::PoliciesClient, providers_client::ProvidersClient, reports_client::ReportsClient,
+    settings_client::SettingsClient, tenants_client::TenantsClient,
 };
 use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 
-use crate::read_your_writes::ReadYourWrites;
+use crate::{debug::Debugger, read_your_writes::ReadYourWrites};
 
 /// Where the public services are: one is this process's own, the others are clients.
 #[derive(Clone)]
 pub(crate) struct Backends {
     /// Served here, without a hop.
     pub embeddings: Arc<dyn Embeddings>,
+    /// Served here, without a hop.
+    pub cache: Arc<dyn Cache>,
+    /// Served here, and asked of the other processes.
+    pub debug: Arc<dyn Debug>,
     /// Served by admin.
     pub agents: AgentsClient<ReadYourWrites>,
     /// Served by admin.
@@ -37,6 +42,8 @@ pub(crate) struct Backends {
     pub policies: PoliciesClient<ReadYourWrites>,
     /// Served by the ledger.
     pub reports: ReportsClient<Transport>,
+    /// Served by the store.
+    pub jobs: JobsClient<Transport>,
     /// Served by the router.
     pub operations: OperationsClient<Transport>,
 }
@@ -50,6 +57,10 @@ pub(crate) struct Upstreams {
     pub ledger: Transport,
     /// Operations.
     pub router: Transport,
+    /// Jobs.
+    pub store: Transport,
+    /// What each process is busy with.
+    pub debug: Arc<Debugger>,
 }
 
 macro_rules! client {
@@ -61,10 +72,12 @@ macro_rules! client {
 }
 
 impl Backends {
-    /// `embeddings` here, everything else behind `upstreams`.
-    pub fn new(embeddings: Arc<dyn Embeddings>, upstreams: &Upstreams) -> Self {
+    /// `embeddings` and `cache` here, everything else as `upstreams` says.
+    pub fn new(embeddings: Arc<dyn Embeddings>, cache: Arc<dyn Cache>, upstreams: &Upstreams) -> Self {
         Self {
             embeddings,
+            cache,
+            debug: upstreams.debug.clone(),
             agents: client!(AgentsClient, upstreams.admin),
             keys: client!(KeysClient, upstreams.admin),
             catalog: client!(CatalogClient, upstreams.admin),
@@ -75,6 +88,7 @@ impl Backends {
             tenants: client!(TenantsClient, upstreams.admin),
             policies: client!(PoliciesClient, upstreams.admin),
             reports: client!(ReportsClient, upstreams.ledger),
+            jobs: client!(JobsClient, upstreams.store),
             operations: client!(OperationsClient, upstreams.router),
         }
     }

@@ -18,6 +18,7 @@ use crate::{
     api_calls::ApiCalls,
     authenticate::Authenticator,
     backends::{Backends, Upstreams},
+    cache::Cache,
     http::{HttpMetrics, admit_lookup, no_such_method, no_such_route, observe_route, operations},
     key_use::KeyUse,
     openai::{EMBEDDINGS, OpenAi},
@@ -54,6 +55,8 @@ pub(crate) type AppState = Arc<App>;
 pub(crate) struct EdgeParts<E> {
     /// Served here.
     pub embeddings: Arc<E>,
+    /// Served here.
+    pub cache: Arc<Cache>,
     /// What is OpenAI-compatible, for requests that have been let in.
     pub openai: OpenAi,
     /// Served elsewhere.
@@ -80,7 +83,7 @@ pub(crate) async fn router<E: Embeddings>(
     parts: EdgeParts<E>,
 ) -> Result<Router, StartError> {
     let app = Arc::new(App {
-        backends: Backends::new(parts.embeddings.clone(), &parts.upstreams),
+        backends: Backends::new(parts.embeddings.clone(), parts.cache.clone(), &parts.upstreams),
         authenticator: Authenticator::new(parts.subscription, parts.clock.clone(), parts.key_uses),
         metrics: HttpMetrics::new(&parts.ops.metrics)?,
         api_calls: parts.api_calls,
@@ -90,7 +93,8 @@ pub(crate) async fn router<E: Embeddings>(
         request_timeout: Duration::from_secs(settings.request_timeout_seconds),
         metrics_allow: settings.metrics_allow.clone(),
     });
-    let grpc = public_grpc::router(&app, parts.embeddings, &parts.upstreams, parts.grpc_metrics).await?;
+    let own = (parts.embeddings, parts.cache);
+    let grpc = public_grpc::router(&app, own, &parts.upstreams, parts.grpc_metrics).await?;
     let lookups = parts.openai.lookups.route_layer(from_fn_with_state(app.clone(), admit_lookup));
     // taken by the front; here for the answer to other methods
     let lookups = lookups.route(EMBEDDINGS, post(no_such_method));

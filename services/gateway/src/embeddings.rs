@@ -5,6 +5,7 @@ mod answer;
 mod answers;
 mod caller;
 mod costs;
+mod cross_model;
 mod embed;
 mod entry;
 pub(crate) mod fields;
@@ -13,6 +14,8 @@ mod json_object;
 mod keep;
 mod kept_size;
 mod keyed;
+mod makers;
+mod rank_fusion;
 mod route;
 mod rows;
 mod search;
@@ -119,6 +122,15 @@ impl embeddings_server::Embeddings for Embeddings {
     async fn search(&self, request: Request<v1::SearchRequest>) -> Answer<v1::SearchResponse> {
         let caller = Caller::of(&request)?;
         let (answer, summary) = self.find(&caller, request.into_inner()).await?;
+        Ok(summary.dress(answer))
+    }
+
+    async fn search_cross_model(
+        &self,
+        request: Request<v1::CrossModelSearchRequest>,
+    ) -> Answer<v1::CrossModelSearchResponse> {
+        let caller = Caller::of(&request)?;
+        let (answer, summary) = self.find_cross_model(&caller, request.into_inner()).await?;
         Ok(summary.dress(answer))
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_pii::Policy;
+use embermesh_process::DebugHandler;
 use embermesh_subscription::Subscription;
 use embermesh_telemetry::Metrics;
 use embermesh_transport::{GrpcMetrics, Ops, Transport};
@@ -14,6 +15,8 @@ use crate::{
     Settings,
     api_calls::ApiCalls,
     backends::Upstreams,
+    cache::Cache,
+    debug::Debugger,
     edge::{self, EdgeParts},
     embeddings::{Costs, EmbeddingParts, Embeddings},
     key_use::{KeyUse, Reporting},
@@ -77,7 +80,7 @@ impl Gateway {
         let policy = Policy::try_from(settings.pii.clone()).map_err(ScrubError::Policy)?;
         let embeddings = EmbeddingParts {
             router: parts.router.clone(),
-            store: parts.store,
+            store: parts.store.clone(),
             subscription: parts.subscription.clone(),
             scrubbing: Arc::new(Scrubbing::new(policy, &parts.metrics)?),
             costs: Costs::new(&parts.metrics)?,
@@ -101,14 +104,35 @@ impl Gateway {
             &parts.metrics,
             &parts.tasks,
         )?;
-        provider_health::start(parts.router.clone(), &parts.metrics, &parts.tasks)?;
+        provider_health::start(
+            parts.router.clone(),
+            &settings.provider_health,
+            &parts.metrics,
+            &parts.tasks,
+        )?;
+        let debug = Debugger {
+            own: DebugHandler::new(parts.tasks.clone()),
+            others: [
+                ("provider-router", parts.router.clone()),
+                ("cost-ledger", parts.ledger.clone()),
+                ("vector-store", parts.store.clone()),
+                ("admin", parts.admin.clone()),
+            ],
+        };
         let edge = EdgeParts {
             openai: OpenAi::new(embeddings.clone()),
             embeddings: Arc::new(Embeddings::new(embeddings)),
+            cache: Arc::new(Cache {
+                admin: parts.admin.clone(),
+                store: parts.store.clone(),
+                subscription: parts.subscription.clone(),
+            }),
             upstreams: Upstreams {
+                store: parts.store,
                 admin: ReadYourWrites::new(parts.admin, parts.subscription.clone()),
                 ledger: parts.ledger,
                 router: parts.router,
+                debug: Arc::new(debug),
             },
             subscription: parts.subscription,
             key_uses,

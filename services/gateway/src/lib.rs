@@ -5,6 +5,8 @@ mod api_calls;
 mod authenticate;
 mod authorise;
 mod backends;
+mod cache;
+mod debug;
 mod edge;
 mod embeddings;
 mod forward;

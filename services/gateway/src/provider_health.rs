@@ -1,11 +1,13 @@
 //! How providers are, learned from the router every few seconds: `embedding_provider_health`, `circuit_breaker_state` and what the
-//! canaries found. The gateway alone shows them, so that nothing is counted twice when both are scraped.
+//! canaries found. The gateway alone shows them, so that nothing is counted twice when both are scraped. What a router told last stays
+//! while none answers: for `redis.cache_strategies.provider_health.ttl`, where that is set.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use embermesh_config::HealthCache;
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::internal::v1::{DeploymentHealth, HealthRequest, router_client::RouterClient};
 use embermesh_telemetry::Metrics;
@@ -22,19 +24,35 @@ const STATES: [&str; 5] = ["closed", "open", "half_open", "forced_open", "forced
 const MAX_SHOWN: usize = 1000;
 
 /// Registers the metrics and starts a task that keeps them.
-pub(crate) fn start(router: Transport, metrics: &Metrics, tasks: &Tasks) -> Result<(), prometheus::Error> {
-    let mut gauges = Gauges::new(metrics)?;
+pub(crate) fn start(
+    router: Transport,
+    keep: &HealthCache,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Result<(), prometheus::Error> {
+    let most = keep.max_entries.map_or(MAX_SHOWN, |most| most as usize);
+    let mut gauges = Gauges::new(metrics, most)?;
+    let ttl = keep.ttl.map(|ttl| ttl.0);
     let mut router = RouterClient::new(router);
     tasks.spawn("provider health", {
         let tasks = tasks.clone();
         async move {
+            let mut heard = Instant::now();
             while !tasks.is_stopping() {
                 let mut request = tonic::Request::new(HealthRequest {});
                 request.set_timeout(EVERY);
                 match router.health(request).await {
-                    Ok(reply) => gauges.show(&reply.into_inner().deployments),
-                    // what was known last stays: that the router is away says nothing about its providers
-                    Err(status) => tracing::debug!(%status, "the router does not tell how its providers are"),
+                    Ok(reply) => {
+                        heard = Instant::now();
+                        gauges.show(&reply.into_inner().deployments);
+                    }
+                    // that the router is away says nothing about its providers
+                    Err(status) => {
+                        tracing::debug!(%status, "the router does not tell how its providers are");
+                        if ttl.is_some_and(|ttl| heard.elapsed() > ttl) {
+                            gauges.show(&[]);
+                        }
+                    }
                 }
                 tokio::select! {
                     () = tasks.stopping() => {}
@@ -52,6 +70,8 @@ struct Gauges {
     breaker: IntGaugeVec,
     cosine: GaugeVec,
     drift: IntGaugeVec,
+    /// Deployments that are shown at most.
+    most: usize,
     /// Provider and deployment.
     shown: BTreeSet<(String, String)>,
 }
@@ -65,7 +85,7 @@ struct Provider {
 }
 
 impl Gauges {
-    fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+    fn new(metrics: &Metrics, most: usize) -> Result<Self, prometheus::Error> {
         let health = Opts::new(
             "embedding_provider_health",
             "1 on the status that a provider has, that of its worst deployment.",
@@ -90,12 +110,13 @@ impl Gauges {
             breaker: metrics.register(IntGaugeVec::new(breaker, &["provider", "deployment", "state"])?),
             cosine: metrics.register(GaugeVec::new(cosine, &of_deployment)?),
             drift: metrics.register(IntGaugeVec::new(drift, &of_deployment)?),
+            most,
             shown: BTreeSet::new(),
         })
     }
 
     fn show(&mut self, deployments: &[DeploymentHealth]) {
-        let deployments = &deployments[..deployments.len().min(MAX_SHOWN)];
+        let deployments = &deployments[..deployments.len().min(self.most)];
         self.forget_those_gone(deployments);
         let mut providers: BTreeMap<&str, Provider> = BTreeMap::new();
         for of in deployments {

@@ -15,8 +15,11 @@ use embermesh_proto::{
         agents_server::AgentsServer,
         audit_server::AuditServer,
         budgets_server::BudgetsServer,
+        cache_server::CacheServer,
         catalog_server::CatalogServer,
+        debug_server::DebugServer,
         embeddings_server::{Embeddings, EmbeddingsServer},
+        jobs_server::JobsServer,
         keys_server::KeysServer,
         operations_server::OperationsServer,
         policies_server::PoliciesServer,
@@ -35,6 +38,7 @@ use tower::Service;
 use crate::{
     authorise::method,
     backends::Upstreams,
+    cache::Cache,
     edge::AppState,
     forward::Forward,
     http::{admit_method, is_grpc},
@@ -43,7 +47,7 @@ use crate::{
 /// All public services, with health and reflection, which need no key.
 pub(crate) async fn router<E: Embeddings>(
     app: &AppState,
-    embeddings: Arc<E>,
+    (embeddings, cache): (Arc<E>, Arc<Cache>),
     upstreams: &Upstreams,
     metrics: GrpcMetrics,
 ) -> Result<Router, tonic_reflection::server::Error> {
@@ -53,6 +57,8 @@ pub(crate) async fn router<E: Embeddings>(
     let admin = || upstreams.admin.clone();
     ServerBuilder::new(metrics)
         .service(Admitted::new(embeddings, app))
+        .service(Admitted::new(CacheServer::from_arc(cache), app))
+        .service(Admitted::new(DebugServer::from_arc(Arc::clone(&upstreams.debug)), app))
         .forward(Admitted::new(Forward::<AgentsServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<KeysServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<CatalogServer<()>, _>::new(admin()), app))
@@ -63,6 +69,7 @@ pub(crate) async fn router<E: Embeddings>(
         .forward(Admitted::new(Forward::<TenantsServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<PoliciesServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<ReportsServer<()>, _>::new(upstreams.ledger.clone()), app))
+        .forward(Admitted::new(Forward::<JobsServer<()>, _>::new(upstreams.store.clone()), app))
         .forward(Admitted::new(Forward::<OperationsServer<()>, _>::new(upstreams.router.clone()), app))
         .router(DESCRIPTORS)
         .await

@@ -30,6 +30,7 @@ pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
     let mut settings: Settings = config.service("gateway", &config.gateway)?;
     settings.pii = config.pii_detection.clone().switched(config.embedding.security.pii_detection);
     settings.metrics_allow.extend(&config.server.metrics_allow);
+    settings.provider_health.clone_from(&config.redis.cache_strategies.provider_health);
     settings.data_dir.clone_from(&config.data_dir);
     Ok(settings)
 }
@@ -46,6 +47,7 @@ pub fn parts(process: &Process, services: Services) -> Parts {
             Section::Budgets,
             Section::Tenants,
             Section::Policies,
+            Section::Settings,
         ],
         disk_copy: process.config.data_dir.as_ref().map(|dir| dir.join("gateway.snapshot")),
     };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use embermesh_config::Span;
+use embermesh_config::{HealthCache, Span};
 use embermesh_pii::PiiConfig;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,9 @@ pub struct Settings {
     /// What happens to personal data, unless an agent's configuration says otherwise. Comes from `pii_detection`, not from here.
     #[serde(skip)]
     pub pii: PiiConfig,
+    /// How long it counts what a router told of its providers. Comes from `redis.cache_strategies.provider_health`, not from here.
+    #[serde(skip)]
+    pub provider_health: HealthCache,
     /// Folder of this process; for calls that admin does not have yet.
     #[serde(skip)]
     pub data_dir: Option<PathBuf>,
@@ -43,6 +46,7 @@ impl Default for Settings {
             api_requests: ApiRequests::default(),
             limits: EmbeddingLimits::default(),
             pii: PiiConfig::default(),
+            provider_health: HealthCache::default(),
             data_dir: None,
         }
     }

@@ -180,13 +180,15 @@ impl Attempts {
         let vectors: Vec<Vector> = answer
             .vectors
             .into_iter()
-            .zip(&shares)
-            .map(|(vector, share)| Vector {
+            .zip(shares.iter().zip(&batch.texts))
+            .map(|(vector, (share, text))| Vector {
                 cached: Cached {
                     vector,
                     tokens: share.tokens,
                     provider: Arc::clone(&deployment.account.name),
                     made,
+                    kept: made,
+                    stamp: text.stamp,
                 },
                 cost: share.cost,
             })

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use crate::{
     batch::Part, domain::usage::Share, escrow::Escrow, hits::Hits, hold::Hold, leases::PathKey,
-    metrics::Reservations, text::Asker,
+    metrics::Reservations, quotas::Quotas, text::Asker,
 };
 
 /// Tries to settle; after them the ledger's own sweep books the attempt at its bound.
@@ -50,6 +50,7 @@ pub(crate) struct Books {
     pub reservations: Reservations,
     /// Absent without a place for a journal: the ledger is asked for everything.
     pub escrow: Option<Escrow>,
+    pub quotas: Quotas,
 }
 
 /// How an attempt ended.
@@ -135,20 +136,9 @@ impl Books {
     }
 
     async fn ask(&self, ctx: &CallContext, request: ReserveRequest) -> Result<Vec<(usize, Error)>, Error> {
-        let mut ctx = ctx.clone();
-        let longest = Instant::now() + RESERVE_TIMEOUT;
-        let hurried = ctx.deadline.is_some_and(|deadline| deadline <= longest);
-        if !hurried {
-            ctx.deadline = Some(longest);
-        }
-        let reply = match self.ledger.clone().reserve(ctx.request(request)).await.map_err(Error::from) {
-            Ok(reply) => reply.into_inner(),
-            // the request has more time than the ledger takes when it is there
-            Err(error) if error.code == Code::DeadlineExceeded && !hurried => {
-                return Err(Error::unavailable(error.message));
-            }
-            Err(error) => return Err(error),
-        };
+        let (ctx, hurried) = with_end(ctx);
+        let reply = self.ledger.clone().reserve(ctx.request(request)).await;
+        let reply = reply.map_err(|status| late(status.into(), hurried))?.into_inner();
         let refused = |one: RefusedPart| {
             let error = one.failure.map(Error::from);
             let error = error.unwrap_or_else(|| Error::internal("the ledger refuses without a reason"));
@@ -200,6 +190,22 @@ impl Books {
     pub fn record_hit(&self, ctx: &CallContext, now: SystemTime, hit: Hit) {
         self.hits.record(ctx, now, hit);
     }
+}
+
+/// For a call to the ledger that sets something aside: with an end, and whether the caller's own end is that one.
+pub(crate) fn with_end(ctx: &CallContext) -> (CallContext, bool) {
+    let mut ctx = ctx.clone();
+    let longest = Instant::now() + RESERVE_TIMEOUT;
+    let hurried = ctx.deadline.is_some_and(|deadline| deadline <= longest);
+    if !hurried {
+        ctx.deadline = Some(longest);
+    }
+    (ctx, hurried)
+}
+
+/// A caller who has more time than the ledger takes when it is there is not told that its own is up.
+pub(crate) fn late(error: Error, hurried: bool) -> Error {
+    if error.code == Code::DeadlineExceeded && !hurried { Error::unavailable(error.message) } else { error }
 }
 
 /// The end of an attempt for which nothing was billed.

@@ -1,15 +1,15 @@
-//! Vectors kept in memory, per input. The key holds everything that makes a vector what it is: tenant, space, input type, text.
+//! Vectors kept in memory, per input.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
+use embermesh_subscription::CacheClear;
 use embermesh_types::{SpaceId, TenantId, TokenCount};
+use embermesh_vector_key::{KeyMaker, Keys, VectorKey};
 use moka::sync::Cache as Moka;
-
-use crate::hashing::HashMap;
 
 /// What is kept for a text.
 #[derive(Debug, Clone)]
@@ -21,62 +21,37 @@ pub(crate) struct Cached {
     pub provider: Arc<str>,
     /// When it answered.
     pub made: SystemTime,
+    /// Since when it counts as kept: since then, or for one that came from a stored row since that was put into Redis.
+    pub kept: SystemTime,
+    /// Version of the configuration when it was asked for; an order to clear with a greater number is about it.
+    pub stamp: i64,
 }
 
 impl Cached {
-    /// How long ago it was made; nothing, if by another machine's clock it is of the future.
+    /// For how long it has been kept; nothing, if by another machine's clock it is of the future.
     pub fn age(&self, now: SystemTime) -> Duration {
-        now.duration_since(self.made).unwrap_or_default()
+        now.duration_since(self.kept).unwrap_or_default()
     }
 }
 
-/// A cache key; keyed by tenant, so that no tenant can probe for another's texts.
-pub(crate) type Key = [u8; 32];
+/// A cache key.
+pub(crate) type Key = VectorKey;
 
-/// What tenants' keys are made with, derived once for each.
-#[derive(Debug, Default)]
-pub(crate) struct Secrets(RwLock<HashMap<TenantId, [u8; 32]>>);
-
-/// Secrets beyond are derived anew.
-const MAX_SECRETS: usize = 10_000;
-
-impl Secrets {
-    fn of(&self, tenant: TenantId) -> [u8; 32] {
-        if let Some(known) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&tenant) {
-            return *known;
-        }
-        let secret = blake3::derive_key("embermesh 2026 cache key of a tenant", tenant.uuid().as_bytes());
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if all.len() < MAX_SECRETS {
-            all.insert(tenant, secret);
-        }
-        secret
-    }
-
-    /// Makes the keys of one request. `input_type` is empty for models that embed documents and queries alike.
-    pub fn keys(&self, tenant: TenantId, space: &SpaceId, input_type: &str) -> KeyMaker {
-        let mut hasher = blake3::Hasher::new_keyed(&self.of(tenant));
-        for part in [space.as_str(), input_type] {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
-        }
-        KeyMaker(hasher)
-    }
+/// Makes the keys of one request. `input_type` is empty for models that embed documents and queries alike.
+pub(crate) fn key_maker(tenant: TenantId, space: &SpaceId, input_type: &str) -> KeyMaker {
+    KeyMaker::new(tenant.uuid().as_bytes(), space.as_str(), input_type)
 }
 
-/// Makes the keys of one request.
-pub(crate) struct KeyMaker(blake3::Hasher);
+/// A key that nobody else makes, for a text whose vector may not be kept or shared.
+pub(crate) fn lone_key() -> Key {
+    VectorKey::lone(*uuid::Uuid::new_v4().as_bytes())
+}
 
-impl KeyMaker {
-    /// A key that nobody else makes, for a text whose vector may not be kept or shared.
-    pub fn lone() -> Key {
-        *blake3::hash(uuid::Uuid::new_v4().as_bytes()).as_bytes()
-    }
-
-    /// The key of a text.
-    pub fn key(&self, text: &str) -> Key {
-        *self.0.clone().update(text.as_bytes()).finalize().as_bytes()
-    }
+/// The keys that an order to clear is about.
+pub(crate) fn keys_of(clear: &CacheClear) -> Keys {
+    let keys =
+        clear.tenant.map_or_else(Keys::default, |tenant| Keys::default().of_tenant(tenant.uuid().as_bytes()));
+    clear.space.as_ref().map_or(keys, |space| keys.in_space(space.as_str()))
 }
 
 /// The cache of this process.
@@ -98,49 +73,46 @@ impl Cache {
     pub fn insert(&self, key: Key, cached: Cached) {
         self.0.insert(key, cached);
     }
+
+    /// Drops what was kept under `keys` before the order `number`.
+    pub fn clear(&self, keys: &Keys, number: i64) {
+        let meant = self.0.iter().filter(|(key, cached)| cached.stamp < number && keys.contain(key));
+        meant.for_each(|(key, _)| self.0.invalidate(&*key));
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
-    proptest! {
-        // parts that were joined could move over the border: laravel/ai#826, #839; modelflow#135; redisvl's `text:model`
-        #[test]
-        fn keys_are_equal_only_when_every_part_is(one in parts(), other in parts()) {
-            prop_assert_eq!(key_of(&one) == key_of(&other), one == other);
-        }
-    }
-
-    /// Tenant, space, input type and text, over few characters, so that their borders are hard to see.
-    fn parts() -> impl Strategy<Value = (u8, String, String, String)> {
-        (0_u8..2, "[a:]{1,2}@[12]{1,2}", "[a:]{0,2}", "[a:@12]{0,3}")
-    }
-
-    fn key_of((tenant, space, input_type, text): &(u8, String, String, String)) -> Key {
-        let tenant = TenantId::new(uuid::Uuid::from_bytes([*tenant; 16]));
-        Secrets::default().keys(tenant, &space.parse().unwrap(), input_type).key(text)
-    }
-
     #[test]
-    fn tenant_space_input_type_and_text_all_make_the_key() {
-        let tenant = |n: u8| TenantId::new(uuid::Uuid::from_bytes([n; 16]));
-        let space = |id: &str| id.parse::<SpaceId>().unwrap();
-        let secrets = Secrets::default();
-        let key = |t, s: &str, i: &str, text: &str| secrets.keys(tenant(t), &space(s), i).key(text);
-        let all = [
-            key(1, "m@3", "", "x"),
-            key(2, "m@3", "", "x"),
-            key(1, "m@4", "", "x"),
-            key(1, "m@3", "query", "x"),
-            key(1, "m@3", "", "y"),
-            key(1, "m@3", "", "queryx"),
-        ];
-        for (at, one) in all.iter().enumerate() {
-            assert!(all[..at].iter().all(|other| other != one), "{at}");
-        }
-        assert_eq!(key(1, "m@3", "", "x"), all[0]);
+    fn clearing_drops_what_is_older_of_those_who_are_meant() {
+        let id = |n: u8| TenantId::new(uuid::Uuid::from_bytes([n; 16]));
+        let [m, n]: [SpaceId; 2] = ["m@3", "n@3"].map(|space| space.parse().unwrap());
+        let cached = |stamp| Cached {
+            vector: Bytes::from_static(&[1; 12]),
+            tokens: TokenCount(1),
+            provider: "p".into(),
+            made: SystemTime::UNIX_EPOCH,
+            kept: SystemTime::UNIX_EPOCH,
+            stamp,
+        };
+        let cache = Cache::new(1 << 20, Duration::from_secs(60));
+        let all: Vec<Key> = [(1, &m), (1, &n), (2, &m)]
+            .iter()
+            .flat_map(|(t, space)| ["old", "new"].map(|text| key_maker(id(*t), space, "").key(text)))
+            .collect();
+        let fill = || all.iter().zip([4, 5].repeat(3)).for_each(|(key, at)| cache.insert(*key, cached(at)));
+        let left = || all.iter().map(|key| cache.get(key).is_some()).collect::<Vec<_>>();
+        fill();
+        let of = |tenant: u8, space: Option<&SpaceId>| {
+            keys_of(&CacheClear { tenant: Some(id(tenant)), space: space.cloned(), ..CacheClear::default() })
+        };
+        cache.clear(&of(1, Some(&m)), 5);
+        assert_eq!(left(), [false, true, true, true, true, true]);
+        cache.clear(&of(1, None), 5);
+        assert_eq!(left(), [false, true, false, true, true, true]);
+        cache.clear(&Keys::default(), 6);
+        assert_eq!(left(), [false; 6]);
     }
 }

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use embermesh_errors::{Code, Error};
+use embermesh_escrow::Quota;
 use embermesh_proto::internal::v1::{Hit, RouteReply, RouteRequest};
 use embermesh_providers::InputType;
 use embermesh_transport::CallContext;
@@ -73,6 +74,7 @@ impl Embedder {
             texts: request.texts.into_iter().map(Arc::from).collect(),
         };
         let _slot = self.limit(&job, &choice).await?;
+        let counted = self.attempts.books.quotas.take(&ctx, Quota::Requests, 1).await?;
 
         let outcome = self.embed_in(&job, &choice).await;
         let others = || self.resolver.fallbacks(&ctx, question, &choice);
@@ -86,6 +88,11 @@ impl Embedder {
         } else {
             (choice.clone(), outcome)
         };
+        if let Some(counted) = counted {
+            let answered =
+                outcome.as_ref().is_ok_and(|units| units.iter().any(|unit| unit.found().next().is_some()));
+            counted.end(u64::from(answered));
+        }
         let outcome = outcome?;
         self.book_hits(&job, &served, &outcome);
         let items = assemble(outcome);
@@ -220,7 +227,7 @@ impl Embedder {
             return Ok(());
         }
         // what is in memory costs nothing
-        let known = |text: &Arc<str>| self.fetcher.is_known(order, &job.profile, text);
+        let known = |text: &Arc<str>| self.fetcher.is_known(&job.asker.agent, order, &job.profile, text);
         let (mut all, mut to_send) = (0, 0);
         for text in texts() {
             let tokens = tokenizers.count(&choice.model, text).await.0;

@@ -2,12 +2,12 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use embermesh_escrow::day_of;
+use embermesh_escrow::{Amount, day_of};
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::internal::v1::{Entry, LeasedAttempt, entry::Entry as Value};
 use embermesh_subscription::Subscription;
 use embermesh_transport::Transport;
-use embermesh_types::{Clock, NanoUsd};
+use embermesh_types::Clock;
 
 use crate::{
     books::{Wanted, ledger_client},
@@ -57,7 +57,7 @@ impl Escrow {
                 drawn.push(None);
                 continue;
             }
-            let amount = NanoUsd(wanted.request.parts.get(at)?.amount_nano_usd);
+            let amount = Amount(wanted.request.parts.get(at)?.amount_nano_usd);
             let taken = wanted.path(at).and_then(|path| self.leases.draw(&path, amount, wanted.now));
             let Some(taken) = taken else {
                 self.give_back(&drawn);
@@ -111,7 +111,7 @@ impl Escrow {
     }
 
     fn give_back(&self, drawn: &[Option<Drawn>]) {
-        drawn.iter().flatten().for_each(|drawn| self.leases.end(drawn, NanoUsd::ZERO));
+        drawn.iter().flatten().for_each(|drawn| self.leases.end(drawn, Amount::ZERO));
     }
 }
 

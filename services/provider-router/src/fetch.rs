@@ -6,16 +6,18 @@ use std::{sync::Arc, time::Duration};
 use embermesh_errors::{Code, Error};
 use embermesh_proto::v1::CatalogModel;
 use embermesh_resilience::Flights;
-use embermesh_types::{SpaceId, TokenCount};
+use embermesh_subscription::{Snapshot, Subscription};
+use embermesh_types::{AgentId, SpaceId, TokenCount};
 
 use crate::{
     admission::too_late,
     answer::{Found, Outcome, Unit},
     batch::Order,
-    cache::{Cached, Key, KeyMaker, Secrets},
+    cache::{Cached, Key, lone_key},
     domain::{space::space_of, unit_length::cut},
     groups::Groups,
     hashing::HashMap,
+    key_makers::KeyMakers,
     profile::Profile,
     text::{Asker, Landed, Text, Waiting},
     tiers::{Tiers, Wanted},
@@ -28,11 +30,13 @@ const MAX_ROUNDS: usize = 3;
 /// Fetches vectors.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
-    pub secrets: Secrets,
+    pub key_makers: KeyMakers,
     pub tiers: Tiers,
     pub flights: Flights<Key, Landed>,
     pub groups: Arc<Groups>,
     pub tokenizers: Tokenizers,
+    /// What was cleared.
+    pub subscription: Subscription,
 }
 
 /// The result of each distinct text.
@@ -41,11 +45,13 @@ type Results = HashMap<Key, Result<Found, Arc<Error>>>;
 impl Fetcher {
     /// Gives every open part of `units` its result.
     pub async fn fetch(&self, asker: &Arc<Asker>, order: Order, profile: &Profile, units: &mut [Unit]) {
-        let keys = self.secrets.keys(order.tenant, &order.space, input_type_of(&order));
+        let keys = self.key_makers.of(order.tenant, &order.space, input_type_of(&order));
+        let clears = Clears { snapshot: self.subscription.current(), agent: &asker.agent };
+        let floor = clears.floor(&order, &order.space);
         let mut open: Vec<(Key, &Arc<str>, &mut Outcome)> = Vec::new();
         for (text, result) in units.iter_mut().flat_map(Unit::open) {
             // what may not be kept is not shared either
-            let key = if profile.max_age.is_some() { keys.key(text) } else { KeyMaker::lone() };
+            let key = if profile.max_age.is_some() { keys.key(text) } else { lone_key() };
             open.push((key, text, result));
         }
         let mut missing: Vec<(Key, Arc<str>)> = Vec::new();
@@ -54,7 +60,7 @@ impl Fetcher {
             if results.contains_key(key) {
                 continue;
             }
-            match profile.max_age.and_then(|age| self.known(key, text, &order, age)) {
+            match profile.max_age.and_then(|age| self.known(key, text, &order, age, &clears)) {
                 Some(cached) => drop(results.insert(*key, Ok(Found::hit(cached)))),
                 // a place for it, so that equal texts are asked for once
                 None => {
@@ -67,15 +73,17 @@ impl Fetcher {
         metrics.cache_hits.inc_by((results.len() - missing.len()) as u64);
         metrics.cache_misses.inc_by(missing.len() as u64);
         if let (false, Some(max_age)) = (missing.is_empty(), profile.max_age) {
-            let wanted = Wanted { space: &order.space, max_age };
+            let wanted = Wanted { space: &order.space, max_age, floor };
             let asked: Vec<Key> = missing.iter().map(|(key, _)| *key).collect();
             let found = self.tiers.in_redis(&asked, &wanted).await;
             missing.retain(|(key, _)| !found.contains_key(key));
             results.extend(found.into_iter().map(|(key, cached)| (key, Ok(Found::hit(cached)))));
         }
-        self.send(asker, &order, profile.max_age.is_some(), missing, &mut results).await;
+        let stamp = clears.snapshot.version;
+        let keep = profile.max_age.map(|_| stamp);
+        self.send(asker, &order, keep, floor, missing, &mut results).await;
         if profile.use_cache_on_failure {
-            self.rescue(&order.space, &mut results);
+            self.rescue(&order.space, floor, &mut results);
         }
         for (key, _, result) in open {
             *result = results.get(&key).cloned();
@@ -87,18 +95,29 @@ impl Fetcher {
     }
 
     /// Whether this process keeps the vector of a text.
-    pub fn is_known(&self, order: &Order, profile: &Profile, text: &str) -> bool {
-        let key = self.secrets.keys(order.tenant, &order.space, input_type_of(order)).key(text);
-        profile.max_age.is_some_and(|age| self.known(&key, text, order, age).is_some())
+    pub fn is_known(&self, agent: &AgentId, order: &Order, profile: &Profile, text: &str) -> bool {
+        let key = self.key_makers.of(order.tenant, &order.space, input_type_of(order)).key(text);
+        let clears = Clears { snapshot: self.subscription.current(), agent };
+        profile.max_age.is_some_and(|age| self.known(&key, text, order, age, &clears).is_some())
     }
 
     /// What this process keeps of a text, also as the beginning of a longer vector where the model's vectors are nested.
-    fn known(&self, key: &Key, text: &str, order: &Order, max_age: Duration) -> Option<Cached> {
-        let wanted = Wanted { space: &order.space, max_age };
+    fn known(
+        &self,
+        key: &Key,
+        text: &str,
+        order: &Order,
+        max_age: Duration,
+        clears: &Clears<'_>,
+    ) -> Option<Cached> {
+        let floor = clears.floor(order, &order.space);
+        let wanted = Wanted { space: &order.space, max_age, floor };
         self.tiers.in_memory(key, &wanted).or_else(|| {
             longer_spaces(&order.model, &order.space).into_iter().find_map(|longer| {
-                let keys = self.secrets.keys(order.tenant, &longer, input_type_of(order));
-                let cached = self.tiers.in_memory(&keys.key(text), &Wanted { space: &longer, max_age })?;
+                let keys = self.key_makers.of(order.tenant, &longer, input_type_of(order));
+                let floor = clears.floor(order, &longer).max(floor);
+                let wanted = Wanted { space: &longer, max_age, floor };
+                let cached = self.tiers.in_memory(&keys.key(text), &wanted)?;
                 Some(Cached { vector: cut(&cached.vector, order.space.dimensions())?, ..cached })
             })
         })
@@ -109,7 +128,8 @@ impl Fetcher {
         &self,
         asker: &Arc<Asker>,
         order: &Order,
-        keep: bool,
+        keep: Option<i64>,
+        floor: i64,
         mut missing: Vec<(Key, Arc<str>)>,
         results: &mut Results,
     ) {
@@ -125,7 +145,17 @@ impl Fetcher {
                 if let Some(lead) = joined.lead {
                     let bound = Tokenizers::bound(&order.model, &text);
                     let asker = Arc::clone(asker);
-                    leads.push(Text { text, key, bound, tokens: bound, asker, keep, lead });
+                    let stamp = keep.unwrap_or_default();
+                    leads.push(Text {
+                        text,
+                        key,
+                        bound,
+                        tokens: bound,
+                        asker,
+                        keep: keep.is_some(),
+                        stamp,
+                        lead,
+                    });
                 }
             }
             let others = waiting.len() - leads.len();
@@ -134,6 +164,11 @@ impl Fetcher {
             for (key, text, led, flight) in waiting {
                 let result = match flight.await {
                     Some(Ok(vector)) if led => Ok(Found::made(vector)),
+                    // asked for before an order to clear that this request knows
+                    Some(Ok(vector)) if vector.cached.stamp < floor && round + 1 < MAX_ROUNDS => {
+                        missing.push((key, text));
+                        continue;
+                    }
                     Some(Ok(vector)) => Ok(Found::hit(vector.cached)),
                     // the other's budget, rate or time, not this request's
                     Some(Err(error)) if !led && is_of_asker(&error) && round + 1 < MAX_ROUNDS => {
@@ -175,15 +210,27 @@ impl Fetcher {
     }
 
     /// Puts vectors of any age where there would be an error that is not the input's.
-    fn rescue(&self, space: &SpaceId, results: &mut Results) {
+    fn rescue(&self, space: &SpaceId, floor: i64, results: &mut Results) {
         for (key, result) in results.iter_mut() {
             let down = |error: &Arc<Error>| error.code.is_retryable() || error.code == Code::DeadlineExceeded;
             if result.as_ref().is_err_and(down)
-                && let Some(cached) = self.tiers.at_any_age(key, space)
+                && let Some(cached) = self.tiers.at_any_age(key, space, floor)
             {
                 *result = Ok(Found::hit(cached));
             }
         }
+    }
+}
+
+/// The orders to clear that one agent's request meets.
+struct Clears<'a> {
+    snapshot: Arc<Snapshot>,
+    agent: &'a AgentId,
+}
+
+impl Clears<'_> {
+    fn floor(&self, order: &Order, space: &SpaceId) -> i64 {
+        self.snapshot.cache_floor(order.tenant, self.agent, space)
     }
 }
 
@@ -208,7 +255,12 @@ fn longer_spaces(model: &CatalogModel, space: &SpaceId) -> Vec<SpaceId> {
 fn is_of_asker(error: &Error) -> bool {
     matches!(
         error.code,
-        Code::BudgetExceeded | Code::DeadlineExceeded | Code::Cancelled | Code::RateLimited | Code::Forbidden
+        Code::BudgetExceeded
+            | Code::QuotaExceeded
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::RateLimited
+            | Code::Forbidden
     )
 }
 

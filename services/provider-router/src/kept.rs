@@ -77,7 +77,7 @@ impl Kept {
     }
 
     async fn get_some(&self, keys: &[Key]) -> Vec<Option<Cached>> {
-        let asked = keys.iter().map(|key| Bytes::copy_from_slice(key)).collect();
+        let asked = keys.iter().map(|key| Bytes::copy_from_slice(&key.0)).collect();
         let request = limited(GetVectorsRequest { keys: asked }, PATIENCE);
         let found = match self.client.clone().get_vectors(request).await {
             Ok(reply) => {
@@ -127,27 +127,39 @@ fn limited<T>(message: T, patience: Duration) -> Request<T> {
 }
 
 fn message(key: &Key, cached: &Cached) -> PutVector {
-    let made = cached.made.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     PutVector {
-        key: Bytes::copy_from_slice(key),
+        key: Bytes::copy_from_slice(&key.0),
         value: Some(KeptVector {
             vector: cached.vector.clone(),
             tokens: cached.tokens.0,
             deployment: cached.provider.to_string(),
-            made_unix_ms: i64::try_from(made.as_millis()).unwrap_or(i64::MAX),
+            made_unix_ms: millis(cached.made),
+            kept_unix_ms: millis(cached.kept),
+            stamp: cached.stamp,
         }),
     }
 }
 
 fn cached(kept: KeptVector) -> Option<Cached> {
-    let KeptVector { vector, tokens, deployment, made_unix_ms } = kept;
+    let KeptVector { vector, tokens, deployment, made_unix_ms, kept_unix_ms, stamp } = kept;
     (!vector.is_empty()).then(|| Cached {
         // a copy: it outlives the message, and would keep all of it in memory
         vector: Bytes::copy_from_slice(&vector),
         tokens: TokenCount(tokens),
         provider: deployment.into(),
-        made: SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(made_unix_ms).unwrap_or(0)),
+        made: instant(made_unix_ms),
+        kept: instant(kept_unix_ms),
+        stamp,
     })
+}
+
+fn millis(at: SystemTime) -> i64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn instant(millis: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
 #[cfg(test)]

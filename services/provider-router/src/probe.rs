@@ -19,7 +19,7 @@ use crate::{
     attempt::Ended,
     attempts::Attempts,
     batch::{Batch, Order, Terms},
-    cache::{Key, KeyMaker},
+    cache::{Key, lone_key},
     deployment::Deployment,
     domain::space::space_of,
     text::{Asker, Landed, Text},
@@ -61,16 +61,17 @@ impl Attempts {
         let flights: Flights<Key, Landed> = Flights::new();
         let (mut waiting, mut sent) = (Vec::new(), Vec::new());
         for text in texts {
-            let joined = flights.join(KeyMaker::lone());
+            let joined = flights.join(lone_key());
             waiting.push(joined.flight);
             let Some(lead) = joined.lead else { continue };
             sent.push(Text {
                 text: Arc::from(*text),
-                key: KeyMaker::lone(),
+                key: lone_key(),
                 bound: Tokenizers::bound(model, text),
                 tokens: Tokenizers::bound(model, text),
                 asker: Arc::clone(&asker),
                 keep: false,
+                stamp: 0,
                 lead,
             });
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use embermesh_errors::{Code, Error};
+use embermesh_escrow::Quota;
 use embermesh_proto::internal::v1::{AttemptOutcome, ReservePart, ReserveRequest};
 use embermesh_transport::CallContext;
 use embermesh_types::{AttemptId, TokenCount};
@@ -18,6 +19,7 @@ use crate::{
     },
     hold::Hold,
     ids::uuid_v7,
+    quotas::Taken,
 };
 
 /// What was set aside.
@@ -54,7 +56,7 @@ impl Attempts {
             return None;
         };
         let attempt = AttemptId::new(uuid_v7(now));
-        let parts = batch.parts();
+        let mut parts = batch.parts();
         let mut bounds = Vec::with_capacity(parts.len());
         for part in &parts {
             let mut bound = Bound::default();
@@ -72,6 +74,24 @@ impl Attempts {
         }
         let mut ctx = parts.first()?.asker.ctx.clone();
         ctx.deadline = batch.deadline();
+        let (mut tokens, short) = self.take_tokens(&ctx, &bounds).await;
+        if !short.is_empty() {
+            // from the end, so that positions stay right
+            for (at, error) in short.into_iter().rev() {
+                let mut poor = batch.split_off(&parts[at].texts);
+                bounds.remove(at);
+                if batch.exact {
+                    poor.fail(&error);
+                } else {
+                    poor.exact = true;
+                    self.spawn(poor, 0);
+                }
+            }
+            parts = batch.parts();
+            if parts.is_empty() {
+                return None;
+            }
+        }
         let wanted = Wanted {
             attempt,
             now,
@@ -86,11 +106,13 @@ impl Attempts {
                 (Hold::unwritten(attempt, batch.order.tenant), vec![(0, error)])
             }
             Err(error) => {
+                tokens.into_iter().for_each(give_back);
                 batch.fail(&error);
                 return None;
             }
         };
         if refused.is_empty() {
+            hold.hold_tokens(tokens);
             return Some((batch, Reserved { hold, ctx, parts, bounds, tariff }));
         }
         // from the end, so that positions stay right
@@ -99,6 +121,7 @@ impl Attempts {
             let Some(part) = parts.get(at) else { continue };
             let mut poor = batch.split_off(&part.texts);
             let bound = bounds.remove(at);
+            give_back(tokens.remove(at));
             if batch.exact || tariff.by_character {
                 self.refuse_or_find_cheaper(poor, tariff.price.cost(bound.units), &error);
             } else {
@@ -112,7 +135,33 @@ impl Attempts {
             hold.forget();
             return None;
         }
+        hold.hold_tokens(tokens);
         Some((batch, Reserved { hold, ctx, parts, bounds, tariff }))
+    }
+}
+
+impl Attempts {
+    /// Takes of the tenant's tokens what each part can take at most, where they are limited: for those let in, in order; and which parts
+    /// there was no room for.
+    async fn take_tokens(
+        &self,
+        ctx: &CallContext,
+        bounds: &[Bound],
+    ) -> (Vec<Option<Taken>>, Vec<(usize, Error)>) {
+        let (mut tokens, mut short) = (Vec::new(), Vec::new());
+        for (at, bound) in bounds.iter().enumerate() {
+            match self.books.quotas.take(ctx, Quota::Tokens, bound.tokens.0.max(1)).await {
+                Ok(taken) => tokens.push(taken),
+                Err(error) => short.push((at, error)),
+            }
+        }
+        (tokens, short)
+    }
+}
+
+fn give_back(taken: Option<Taken>) {
+    if let Some(taken) = taken {
+        taken.end(0);
     }
 }
 

@@ -34,7 +34,8 @@ pub async fn run(process: &Process) -> Result<Router, BoxError> {
     let router = ProviderRouter::start(config, parts).await?;
     let services = ServerBuilder::new(process.grpc_metrics.clone())
         .service(router.router_server())
-        .service(router.operations_server());
+        .service(router.operations_server())
+        .service(process.debug_server());
     let ops = Ops { readiness: process.readiness.clone(), metrics: process.metrics.clone() };
     Ok(services.router(embermesh_proto::DESCRIPTORS).await?.merge(ops.router()))
 }

@@ -26,7 +26,7 @@ use crate::{
     agent_limits::AgentLimits,
     attempts::{Attempts, retry_budgets},
     books::{Books, ledger_client},
-    cache::{Cache, Secrets},
+    cache::Cache,
     canary,
     deployments::Deployments,
     domain::strategy::Strategy,
@@ -39,11 +39,13 @@ use crate::{
     grpc::Grpc,
     hits::{Destination, Hits},
     kept::Kept,
+    key_makers::KeyMakers,
     metrics::{JournalMetrics, RouterMetrics},
     operations::OperationsGrpc,
     pace::{Burst, Pace},
     pins::Pins,
     proofs::Proofs,
+    quotas::Quotas,
     resolve::Resolver,
     suspicion::Suspicions,
     tiers::Tiers,
@@ -169,17 +171,18 @@ impl ProviderRouter {
         parts.tasks.spawn("configuration", follow);
         let embedder = Arc::new(Embedder {
             resolver: Resolver {
-                subscription,
+                subscription: subscription.clone(),
                 deployments,
                 pins: Pins::new(parts.admin.clone()),
                 default_models: router.default_models.clone(),
                 clock: parts.clock,
             },
             fetcher: Fetcher {
-                secrets: Secrets::default(),
+                key_makers: KeyMakers::default(),
                 tokenizers: attempts.tokenizers.clone(),
                 tiers,
                 flights: Flights::new(),
+                subscription,
                 groups: Arc::new(Groups::new(Arc::clone(&attempts))),
             },
             attempts,
@@ -245,7 +248,11 @@ fn books(
         None => Destination::Ledger(ledger.clone()),
     };
     let hits = Hits::start(destination, tasks);
-    Ok(Books { ledger, hits, tasks: tasks.clone(), reservations: metrics.reservations.clone(), escrow })
+    let leases = escrow.as_ref().map(|escrow| Arc::clone(&escrow.leases));
+    let quotas =
+        Quotas::new(ledger.clone(), subscription.clone(), parts.clock.clone(), tasks.clone(), leases);
+    let reservations = metrics.reservations.clone();
+    Ok(Books { ledger, hits, tasks: tasks.clone(), reservations, escrow, quotas })
 }
 
 /// Follows the configuration.
@@ -260,6 +267,7 @@ fn subscribe(config: &Config, parts: &Parts) -> Subscription {
         Section::Settings,
         Section::Tenants,
         Section::Providers,
+        Section::CacheClears,
     ];
     let disk_copy = config.data_dir.as_deref().map(|dir: &Path| dir.join("router.snapshot"));
     let condition = Some("router configuration");

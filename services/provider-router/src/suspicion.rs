@@ -74,6 +74,9 @@ mod tests {
             tokens: TokenCount(1),
             provider: provider.into(),
             made: at(made),
+            // kept since later, as a stored row is
+            kept: at(1_000),
+            stamp: 0,
         };
         let space = |text: &str| text.parse::<SpaceId>().unwrap();
         let suspicions = Suspicions::default();

@@ -26,6 +26,7 @@ use crate::{
     journal::Journal,
     leases::Leases,
     metrics::{JournalMetrics, RouterMetrics},
+    quotas::Quotas,
     text::Asker,
 };
 
@@ -48,7 +49,9 @@ impl LeasedCalls {
         let held = JournalMetrics::new(&metrics)?.leases;
         let subscription = Subscription::fixed(Snapshot::default().with_version(1));
         let (leases, _asks) =
-            Leases::new(Arc::clone(&journal), ledger.clone(), subscription, clock.clone(), held);
+            Leases::new(Arc::clone(&journal), ledger.clone(), subscription.clone(), clock.clone(), held);
+        let held = Some(Arc::clone(&leases));
+        let quotas = Quotas::new(ledger.clone(), subscription, clock.clone(), tasks.clone(), held);
         let principal = Principal {
             tenant: TenantId::SYSTEM,
             key: "key".parse()?,
@@ -67,6 +70,7 @@ impl LeasedCalls {
             tasks,
             reservations: RouterMetrics::new(&metrics)?.reservations,
             escrow: Some(Escrow { leases }),
+            quotas,
         };
         let calls = Self { books, asker, clock, provider: "openai".into() };
         calls.grant();
@@ -77,7 +81,11 @@ impl LeasedCalls {
         let parts = [Part { asker: Arc::clone(&self.asker), texts: vec![0] }];
         let wanted = self.wanted(&parts, self.clock.now());
         if let (Some(escrow), Some(path)) = (&self.books.escrow, wanted.path(0)) {
-            escrow.leases.grant(&path, NanoUsd(i64::MAX / 4), self.clock.now() + Duration::from_secs(1));
+            escrow.leases.grant(
+                &path,
+                embermesh_escrow::Amount(i64::MAX / 4),
+                self.clock.now() + Duration::from_secs(1),
+            );
         }
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct Text {
     pub asker: Arc<Asker>,
     /// Whether its vector may be kept.
     pub keep: bool,
+    /// Version of the configuration when it was asked for.
+    pub stamp: i64,
     pub lead: Lead<Key, Landed>,
 }
 

@@ -34,11 +34,14 @@ pub(crate) struct Tiers {
 pub(crate) struct Wanted<'a> {
     pub space: &'a SpaceId,
     pub max_age: Duration,
+    /// Number of the last order to clear that is about it.
+    pub floor: i64,
 }
 
 impl Tiers {
     fn may_serve(&self, wanted: &Wanted<'_>, cached: &Cached) -> bool {
-        self.freshness.allows(cached.age(self.clock.now()), wanted.max_age)
+        cached.stamp >= wanted.floor
+            && self.freshness.allows(cached.age(self.clock.now()), wanted.max_age)
             && self.suspicions.allow(wanted.space, cached)
     }
 
@@ -64,9 +67,10 @@ impl Tiers {
         found
     }
 
-    /// What this process still keeps, whatever its age: for agents that prefer it to a failure.
-    pub fn at_any_age(&self, key: &Key, space: &SpaceId) -> Option<Cached> {
-        self.memory.get(key).filter(|cached| self.suspicions.allow(space, cached))
+    /// What this process still keeps, whatever its age, unless it was cleared: for agents that prefer it to a failure.
+    pub fn at_any_age(&self, key: &Key, space: &SpaceId, floor: i64) -> Option<Cached> {
+        let may_serve = |cached: &Cached| cached.stamp >= floor && self.suspicions.allow(space, cached);
+        self.memory.get(key).filter(may_serve)
     }
 
     /// Keeps what came back, where it may be kept.
@@ -82,3 +86,6 @@ impl Tiers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use crate::commands::{
     agents::{self, AgentsArguments},
     audit::{self, AuditArguments},
     breakers::{self, BreakersArguments},
+    cache::{self, CacheArguments},
     completions::{self, CompletionsArguments},
     costs::{self, CostsArguments},
     doctor::{self, DoctorArguments},
@@ -73,6 +74,9 @@ enum Command {
     /// Reset circuit breakers, or force them open or closed
     #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
     Breakers(BreakersArguments),
+    /// Fill and empty the cache, and see how far that is
+    #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
+    Cache(CacheArguments),
     /// Turn log levels, caching and circuit breakers at run time
     #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
     Settings(SettingsArguments),
@@ -140,6 +144,7 @@ impl Cli {
             Command::Tenants(arguments) => tenants::run(&arguments),
             Command::Providers(arguments) => providers::run(&arguments),
             Command::Breakers(arguments) => breakers::run(&arguments),
+            Command::Cache(arguments) => cache::run(&arguments),
             Command::Settings(arguments) => settings::run(&arguments),
             Command::Audit(arguments) => audit::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
@@ -228,10 +233,20 @@ mod tests {
             "completions",
             "completions powershell",
             "keys successor --out f --json",
+            "cache",
+            "cache warm --rows 0",
+            "cache status",
             "nonsense",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn the_database_is_run_or_migrated_and_not_both() {
+        assert!(matches!(parse("database --data-dir d"), Ok(Command::Database(_))));
+        assert!(matches!(parse("database migrate --config f"), Ok(Command::Database(_))));
+        assert!(parse("database --data-dir d migrate").is_err());
     }
 
     #[test]
@@ -252,6 +267,7 @@ mod tests {
             "audit",
             "providers",
             "breakers",
+            "cache",
             "settings",
             "doctor",
             "env",

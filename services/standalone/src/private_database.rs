@@ -1,18 +1,22 @@
-//! `embermesh database`: the private PostgreSQL alone, for services that run as processes of their own.
+//! `embermesh database`: the private PostgreSQL alone, for services that run as processes of their own; and below it what is done to
+//! whichever database is configured.
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use embermesh_private_postgres::{Options, PrivatePostgres};
 use embermesh_process::BoxError;
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::tools;
+use crate::{migrations, tools};
 
 /// The arguments of `embermesh database`.
 #[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct DatabaseArguments {
+    #[command(subcommand)]
+    command: Option<DatabaseCommand>,
     /// Folder for the database.
     #[arg(long, value_name = "DIR", env = "EMBERMESH_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
@@ -21,9 +25,20 @@ pub struct DatabaseArguments {
     pub postgres_dir: Option<PathBuf>,
 }
 
-/// Starts PostgreSQL on a free loopback port, prints its URL with the password in it, and keeps it until a signal.
+#[derive(Debug, Clone, Subcommand)]
+enum DatabaseCommand {
+    /// Bring the schemas of the configured databases to the version of this build, and end
+    Migrate(migrations::MigrateArguments),
+}
+
+/// Starts PostgreSQL on a free loopback port, prints its URL with the password in it, and keeps it until a signal; or does what the
+/// subcommand says.
 pub fn run(arguments: &DatabaseArguments) -> ExitCode {
-    match serve(arguments) {
+    let done = match &arguments.command {
+        Some(DatabaseCommand::Migrate(arguments)) => migrations::run(arguments),
+        None => serve(arguments),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _unwritable = writeln!(std::io::stderr(), "error: {error}");

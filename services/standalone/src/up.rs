@@ -92,6 +92,7 @@ async fn serve(process: &Process, lifecycle: Lifecycle, started: Instant) -> Res
     let url = process.config.public_url();
     let composed = compose(process, &keys).await?;
     process.serve(listener, composed.app)?;
+    process.serve_operations().await?;
     ready(process).await;
     let mut out = std::io::stdout().lock();
     // a closed stdout is no reason not to serve

@@ -1,6 +1,7 @@
 //! The service as others call it: reads messages, takes tenant and agent from the call's identity, and nothing else.
 
 pub(crate) mod answers;
+pub(crate) mod jobs;
 pub(crate) mod throttle;
 pub(crate) mod vector_cache;
 
@@ -8,8 +9,9 @@ use std::sync::Arc;
 
 use embermesh_errors::Error;
 use embermesh_proto::internal::v1::{
-    self as proto, PutReply, PutRequest, PutResult, StoreDeleteReply, StoreDeleteRequest, StoreGetRequest,
-    StoreListReply, StoreListRequest, StoreRow, StoreSearchReply, StoreSearchRequest,
+    self as proto, FindSpacesReply, FindSpacesRequest, PutReply, PutRequest, PutResult, StoreDeleteReply,
+    StoreDeleteRequest, StoreGetRequest, StoreListReply, StoreListRequest, StoreRow, StoreSearchReply,
+    StoreSearchRequest,
 };
 use embermesh_transport::CallContext;
 use tonic::{Request, Response, Status};
@@ -20,6 +22,7 @@ use crate::{
         id, row, vector,
     },
     store::{Kept, Search, Store},
+    uses::Uses,
 };
 
 const MAX_ROWS: u32 = 1_000;
@@ -27,11 +30,12 @@ const DEFAULT_PAGE: u32 = 100;
 
 pub(crate) struct StoreService {
     store: Arc<Store>,
+    uses: Uses,
 }
 
 impl StoreService {
-    pub(crate) fn new(store: Arc<Store>) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Arc<Store>, uses: Uses) -> Self {
+        Self { store, uses }
     }
 }
 
@@ -41,6 +45,11 @@ impl proto::store_server::Store for StoreService {
         let principal = CallContext::of(&request)?.principal;
         let (space, rows) = row::parse(request.into_inner(), &principal)?;
         let kept = self.store.put(principal.tenant, &space, &rows).await?;
+        for (row, kept) in rows.iter().zip(&kept) {
+            if let Kept::Known(id) = kept {
+                self.uses.count(principal.tenant, &space, &row.agent_id, *id);
+            }
+        }
         Ok(Response::new(PutReply { results: kept.into_iter().map(result).collect() }))
     }
 
@@ -71,6 +80,17 @@ impl proto::store_server::Store for StoreService {
             truncated: found.truncated,
             other_spaces: found.other_spaces,
         }))
+    }
+
+    async fn find_spaces(
+        &self,
+        request: Request<FindSpacesRequest>,
+    ) -> Result<Response<FindSpacesReply>, Status> {
+        let principal = CallContext::of(&request)?.principal;
+        let filter = Filter::parse(request.into_inner().filter.unwrap_or_default())?;
+        let filter = filter.for_principal(&principal)?;
+        let space_ids = self.store.find_spaces(principal.tenant, &filter).await?;
+        Ok(Response::new(FindSpacesReply { space_ids }))
     }
 
     async fn get(&self, request: Request<StoreGetRequest>) -> Result<Response<StoreRow>, Status> {

@@ -11,14 +11,19 @@
 //! It also keeps what is in Redis for all routers, vectors and shared rate limits; nothing of that is needed, and without Redis the
 //! answer is that it is away.
 //!
+//! It works on jobs that fill and empty that cache; what a job is to do and how far it is outlives the process that works on it.
+//!
 //! It knows no models, no providers and no plain text rules: the gateway has scrubbed and embedded before it calls.
 //!
-//! [`VectorStore::start`] migrates the schema, connects, and starts the background work: partitions ahead of time, HNSW indexes where
-//! a partition has grown large, expiry of answers under idempotency keys.
+//! [`VectorStore::start`] migrates the schema, connects, and starts the background work: partitions ahead of time, indexes where a
+//! tenant has grown large in a month, expiry of answers under idempotency keys.
 
+mod archive;
+mod command_line;
 mod domain;
 mod error;
 mod grpc;
+mod jobs;
 mod maintenance;
 mod metrics;
 mod redis;
@@ -26,9 +31,11 @@ mod run;
 mod service;
 mod settings;
 mod store;
+mod uses;
 
-pub use domain::vector::Element;
+pub use command_line::command_line;
+pub use domain::{index::IndexKind, vector::Element};
 pub use error::StartError;
-pub use run::{DEFAULT_PORT, parts, run, settings};
+pub use run::{DEFAULT_PORT, migrate, parts, run, settings};
 pub use service::{Parts, VectorStore};
-pub use settings::{Hnsw, RedisTuning, Settings};
+pub use settings::{Archive, Hnsw, Ivfflat, RedisTuning, Settings};

@@ -6,5 +6,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    embermesh_process::run(embermesh_vector_store::DEFAULT_PORT, embermesh_vector_store::run)
+    embermesh_vector_store::command_line()
 }

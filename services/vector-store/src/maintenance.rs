@@ -5,7 +5,11 @@ use std::{sync::Arc, time::Duration};
 use embermesh_lifecycle::{Condition, Tasks};
 use embermesh_postgres::DbError;
 
-use crate::store::Store;
+use crate::{
+    archive::{self, ArchiveError},
+    domain::month::Month,
+    store::Store,
+};
 
 /// How often the database is asked whether it answers, and the pool is looked at.
 const PULSE: Duration = Duration::from_secs(5);
@@ -34,7 +38,10 @@ pub(crate) fn start(store: &Arc<Store>, tasks: &Tasks, database: Condition, paus
             // a build may take minutes and is not worth waiting for: cut off, it is begun anew by the next process
             tokio::select! {
                 () = rounds_end.stopping() => return,
-                _logged = round(&rounds) => {}
+                () = async {
+                    let _logged = round(&rounds).await;
+                    archive_due(&rounds).await;
+                } => {}
             }
         }
     });
@@ -44,8 +51,23 @@ pub(crate) fn start(store: &Arc<Store>, tasks: &Tasks, database: Condition, paus
 pub(crate) async fn round(store: &Store) -> Result<(), DbError> {
     let partitions = report("partitions", store.add_all_partitions().await);
     let expiry = report("expiry", store.expire_answers().await.map(drop));
+    let jobs = report("ended jobs", store.expire_jobs().await);
+    let uses = report("uses of rows", store.expire_uses().await);
     let indexes = report("indexes", store.build_due_indexes().await.map(drop));
-    partitions.and(expiry).and(indexes)
+    partitions.and(expiry).and(jobs).and(uses).and(indexes)
+}
+
+/// Archives the months that are due, if that is configured.
+pub(crate) async fn archive_due(store: &Store) {
+    let (settings, now) = (store.archive_settings(), Month::of(store.now()));
+    let (Some(folder), 1..) = (&settings.folder, settings.after_months) else { return };
+    let outcome = archive::archive(store, now.minus(settings.after_months), folder).await;
+    // another replica does it
+    if let Err(error) = outcome
+        && !matches!(error, ArchiveError::Busy)
+    {
+        tracing::warn!(work = "archive", %error, "maintenance failed, it is tried again");
+    }
 }
 
 fn report(work: &'static str, outcome: Result<(), DbError>) -> Result<(), DbError> {

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use embermesh_cache::{Away, Kept, Lease, Limit, RedisCache, RedisSettings, VectorKey};
+use embermesh_cache::{
+    Away, Kept, Lease, Limit, RedisCache, RedisSettings, ServerMemory, Sweep, Swept, VectorKey,
+};
 use embermesh_lifecycle::Tasks;
 use embermesh_telemetry::Metrics;
+use embermesh_vector_key::Keys;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts};
 
 use crate::{StartError, settings::RedisTuning};
@@ -34,6 +37,10 @@ impl Redis {
             command_timeout: Duration::from_millis(u64::from(tuning.timeout_ms.max(1))),
             failures: tuning.failures,
             rest: Duration::from_millis(u64::from(tuning.rest_ms)),
+            memory: ServerMemory {
+                max_memory: place.cache_strategies.embeddings.max_memory.clone(),
+                eviction_policy: place.cache_strategies.embeddings.eviction_policy.clone(),
+            },
         };
         let cache = settings.is_configured().then(|| RedisCache::connect(&settings, tasks)).transpose()?;
         let seconds =
@@ -63,6 +70,26 @@ impl Redis {
         let started = Instant::now();
         let cache = self.cache.as_ref().ok_or(Away::NotConnected)?;
         self.measured("lease", started, cache.lease(limit, want, at_least).await)
+    }
+
+    /// Whether there is one, away or not.
+    pub(crate) fn is_configured(&self) -> bool {
+        self.cache.is_some()
+    }
+
+    pub(crate) async fn sweep(&self) -> Result<Sweep, Away> {
+        self.cache.as_ref().ok_or(Away::NotConnected)?.sweep().await
+    }
+
+    pub(crate) async fn sweep_on(
+        &self,
+        sweep: &mut Sweep,
+        which: &Keys,
+        before: i64,
+    ) -> Result<Option<Swept>, Away> {
+        let started = Instant::now();
+        let cache = self.cache.as_ref().ok_or(Away::NotConnected)?;
+        self.measured("sweep", started, cache.sweep_on(sweep, which, before).await)
     }
 
     fn measured<T>(&self, call: &str, started: Instant, outcome: Result<T, Away>) -> Result<T, Away> {

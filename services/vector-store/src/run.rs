@@ -2,10 +2,11 @@
 
 use axum::Router;
 use embermesh_config::{Config, ConfigError};
+use embermesh_postgres::Schema;
 use embermesh_process::{BoxError, Process};
 use embermesh_transport::{Endpoint, Ops, ServerBuilder};
 
-use crate::{Parts, Settings, VectorStore};
+use crate::{Parts, Settings, VectorStore, store};
 
 /// Port on loopback when none is configured.
 pub const DEFAULT_PORT: u16 = 8084;
@@ -19,11 +20,20 @@ pub fn settings(config: &Config) -> Result<Settings, ConfigError> {
     Ok(settings)
 }
 
+/// Brings the schema to the version of this build, as every start does, and nothing else. The migrations that were missing.
+pub async fn migrate(config: &Config) -> Result<Vec<String>, BoxError> {
+    let url = config.database.for_store()?;
+    Ok(embermesh_postgres::migrate(&url, Schema::Store, store::MIGRATIONS).await?)
+}
+
 /// The store's parts from its process.
 pub fn parts(process: &Process) -> Result<Parts, ConfigError> {
+    let config = &process.config;
+    let mut redis = config.redis.clone();
+    redis.cache_strategies.embeddings.ttl.get_or_insert(config.embedding.router.cache_ttl);
     Ok(Parts {
-        database: process.config.database.for_store()?,
-        redis: process.config.redis.clone(),
+        database: config.database.for_store()?,
+        redis,
         tasks: process.tasks.clone(),
         readiness: process.readiness.clone(),
         metrics: process.metrics.clone(),
@@ -41,7 +51,10 @@ pub async fn run(process: &Process) -> Result<Router, BoxError> {
         .service(store.store_server())
         .service(store.answers_server())
         .service(store.vector_cache_server())
-        .service(store.throttle_server());
+        .service(store.throttle_server())
+        .service(store.cache_jobs_server())
+        .service(store.jobs_server())
+        .service(process.debug_server());
     let ops = Ops { readiness: process.readiness.clone(), metrics: process.metrics.clone() };
     Ok(services.router(embermesh_proto::DESCRIPTORS).await?.merge(ops.router()))
 }

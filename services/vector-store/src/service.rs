@@ -1,27 +1,37 @@
 //! The service, put together.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_proto::internal::v1::{
-    answers_server::AnswersServer, store_server::StoreServer, throttle_server::ThrottleServer,
-    vector_cache_server::VectorCacheServer,
+    answers_server::AnswersServer, cache_jobs_server::CacheJobsServer, store_server::StoreServer,
+    throttle_server::ThrottleServer, vector_cache_server::VectorCacheServer,
 };
+use embermesh_proto::v1::jobs_server::JobsServer;
 use embermesh_telemetry::Metrics;
 use embermesh_transport::MAX_MESSAGE_BYTES;
 use embermesh_types::Clock;
 use secrecy::SecretString;
 
 use crate::{
-    Settings, StartError,
+    Settings, StartError, archive,
     grpc::{
-        StoreService, answers::AnswersService, throttle::ThrottleService, vector_cache::VectorCacheService,
+        StoreService,
+        answers::AnswersService,
+        jobs::{CacheJobsService, JobsService},
+        throttle::ThrottleService,
+        vector_cache::VectorCacheService,
     },
+    jobs::Worker,
     maintenance,
     metrics::StoreMetrics,
     redis::Redis,
     store::{Pools, Store},
+    uses::Uses,
 };
+
+/// How long what was put into Redis by a job is kept, where nobody says.
+const DEFAULT_TTL: Duration = Duration::from_secs(15 * 60);
 
 /// What the service is given.
 pub struct Parts {
@@ -44,6 +54,8 @@ pub struct Parts {
 pub struct VectorStore {
     store: Arc<Store>,
     redis: Redis,
+    jobs: Worker,
+    uses: Uses,
 }
 
 impl VectorStore {
@@ -52,23 +64,29 @@ impl VectorStore {
     /// # Errors
     /// [`StartError`], when the database cannot be used or a setting is out of range.
     pub async fn start(settings: Settings, parts: Parts) -> Result<Self, StartError> {
-        if let Some(mistake) = settings.hnsw.mistake() {
+        if let Some(mistake) = settings.mistake() {
             return Err(StartError::Setting(mistake));
         }
         let condition = parts.readiness.condition("vector-store");
         let pools = Pools::open(&parts.database, &settings.pool).await?;
         let pause = Duration::from_secs(u64::from(settings.maintenance_seconds.max(1)));
         let redis = Redis::start(&parts.redis, &settings.redis, &parts.tasks, &parts.metrics)?;
-        let store = Store::new(pools, settings, parts.clock, StoreMetrics::new(&parts.metrics)?);
+        let metrics = StoreMetrics::new(&parts.metrics)?;
+        let store = Store::new(pools, settings, parts.clock.clone(), metrics);
         store.refresh_spaces().await?;
         condition.set(true);
         maintenance::start(&store, &parts.tasks, condition, pause);
-        Ok(Self { store, redis })
+        let ttl = parts.redis.cache_strategies.embeddings.ttl.map_or(DEFAULT_TTL, |ttl| ttl.0);
+        let jobs = Worker::new(Arc::clone(&store), redis.clone(), parts.clock, ttl);
+        jobs.start(&parts.tasks);
+        let uses = Uses::default();
+        uses.start(&store, &parts.tasks);
+        Ok(Self { store, redis, jobs, uses })
     }
 
     /// The gRPC service.
     pub fn store_server(&self) -> StoreServer<impl embermesh_proto::internal::v1::store_server::Store> {
-        StoreServer::new(StoreService::new(Arc::clone(&self.store)))
+        StoreServer::new(StoreService::new(Arc::clone(&self.store), self.uses.clone()))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
@@ -98,13 +116,38 @@ impl VectorStore {
         ThrottleServer::new(ThrottleService(self.redis.clone()))
     }
 
-    /// One round of the background work, now: partitions, expiry, and the indexes that are due unless another
-    /// replica builds some at this moment. Everything is tried.
+    /// The gRPC service that starts jobs on the cache.
+    pub fn cache_jobs_server(
+        &self,
+    ) -> CacheJobsServer<impl embermesh_proto::internal::v1::cache_jobs_server::CacheJobs + use<>> {
+        CacheJobsServer::new(CacheJobsService(self.jobs.clone()))
+    }
+
+    /// The public gRPC service that tells of jobs.
+    pub fn jobs_server(&self) -> JobsServer<impl embermesh_proto::v1::jobs_server::Jobs + use<>> {
+        JobsServer::new(JobsService(Arc::clone(&self.store)))
+    }
+
+    /// One round of the background work, now: partitions, expiry, the indexes that are due unless another
+    /// replica builds some at this moment, and the months that leave. Everything is tried.
     ///
     /// # Errors
-    /// The first failure.
+    /// The first failure but those of archiving, which are logged.
     pub async fn maintain(&self) -> Result<(), StartError> {
-        Ok(maintenance::round(&self.store).await?)
+        self.uses.write(&self.store).await;
+        let round = maintenance::round(&self.store).await;
+        maintenance::archive_due(&self.store).await;
+        Ok(round?)
+    }
+}
+
+impl VectorStore {
+    /// Brings an archived month back, given its manifest; returns how many rows were not there yet.
+    ///
+    /// # Errors
+    /// When the files are not what was written, or the database refuses. Then nothing came back.
+    pub async fn restore(&self, manifest: &Path) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(archive::restore(&self.store, manifest).await?.1)
     }
 }
 

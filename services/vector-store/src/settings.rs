@@ -1,9 +1,11 @@
 //! What an operator can set.
 
+use std::path::PathBuf;
+
 use embermesh_postgres::PoolConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::Element;
+use crate::{Element, IndexKind};
 
 /// Settings of the vector store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,10 +17,16 @@ pub struct Settings {
     pub element: Element,
     /// A search with at most this many candidates reads them all, even where there is an index.
     pub exact_max_rows: u32,
-    /// The approximate index.
+    /// The kind of approximate index that is built from now on.
+    pub index: IndexKind,
+    /// When an index is built, whatever its kind, and how a graph is.
     pub hnsw: Hnsw,
+    /// How lists are built and searched.
+    pub ivfflat: Ivfflat,
     /// How long Redis is waited for; where it is stands under `redis`.
     pub redis: RedisTuning,
+    /// When months leave.
+    pub archive: Archive,
     /// Hours for which an idempotency key is remembered.
     pub request_hours: u32,
     /// Seconds between two rounds of background work.
@@ -29,8 +37,10 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Hnsw {
-    /// A month's partition of a space gets its index when it has this many rows.
+    /// A month's partition of a space gets its index when it has this many rows,
     pub min_rows: u32,
+    /// and when this many of them are of one tenant: tenants with few rows are searched without.
+    pub min_tenant_rows: u32,
     /// Links of a node, 2 to 100.
     pub m: u16,
     /// Candidates looked at for each new row, 4 to 1,000 and at least twice `m`.
@@ -44,6 +54,43 @@ pub struct Hnsw {
     /// Extra processes of a build. They share `build_memory_mb` through `/dev/shm`, of which a container has 64 MB unless told
     /// otherwise: raise both together.
     pub build_workers: u16,
+}
+
+/// When months of rows leave, and where to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Archive {
+    /// Whole months that stay beside the current one; 0 keeps all of them.
+    pub after_months: u32,
+    /// Folder of the files into which months are written before they are dropped.
+    pub folder: Option<PathBuf>,
+}
+
+impl Archive {
+    fn mistake(&self) -> Option<String> {
+        (self.after_months > 0 && self.folder.is_none()).then(|| {
+            "archive.after_months needs archive.folder, where months are written before they are dropped"
+                .to_owned()
+        })
+    }
+}
+
+/// How an IVFFlat index is built and searched. See pgvector's documentation for the trade-offs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ivfflat {
+    /// Rows for each list of a new index.
+    pub rows_per_list: u32,
+    /// Lists looked at by a search, 1 to 32,768.
+    pub probes: u16,
+    /// Lists that a filtered search may look at before every candidate is read instead, 1 to 32,768.
+    pub max_probes: u16,
+}
+
+impl Default for Ivfflat {
+    fn default() -> Self {
+        Self { rows_per_list: 1_000, probes: 40, max_probes: 100 }
+    }
 }
 
 /// How long Redis is waited for: it saves time or is not worth asking.
@@ -70,11 +117,21 @@ impl Default for Settings {
             pool: PoolConfig::default(),
             element: Element::Half,
             exact_max_rows: 10_000,
+            index: IndexKind::default(),
             hnsw: Hnsw::default(),
+            ivfflat: Ivfflat::default(),
             redis: RedisTuning::default(),
+            archive: Archive::default(),
             request_hours: 24,
             maintenance_seconds: 60,
         }
+    }
+}
+
+impl Settings {
+    /// What is wrong with the numbers, if anything: PostgreSQL would say so only when it is too late.
+    pub(crate) fn mistake(&self) -> Option<String> {
+        self.hnsw.mistake().or_else(|| self.ivfflat.mistake()).or_else(|| self.archive.mistake())
     }
 }
 
@@ -82,6 +139,7 @@ impl Default for Hnsw {
     fn default() -> Self {
         Self {
             min_rows: 20_000,
+            min_tenant_rows: 2_500,
             m: 16,
             ef_construction: 64,
             ef_search: 100,
@@ -92,9 +150,19 @@ impl Default for Hnsw {
     }
 }
 
+impl Ivfflat {
+    fn mistake(&self) -> Option<String> {
+        let ranges = [("probes", self.probes), ("max_probes", self.max_probes)];
+        let wrong = ranges.into_iter().find(|(_, value)| !(1..=32_768).contains(value));
+        let wrong = wrong.map(|(name, value)| format!("ivfflat.{name} is {value}, it must be 1 to 32768"));
+        wrong.or_else(|| {
+            (self.rows_per_list == 0).then(|| "ivfflat.rows_per_list must be at least 1".to_owned())
+        })
+    }
+}
+
 impl Hnsw {
-    /// What is wrong with the numbers, if anything: PostgreSQL would say so only when the first index is built.
-    pub(crate) fn mistake(&self) -> Option<String> {
+    fn mistake(&self) -> Option<String> {
         let ranges = [("m", self.m, 2..=100), ("ef_construction", self.ef_construction, 4..=1000)];
         for (name, value, range) in ranges.into_iter().chain([("ef_search", self.ef_search, 1..=1000)]) {
             if !range.contains(&value) {

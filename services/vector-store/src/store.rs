@@ -1,39 +1,51 @@
 //! The rows in PostgreSQL. All SQL of the service is in this module.
 
 mod answers;
+mod archive;
 mod conditions;
 mod delete;
 mod indexes;
+mod jobs;
 mod list;
+mod only_one;
 mod other_spaces;
 mod partitions;
 mod pools;
 mod put;
 mod read;
 mod row;
+mod row_uses;
 mod search;
 mod spaces;
+mod tidy;
 mod vector_column;
+mod warm_rows;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use embermesh_postgres::Session;
 use embermesh_types::{Clock, TenantId};
 
-use crate::{Settings, domain::shard, metrics::StoreMetrics};
+use crate::{Archive, Settings, domain::shard, metrics::StoreMetrics};
 
 pub(crate) use answers::Standing;
-pub(crate) use pools::Pools;
+pub(crate) use archive::Leaving;
+pub(crate) use pools::{MIGRATIONS, Pools};
 pub(crate) use put::Kept;
+pub(crate) use row_uses::RowUses;
 pub(crate) use search::Search;
+pub(crate) use warm_rows::Shelf;
 
 /// The rows of all spaces.
 pub(crate) struct Store {
     pools: Pools,
     spaces: spaces::Spaces,
-    large: search::LargeTenants,
-    /// One at a time; between processes PostgreSQL sees to that.
-    index_build: tokio::sync::Mutex<()>,
+    spaces_of: other_spaces::SpacesOf,
+    sizes: search::Sizes,
+    builds: indexes::Builds,
     settings: Settings,
     clock: Clock,
     metrics: StoreMetrics,
@@ -54,12 +66,12 @@ impl Owner {
 
 impl Store {
     pub(crate) fn new(pools: Pools, settings: Settings, clock: Clock, metrics: StoreMetrics) -> Arc<Self> {
-        let (spaces, large) = (spaces::Spaces::default(), search::large_tenants());
         Arc::new(Self {
             pools,
-            spaces,
-            large,
-            index_build: tokio::sync::Mutex::default(),
+            spaces: spaces::Spaces::default(),
+            spaces_of: other_spaces::SpacesOf::default(),
+            sizes: search::Sizes::default(),
+            builds: indexes::Builds::default(),
             settings,
             clock,
             metrics,
@@ -74,12 +86,20 @@ impl Store {
         &self.metrics
     }
 
+    pub(crate) fn archive_settings(&self) -> &Archive {
+        &self.settings.archive
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
     fn session(&self, owner: Owner) -> Session<'_> {
         self.pools.app.tenant(owner.tenant)
     }
 
     /// Idempotency keys of this instant and before are forgotten.
-    fn request_expiry(&self) -> std::time::SystemTime {
+    fn request_expiry(&self) -> SystemTime {
         self.clock.now() - Duration::from_secs(u64::from(self.settings.request_hours) * 3600)
     }
 }

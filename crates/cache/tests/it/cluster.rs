@@ -68,3 +68,28 @@ async fn one_endpoint_that_is_no_cluster_is_a_node() {
     until_put(&cache, &all_of(0..200)).await;
     assert_eq!(redis.cli(&["DBSIZE"]), "200");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_fails_over_costs_misses_and_never_a_wrong_vector() {
+    let mut cluster = TestCluster::with_replicas();
+    let cache = connected(&settings(cluster.endpoints())).await;
+    until_put(&cache, &all_of(0..200)).await;
+    let dead = cluster.nodes.iter().position(TestRedis::is_master).unwrap();
+    cluster.nodes[dead].kill();
+    let asked: Vec<VectorKey> = (0..200).map(key).collect();
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let found = cache.get_many(&asked).await.unwrap_or_default();
+        for (n, found) in (0..200).zip(&found) {
+            assert!(found.as_ref().is_none_or(|found| *found == kept(n)), "{n}");
+        }
+        // every slot answers again, with what is put now
+        let put = cache.put_many(&all_of(0..200), TTL).await;
+        if put.is_ok() && found.iter().flatten().count() == 200 {
+            break;
+        }
+        assert!(Instant::now() < end, "the promoted replica is not used: {put:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(cluster.nodes.iter().filter(|node| node.is_master()).count(), 3);
+}

@@ -11,7 +11,13 @@ async fn figures() {
     let cache = connected(&RedisSettings { rest: Duration::from_secs(600), ..patient(&redis.url()) }).await;
     let vector = vec![7_u8; 4 * 1536];
     let put: Vec<(VectorKey, Kept)> = (0..100)
-        .map(|n| (key(n), Kept::new(vector.clone().into(), 1, "openai".into(), 0).unwrap()))
+        .map(|n| {
+            (
+                key(n),
+                Kept::new(vector.clone().into(), Facts { deployment: "openai".into(), ..Facts::default() })
+                    .unwrap(),
+            )
+        })
         .collect();
     let keys: Vec<VectorKey> = (0..100).map(key).collect();
     let limit = Limit { name: "figures", per_minute: 60_000, burst: 6_000 };

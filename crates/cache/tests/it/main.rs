@@ -6,12 +6,15 @@ mod away;
 mod cluster;
 mod figures;
 mod leases;
+mod memory;
+mod sweep;
 mod vectors;
 
 use std::time::{Duration, Instant};
 
-use embermesh_cache::{Away, Kept, RedisCache, RedisSettings, VectorKey};
+use embermesh_cache::{Away, Facts, Kept, RedisCache, RedisSettings, VectorKey};
 use embermesh_lifecycle::Tasks;
+use embermesh_vector_key::LENGTH;
 
 /// How long anything may take on a busy machine before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,16 +55,23 @@ async fn until_put(cache: &RedisCache, vectors: &[(VectorKey, Kept)]) {
 
 /// Different keys in different buckets.
 fn key(n: u32) -> VectorKey {
-    let mut hash = [0; 32];
-    hash[0] = n.to_le_bytes()[0];
+    let mut bytes = [0; LENGTH];
+    bytes[12] = n.to_le_bytes()[0];
     // the end makes the jitter
-    hash[28..].copy_from_slice(&n.wrapping_mul(0x9e37_79b1).to_le_bytes());
-    VectorKey(hash)
+    bytes[LENGTH - 4..].copy_from_slice(&n.wrapping_mul(0x9e37_79b1).to_le_bytes());
+    VectorKey(bytes)
 }
 
 fn kept(n: u32) -> Kept {
     let vector: Vec<u8> = (0..4_u32).flat_map(|at| (n as f32 + at as f32).to_le_bytes()).collect();
-    Kept::new(vector.into(), u64::from(n), format!("deployment-{n}"), i64::from(n) - 5).unwrap()
+    let facts = Facts {
+        tokens: u64::from(n),
+        deployment: format!("deployment-{n}"),
+        made_unix_ms: i64::from(n) - 5,
+        kept_unix_ms: i64::from(n),
+        stamp: i64::from(n) + 5,
+    };
+    Kept::new(vector.into(), facts).unwrap()
 }
 
 fn all_of(range: std::ops::Range<u32>) -> Vec<(VectorKey, Kept)> {

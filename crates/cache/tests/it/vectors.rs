@@ -65,8 +65,9 @@ async fn what_somebody_else_wrote_under_a_key_is_a_miss_and_nothing_else() {
     let cache = connected(&patient(&redis.url())).await;
     cache.put_many(&all_of(0..6), TTL).await.unwrap();
     let names: Vec<String> =
-        redis.cli(&["--scan", "--pattern", "embedding:v1:*"]).lines().map(Into::into).collect();
-    let name = |n: u32| names.iter().find(|name| name.contains(&format!("}}:{n:02x}"))).unwrap().as_str();
+        redis.cli(&["--scan", "--pattern", "embedding:v2:*"]).lines().map(Into::into).collect();
+    let name =
+        |n: u32| names.iter().find(|name| name.contains(&format!(":00000000:{n:02x}"))).unwrap().as_str();
     redis.cli(&["SET", name(0), "nonsense"]);
     redis.cli(&["SET", name(1), ""]);
     redis.cli(&["DEL", name(2)]);

@@ -30,11 +30,11 @@ pub struct CacheStrategies {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmbeddingCache {
-    /// Absent: `embedding.router.cache_ttl`.
+    /// How long vectors are served. Absent: `embedding.router.cache_ttl`.
     pub ttl: Option<Span>,
-    /// Such as `4gb`.
+    /// Of each node, such as `4gb`; Redis is told. Absent: as it is set there.
     pub max_memory: Option<String>,
-    /// Redis' name of the policy.
+    /// Redis' name of the policy by which it makes room; Redis is told. Absent: as it is set there.
     pub eviction_policy: Option<String>,
 }
 
@@ -42,8 +42,8 @@ pub struct EmbeddingCache {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HealthCache {
-    /// Absent: 30 s.
+    /// How long what was heard of providers counts while no router tells anything. Absent: until one does.
     pub ttl: Option<Span>,
-    /// Most entries.
+    /// Deployments that are remembered at most.
     pub max_entries: Option<u32>,
 }

@@ -13,6 +13,9 @@ use crate::Span;
 pub struct Server {
     /// Address of the one port; absent: the service's own port on loopback.
     pub listen: Option<SocketAddr>,
+    /// Address of a second port, with `/health/*` and `/metrics` alone, without TLS and without keys: for probes and scrapers that have
+    /// no certificate. Absent: they are on the one port only.
+    pub operations: Option<SocketAddr>,
     /// Where clients reach the gateway, for what is printed and written to `keys.json`.
     pub public_url: Option<String>,
     /// Networks, beside loopback, that may read `/metrics`, `/version` and `/openapi.json` without a key.
@@ -29,6 +32,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: None,
+            operations: None,
             public_url: None,
             metrics_allow: Vec::new(),
             shutdown_grace: Span::seconds(30),

@@ -9,46 +9,46 @@ use super::*;
 
 #[test]
 fn nobody_draws_from_a_closed_pocket_and_it_is_done_when_the_last_draw_has_ended() {
-    let pocket = Pocket::new(NanoUsd(100));
-    assert_eq!(pocket.draw(NanoUsd(70)), Draw::Taken);
-    assert_eq!(pocket.draw(NanoUsd(31)), Draw::TooLittle);
+    let pocket = Pocket::new(Amount(100));
+    assert_eq!(pocket.draw(Amount(70)), Draw::Taken);
+    assert_eq!(pocket.draw(Amount(31)), Draw::TooLittle);
     assert_eq!(pocket.sweep(), None);
     pocket.close();
-    assert_eq!(pocket.draw(NanoUsd(1)), Draw::Closed);
-    let returned = |amount, closes, is_news| Some(Returned { amount: NanoUsd(amount), closes, is_news });
+    assert_eq!(pocket.draw(Amount(1)), Draw::Closed);
+    let returned = |amount, closes, is_news| Some(Returned { amount: Amount(amount), closes, is_news });
     assert_eq!(pocket.sweep(), returned(30, false, true));
     assert_eq!(pocket.sweep(), returned(30, false, false));
-    pocket.end(NanoUsd(70), NanoUsd(50));
+    pocket.end(Amount(70), Amount(50));
     assert_eq!(pocket.sweep(), returned(50, true, true));
 }
 
 #[test]
 fn what_costs_more_than_was_drawn_comes_out_of_the_rest() {
-    let pocket = Pocket::new(NanoUsd(100));
-    assert_eq!(pocket.draw(NanoUsd(40)), Draw::Taken);
-    pocket.end(NanoUsd(40), NanoUsd(65));
-    assert_eq!(pocket.available(), NanoUsd(35));
-    assert_eq!(pocket.draw(NanoUsd(35)), Draw::Taken);
-    pocket.end(NanoUsd(35), NanoUsd(90));
-    assert_eq!(pocket.available(), NanoUsd::ZERO);
+    let pocket = Pocket::new(Amount(100));
+    assert_eq!(pocket.draw(Amount(40)), Draw::Taken);
+    pocket.end(Amount(40), Amount(65));
+    assert_eq!(pocket.available(), Amount(35));
+    assert_eq!(pocket.draw(Amount(35)), Draw::Taken);
+    pocket.end(Amount(35), Amount(90));
+    assert_eq!(pocket.available(), Amount::ZERO);
 }
 
 /// What threads have drawn and spent while another one closed the pocket.
 fn race(granted: i64, draws: &[(i64, i64)], threads: usize) -> (i64, Returned) {
-    let (pocket, spent) = (Pocket::new(NanoUsd(granted)), AtomicI64::new(0));
+    let (pocket, spent) = (Pocket::new(Amount(granted)), AtomicI64::new(0));
     let (over, done) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| {
                     for (amount, cost) in draws {
-                        let cost = NanoUsd((*cost).min(*amount));
-                        if pocket.draw(NanoUsd(*amount)) == Draw::Taken {
+                        let cost = Amount((*cost).min(*amount));
+                        if pocket.draw(Amount(*amount)) == Draw::Taken {
                             if done.load(Ordering::SeqCst) {
                                 over.store(true, Ordering::SeqCst);
                             }
                             spent.fetch_add(cost.0, Ordering::SeqCst);
-                            pocket.end(NanoUsd(*amount), cost);
+                            pocket.end(Amount(*amount), cost);
                         }
                     }
                 })

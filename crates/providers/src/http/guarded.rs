@@ -101,18 +101,9 @@ pub(crate) trait Resolve:
 {
 }
 
-impl<R> Resolve for R where
-    R: Service<
-            Name,
-            Response: Iterator<Item = SocketAddr> + Send,
-            Error: Into<BoxError> + Send + Sync,
-            Future: Send,
-        > + Clone
-        + Send
-        + Sync
-        + 'static
-{
-}
+impl Resolve for GaiResolver {}
+
+impl<R: Resolve> Resolve for Judged<R> {}
 
 /// Asks `resolver` once and passes on what lies within `reach`.
 #[derive(Debug, Clone)]

@@ -4,7 +4,8 @@ use embermesh_lifecycle::Readiness;
 use embermesh_proto::{
     internal::v1::{
         AgentEntry, ConfigEntry, ConfigUpdate, Epoch, GetEpochRequest, OrderBreakersReply,
-        OrderBreakersRequest, Pin, PinSpaceRequest, Reference, SubscribeRequest,
+        OrderBreakersRequest, OrderCacheReply, OrderCacheRequest, Pin, PinSpaceRequest, Reference,
+        SubscribeRequest,
         config_entry::Value,
         config_server::{Config, ConfigServer},
     },
@@ -104,6 +105,10 @@ impl Config for Script {
         &self,
         _: Request<OrderBreakersRequest>,
     ) -> Result<Response<OrderBreakersReply>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn order_cache(&self, _: Request<OrderCacheRequest>) -> Result<Response<OrderCacheReply>, Status> {
         Err(Status::unimplemented("not asked here"))
     }
 }

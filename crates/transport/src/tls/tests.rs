@@ -38,6 +38,7 @@ fn issue(names: &[&str]) -> Issued {
         certificate: write("certificate.pem", certificate.pem()),
         key: write("key.pem", key.serialize_pem()),
         authority: write("authority.pem", authority.pem()),
+        clients: Clients::Mutual,
     };
     Issued { _files: files, settings }
 }
@@ -81,24 +82,45 @@ async fn wrong_certificates_do_not() {
     call(&transport, "").await.unwrap();
 }
 
-#[tokio::test]
-async fn a_client_without_a_certificate_is_refused() {
-    let ours = issue(&["localhost"]);
-    let server = secured(&ours.settings).await;
+/// What a client without a certificate reads, or that it is cut off.
+async fn asked_without_certificate(server: &Server, settings: &TlsSettings) -> std::io::Result<String> {
     let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(ours.settings.roots().unwrap())
+        .with_root_certificates(settings.roots().unwrap())
         .with_no_client_auth();
     let stream = TcpStream::connect(server.address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     // in TLS 1.3 the client has finished before the server judges
-    let _written = stream.write_all(b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    let mut answer = Vec::new();
-    assert!(stream.read_to_end(&mut answer).await.is_err());
-    assert!(answer.is_empty());
+    let _written = stream.write_all(b"GET /hello HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_is_refused() {
+    let ours = issue(&["localhost"]);
+    let server = secured(&ours.settings).await;
+    assert!(asked_without_certificate(&server, &ours.settings).await.is_err());
+}
+
+#[tokio::test]
+async fn a_port_for_agents_asks_for_no_certificate_and_still_has_one() {
+    let ours = issue(&["localhost"]);
+    let server = secured(&TlsSettings { clients: Clients::OneSided, ..ours.settings.clone() }).await;
+    let answer = asked_without_certificate(&server, &ours.settings).await.unwrap();
+    assert!(answer.ends_with("hello"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_port_behind_something_that_ends_tls_has_none_itself() {
+    let ours = issue(&["localhost"]);
+    let server = secured(&TlsSettings { clients: Clients::Plain, ..ours.settings.clone() }).await;
+    call(&server.endpoint("http", "localhost").connect(None, &Tasks::new()).unwrap(), "").await.unwrap();
+    assert!(asked_without_certificate(&server, &ours.settings).await.is_err());
 }
 
 #[test]

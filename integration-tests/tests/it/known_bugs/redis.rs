@@ -49,7 +49,7 @@ async fn what_is_kept_in_redis_outlives_a_restart_and_nobody_waits_for_redis() {
     let body = json!({"model": SMALL, "input": texts});
     running.agent().post("/v1/embeddings", body.clone()).await.ok();
     let keys = || {
-        let all = redis.cli(&["KEYS", "embedding:v1:*"]);
+        let all = redis.cli(&["KEYS", "embedding:v2:*"]);
         let mut all: Vec<String> = all.lines().filter(|key| !key.is_empty()).map(str::to_owned).collect();
         all.sort_unstable();
         all

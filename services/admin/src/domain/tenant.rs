@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use embermesh_errors::{Code, Error};
-use embermesh_proto::v1::{CreateTenantRequest, Tenant, UpdateTenantRequest};
+use embermesh_proto::v1::{CreateTenantRequest, Quotas, Tenant, UpdateTenantRequest};
 
-use super::names::check_label;
+use super::{names::check_label, quotas};
 
 const MAX_MODELS: usize = 256;
 
@@ -15,15 +15,17 @@ pub(crate) struct NewTenant {
     pub(crate) name: String,
     pub(crate) allowed_models: Vec<String>,
     pub(crate) default_models: Vec<String>,
+    pub(crate) quotas: Option<Quotas>,
 }
 
 impl NewTenant {
     /// Checks a request.
     pub(crate) fn parse(request: CreateTenantRequest) -> Result<Self, Error> {
-        let CreateTenantRequest { name, allowed_models, default_models } = request;
+        let CreateTenantRequest { name, allowed_models, default_models, quotas } = request;
         check_label("name", &name, 100)?;
         check_models(&allowed_models, &default_models)?;
-        Ok(Self { name, allowed_models, default_models })
+        quotas::check(quotas.as_ref())?;
+        Ok(Self { name, allowed_models, default_models, quotas: quotas::merge(None, quotas) })
     }
 }
 
@@ -43,8 +45,10 @@ pub(crate) fn merge(current: &Tenant, request: UpdateTenantRequest) -> Result<Te
         match list.as_str() {
             "allowed_models" => next.allowed_models.clear(),
             "default_models" => next.default_models.clear(),
+            name if quotas::clear(&mut next.quotas, name) => {}
             _ => {
-                let message = "choose from allowed_models, default_models";
+                let message = "choose from allowed_models, default_models, quotas, quotas.requests_per_day, \
+                    quotas.requests_per_month, quotas.tokens_per_day, quotas.tokens_per_month";
                 return Err(Error::invalid(format!("clear[{at}]"), message));
             }
         }
@@ -66,6 +70,8 @@ pub(crate) fn merge(current: &Tenant, request: UpdateTenantRequest) -> Result<Te
         next.default_models = request.default_models;
     }
     check_models(&next.allowed_models, &next.default_models)?;
+    quotas::check(request.quotas.as_ref())?;
+    next.quotas = quotas::merge(next.quotas, request.quotas);
     Ok(next)
 }
 

@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use embermesh_auth::Scope;
 use embermesh_errors::Error;
 use embermesh_proto::internal::v1::{
-    ConfigUpdate, Epoch, GetEpochRequest, OrderBreakersReply, OrderBreakersRequest, Pin, PinSpaceRequest,
-    Reference, Section, SubscribeRequest, config_server::Config,
+    ConfigUpdate, Epoch, GetEpochRequest, OrderBreakersReply, OrderBreakersRequest, OrderCacheReply,
+    OrderCacheRequest, Pin, PinSpaceRequest, Reference, Section, SubscribeRequest, config_server::Config,
 };
 use embermesh_transport::CallContext;
 use embermesh_types::SpaceId;
@@ -13,10 +14,11 @@ use tokio::{sync::broadcast::error::RecvError, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Handler, agent_of};
+use super::{Handler, agent_of, caller};
 use crate::{
     domain::{
         breakers::Order,
+        cache_order::CacheOrder,
         names::{check_label, check_task_type},
         reference,
     },
@@ -97,6 +99,27 @@ impl Config for Handler {
             self.0.feed.wake();
         }
         Ok(Response::new(held))
+    }
+
+    async fn order_cache(
+        &self,
+        request: Request<OrderCacheRequest>,
+    ) -> Result<Response<OrderCacheReply>, Status> {
+        let principal = caller(&request, Scope::Admin)?.principal;
+        let order = CacheOrder::parse(request.get_ref(), &principal)?;
+        if !order.is_of(principal.tenant) {
+            self.operator(&request).await?;
+            if let Some(tenant) = order.tenant
+                && self.0.store.any_tenant(tenant.uuid()).await.map_err(failed)?.is_none()
+            {
+                return Err(Error::not_found("there is no such tenant").with_param("tenant_id").into());
+            }
+        }
+        let author = self.author(&principal);
+        let (version, cleared) = self.0.store.order_cache(&order, author).await.map_err(failed)?;
+        tracing::info!(by = %author.by, ?order, "gave an order about caches");
+        self.0.feed.wake();
+        Ok(Response::new(OrderCacheReply { version, cleared }))
     }
 
     async fn order_breakers(

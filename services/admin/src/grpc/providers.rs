@@ -4,10 +4,11 @@ use embermesh_auth::Principal;
 use embermesh_errors::{Code, Error};
 use embermesh_proto::v1::{
     CreateProviderRequest, DeleteProviderRequest, DeleteProviderResponse, GetProviderRequest,
-    ListProvidersRequest, ListProvidersResponse, ProviderEntry, UpdateProviderRequest,
-    providers_server::Providers,
+    ListProvidersRequest, ListProvidersResponse, ProviderEntry, ResealCredentialsRequest,
+    ResealCredentialsResponse, ShutCredential, UpdateProviderRequest, providers_server::Providers,
 };
 use embermesh_provider_entry::Credential;
+use embermesh_sealing::Keys;
 use tonic::{Request, Response, Status};
 
 use super::Handler;
@@ -53,18 +54,21 @@ impl Handler {
         next: &ProviderEntry,
         given: &Credential,
     ) -> Result<Credentials, Error> {
-        let Some(keys) = &self.0.sealing else {
-            let message = "credentials cannot be kept: there is no key to seal them with, set \
-                           embedding.security.credential_keys_file for admin and for the routers";
-            return Err(Error::new(Code::Conflict, message).with_param("credential"));
-        };
-        let no_randomness = || Error::internal("the machine has no randomness to seal with");
+        let keys = self.sealing_keys()?;
         let bytes = given.seal(keys, next, change.next_credential()).ok_or_else(no_randomness)?;
         let fingerprint = given.fingerprint();
         let fingerprint = fingerprint.ok_or_else(|| {
             Error::invalid("secret_access_key", "a session token alone is no credential, give the secret too")
         })?;
         Ok(Credentials::Give(Sealed { bytes, with: keys.newest(), fingerprint }))
+    }
+
+    fn sealing_keys(&self) -> Result<&Keys, Error> {
+        self.0.sealing.as_ref().ok_or_else(|| {
+            let message = "credentials cannot be kept: there is no key to seal them with, set \
+                           embedding.security.credential_keys_file for admin and for the routers";
+            Error::new(Code::Conflict, message).with_param("credential")
+        })
     }
 
     fn credentials(
@@ -84,6 +88,10 @@ impl Handler {
     async fn change_of_provider(&self, principal: &Principal, name: &str) -> Result<ProviderChange, Error> {
         self.0.store.change_provider(principal.tenant, name).await.map_err(failed)
     }
+}
+
+fn no_randomness() -> Error {
+    Error::internal("the machine has no randomness to seal with")
 }
 
 #[tonic::async_trait]
@@ -194,5 +202,39 @@ impl Providers for Handler {
         let removed = change.delete(self.author(&principal)).await.map_err(failed)?;
         log("removed a provider", &principal, &entry);
         Ok(self.streamed(removed).map(|()| DeleteProviderResponse {}))
+    }
+
+    async fn reseal_credentials(
+        &self,
+        request: Request<ResealCredentialsRequest>,
+    ) -> Result<Response<ResealCredentialsResponse>, Status> {
+        let principal = self.operator(&request).await?.principal;
+        let keys = self.sealing_keys()?;
+        let mut done = ResealCredentialsResponse { key: keys.newest(), ..Default::default() };
+        let names = self.0.store.sealed_otherwise(principal.tenant, keys.newest()).await.map_err(failed)?;
+        for name in names {
+            let change = self.change_of_provider(&principal, &name).await?;
+            // it may have gone, or have been given anew, meanwhile
+            let Some(current) =
+                change.current.as_ref().filter(|current| !current.sealed_credential.is_empty())
+            else {
+                continue;
+            };
+            match Credential::open(current, Some(keys)) {
+                Ok(credential) => {
+                    let entry = current.entry.clone().unwrap_or_default();
+                    let bytes = credential.seal(keys, &entry, current.credential_version);
+                    let bytes = bytes.ok_or_else(no_randomness)?;
+                    let author = self.author(&principal);
+                    change.reseal(&bytes, keys.newest(), author).await.map_err(failed)?;
+                    done.resealed.push(name);
+                }
+                Err(shut) => done.shut.push(ShutCredential { provider: name, reason: shut.to_string() }),
+            }
+        }
+        self.0.feed.wake();
+        let (by, resealed, shut) = (&principal.key, done.resealed.len(), done.shut.len());
+        tracing::info!(%by, key = done.key, resealed, shut, "sealed credentials of providers anew");
+        Ok(Response::new(done))
     }
 }

@@ -5,16 +5,16 @@ use std::{collections::BTreeSet, time::SystemTime};
 use embermesh_postgres::{DbError, Row, Transaction};
 use embermesh_proto::{
     internal::v1::{
-        AgentEntry, BreakerOrder, BudgetEntry, ConfigEntry, KeyEntry, Pin, PolicyEntry, Reference,
-        SealedProvider, Section, SettingsEntry, TenantEntry, config_entry::Value,
+        AgentEntry, BreakerOrder, BudgetEntry, CacheClear, ConfigEntry, KeyEntry, Pin, PolicyEntry,
+        Reference, SealedProvider, Section, SettingsEntry, TenantEntry, config_entry::Value,
     },
     v1::{Agent, BudgetRule, CatalogModel, ProviderEntry},
 };
 use uuid::Uuid;
 
 use super::{
-    Store, agents, breakers, budgets, model_row, pii_policies, pins, providers, references, settings,
-    tenants, timestamp,
+    Store, agents, breakers, budgets, cache_clears, model_row, pii_policies, pins, providers, references,
+    settings, tenants, timestamp,
 };
 
 /// An entry and the section that it is of.
@@ -53,6 +53,7 @@ impl Store {
                 Section::Tenants => (tenants::EVERY.to_owned(), tenant),
                 Section::Policies => (pii_policies::SELECT.to_owned(), policy),
                 Section::Providers => (providers::SELECT.to_owned(), provider),
+                Section::CacheClears => (cache_clears::SELECT.to_owned(), cache_clear),
                 Section::Unspecified => continue,
             };
             for row in all.query(&sql, &[]).await? {
@@ -161,6 +162,18 @@ async fn entry(now: &Transaction, section: Section, key: &[String]) -> Result<Op
             let sql = format!("{} WHERE name = $1", providers::SELECT);
             (now.query_opt(&sql, &[name]).await?, provider, Value::Provider(gone))
         }
+        (Section::CacheClears, [tenant_id, agent_id, space_id]) => {
+            let sql =
+                format!("{} WHERE tenant_id = $1 AND agent_id = $2 AND space_id = $3", cache_clears::SELECT);
+            let tenant = uuid(tenant_id);
+            let gone = CacheClear {
+                tenant_id: if tenant.is_nil() { String::new() } else { tenant_id.clone() },
+                agent_id: agent_id.clone(),
+                space_id: space_id.clone(),
+                number: 0,
+            };
+            (now.query_opt(&sql, &[&tenant, agent_id, space_id]).await?, cache_clear, Value::CacheClear(gone))
+        }
         _ => return Ok(None),
     };
     match row {
@@ -205,6 +218,10 @@ fn reference(row: &Row) -> Result<Value, DbError> {
 
 fn breaker(row: &Row) -> Result<Value, DbError> {
     breakers::order_of(row).map(Value::Breaker)
+}
+
+fn cache_clear(row: &Row) -> Result<Value, DbError> {
+    cache_clears::clear_of(row).map(Value::CacheClear)
 }
 
 fn settings(row: &Row) -> Result<Value, DbError> {

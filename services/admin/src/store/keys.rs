@@ -174,29 +174,9 @@ impl KeyChange {
         author: Author<'_>,
     ) -> Result<Changed<Rotated>, DbError> {
         self.withdraw_given(author).await?;
-        let (Self { change, first_id, key, .. }, tenant) = (self, author.tenant);
-        let insert = format!(
-            "INSERT INTO api_keys (id, tenant_id, name, hash, scopes, agent_id, created_at, expires_at, first_id)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING {COLUMNS}"
-        );
-        let (id, hash) = (secret.id().as_str(), secret.hash());
-        let row = change
-            .query_one(
-                &insert,
-                &[
-                    &id,
-                    &tenant.uuid(),
-                    &key.name,
-                    &hash.as_bytes().as_slice(),
-                    &key.scopes,
-                    &key.agent_id,
-                    &author.at,
-                    &rotation.successor_expires_at,
-                    &first_id,
-                ],
-            )
-            .await?;
-        let successor = key_of(&row)?;
+        let successor = self.insert_successor(secret, rotation.successor_expires_at, author).await?;
+        let (Self { change, key, .. }, tenant) = (self, author.tenant);
+        let id = successor.id.as_str();
         let end = format!(
             "UPDATE api_keys SET successor_id = $2, expires_at = $3, overlap_ends_at = $4,
                  handover_id = NULL, handed_over_at = NULL, rotation_due_at = NULL,
@@ -207,7 +187,6 @@ impl KeyChange {
             change.query_one(&end, &[&key.id, &id, &rotation.ends_at, &rotation.overlap_ends_at]).await?;
         let predecessor = key_of(&row)?;
         change.touch(Section::Keys, Some(tenant), &[&key.id]).await?;
-        change.touch(Section::Keys, Some(tenant), &[id]).await?;
         let details = json!({
             "name": key.name,
             "successor_id": id,
@@ -216,6 +195,39 @@ impl KeyChange {
         });
         change.record(&author.did("key.rotate", &key.id, details)).await?;
         Ok(Changed { made: Rotated { successor, predecessor }, version: change.commit().await? })
+    }
+
+    /// Another version of the key, with the same name, scopes and agent.
+    async fn insert_successor(
+        &self,
+        secret: &ApiKey,
+        expires_at: Option<SystemTime>,
+        author: Author<'_>,
+    ) -> Result<Key, DbError> {
+        let sql = format!(
+            "INSERT INTO api_keys (id, tenant_id, name, hash, scopes, agent_id, created_at, expires_at, first_id)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING {COLUMNS}"
+        );
+        let Self { change, first_id, key, .. } = self;
+        let (id, hash) = (secret.id().as_str(), secret.hash());
+        let row = change
+            .query_one(
+                &sql,
+                &[
+                    &id,
+                    &author.tenant.uuid(),
+                    &key.name,
+                    &hash.as_bytes().as_slice(),
+                    &key.scopes,
+                    &key.agent_id,
+                    &author.at,
+                    &expires_at,
+                    first_id,
+                ],
+            )
+            .await?;
+        change.touch(Section::Keys, Some(author.tenant), &[id]).await?;
+        key_of(&row)
     }
 
     async fn finish(

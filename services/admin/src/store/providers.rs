@@ -62,6 +62,13 @@ impl Store {
         row.map(|row| provider_of(&row)).transpose()
     }
 
+    /// Those whose credentials are sealed with another key than the one of this number.
+    pub(crate) async fn sealed_otherwise(&self, tenant: TenantId, key: u32) -> Result<Vec<String>, DbError> {
+        let sql = "SELECT name FROM providers WHERE sealed_with <> $1 ORDER BY name";
+        let rows = self.tenant(tenant).query(sql, &[&i64::from(key)]).await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
     pub(crate) async fn change_provider(
         &self,
         tenant: TenantId,
@@ -131,6 +138,21 @@ impl ProviderChange {
         self.change.touch(Section::Providers, None, &[&self.name]).await?;
         self.change.record(&author.did(action, &self.name, details)).await?;
         Ok(Changed { made, version: self.change.commit().await? })
+    }
+
+    /// The same credential, sealed with another key: nothing else of the provider changes.
+    pub(crate) async fn reseal(
+        self,
+        sealed: &[u8],
+        with: u32,
+        author: Author<'_>,
+    ) -> Result<Changed<()>, DbError> {
+        let sql = "UPDATE providers SET sealed_credential = $2, sealed_with = $3 WHERE name = $1";
+        self.change.execute(sql, &[&self.name, &sealed, &i64::from(with)]).await?;
+        self.change.touch(Section::Providers, None, &[&self.name]).await?;
+        let details = json!({"sealed_with": with});
+        self.change.record(&author.did("provider.reseal", &self.name, details)).await?;
+        Ok(Changed { made: (), version: self.change.commit().await? })
     }
 
     /// Takes it out of force, with its credential.

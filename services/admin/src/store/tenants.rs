@@ -3,10 +3,10 @@
 use std::{collections::HashSet, time::SystemTime};
 
 use embermesh_auth::{ApiKey, Scope, Scopes};
-use embermesh_postgres::{DbError, Row};
+use embermesh_postgres::{DbError, Row, types::ToSql};
 use embermesh_proto::{
     internal::v1::{Section, TenantEntry},
-    v1::{CreatedTenant, Tenant},
+    v1::{CreatedTenant, Quotas, Tenant},
 };
 use embermesh_types::TenantId;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use super::{
     change::{Author, Change, Changed},
     keys, timestamp,
 };
-use crate::domain::{key::NewKey, page::Page, tenant::NewTenant};
+use crate::domain::{key::NewKey, page::Page, quotas, tenant::NewTenant};
 
 /// Names the list in page tokens.
 pub(crate) const LIST: &str = "tenants";
@@ -25,7 +25,7 @@ pub(crate) const LIST: &str = "tenants";
 /// What [`tenant_of`] and [`entry_of`] read.
 const SELECT: &str =
     "SELECT tenant_id, name, operator, suspended, allowed_models, default_models, version, created_at,
-    updated_at, closed_at FROM tenants";
+    updated_at, closed_at, requests_per_day, requests_per_month, tokens_per_day, tokens_per_month FROM tenants";
 
 /// Reads every tenant, for the stream.
 pub(crate) const EVERY: &str = SELECT;
@@ -123,10 +123,14 @@ impl NewTenantChange {
         let id = TenantId::new(Uuid::now_v7());
         change.turn_to(id).await?;
         let sql =
-            "INSERT INTO tenants (tenant_id, name, allowed_models, default_models, created_at, updated_at)
-                   VALUES ($1, $2, $3, $4, $5, $5)";
-        let NewTenant { name, allowed_models, default_models } = new;
-        change.execute(sql, &[&id.uuid(), name, allowed_models, default_models, &author.at]).await?;
+            "INSERT INTO tenants (tenant_id, name, allowed_models, default_models, created_at, updated_at,
+                       requests_per_day, requests_per_month, tokens_per_day, tokens_per_month)
+                   VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9)";
+        let NewTenant { name, allowed_models, default_models, quotas } = new;
+        let [a, b, c, d] = limits(quotas.as_ref());
+        change
+            .execute(sql, &[&id.uuid(), name, allowed_models, default_models, &author.at, &a, &b, &c, &d])
+            .await?;
         let admin = NewKey {
             name: "first admin key".to_owned(),
             scopes: Scopes::from_iter([Scope::Admin]),
@@ -137,7 +141,8 @@ impl NewTenantChange {
         touch(&change, id).await?;
         let id_text = id.to_string();
         let details = json!({
-            "name": name, "allowed_models": allowed_models, "default_models": default_models, "admin_key_id": made.id,
+            "name": name, "allowed_models": allowed_models, "default_models": default_models, "quotas": quotas,
+            "admin_key_id": made.id,
         });
         record(&change, author, id, "tenant.create", details).await?;
         let version = change.commit().await?;
@@ -150,6 +155,7 @@ impl NewTenantChange {
             created_at: timestamp(author.at),
             admin_key_id: made.id,
             admin_key: key.reveal().to_owned(),
+            quotas: *quotas,
         };
         Ok(Changed { made, version })
     }
@@ -175,11 +181,14 @@ impl TenantChange {
     pub(crate) async fn put(self, next: &Tenant, author: Author<'_>) -> Result<Changed<Tenant>, DbError> {
         self.change.turn_to(self.id).await?;
         let sql = "UPDATE tenants SET name = $2, suspended = $3, allowed_models = $4, default_models = $5,
-                       version = version + 1, updated_at = $6
+                       version = version + 1, updated_at = $6, requests_per_day = $7, requests_per_month = $8,
+                       tokens_per_day = $9, tokens_per_month = $10
                    WHERE tenant_id = $1";
-        let Tenant { name, suspended, allowed_models, default_models, .. } = next;
-        let id = self.id.uuid();
-        self.change.execute(sql, &[&id, name, suspended, allowed_models, default_models, &author.at]).await?;
+        let Tenant { name, suspended, allowed_models, default_models, quotas, .. } = next;
+        let (id, [a, b, c, d]) = (self.id.uuid(), limits(quotas.as_ref()));
+        let values: [&(dyn ToSql + Sync); 10] =
+            [&id, name, suspended, allowed_models, default_models, &author.at, &a, &b, &c, &d];
+        self.change.execute(sql, &values).await?;
         let details = json!({"now": terms(next), "before": terms(&self.current)});
         self.finish("tenant.update", details, author).await
     }
@@ -246,11 +255,19 @@ async fn is_taken(change: &Change, name: &str, but: Uuid) -> Result<bool, DbErro
     Ok(change.query_opt(sql, &[&name, &but]).await?.is_some())
 }
 
+/// As columns: by day and month, of requests, then of tokens.
+fn limits(quotas: Option<&Quotas>) -> [Option<i64>; 4] {
+    let mut quotas = quotas.copied().unwrap_or_default();
+    // larger ones were refused
+    quotas::named(&mut quotas).map(|(_, limit)| limit.and_then(|limit| i64::try_from(limit).ok()))
+}
+
 /// What a record says of a tenant.
 fn terms(tenant: &Tenant) -> Value {
-    let Tenant { name, suspended, allowed_models, default_models, .. } = tenant;
+    let Tenant { name, suspended, allowed_models, default_models, quotas, .. } = tenant;
     json!({
         "name": name, "suspended": suspended, "allowed_models": allowed_models, "default_models": default_models,
+        "quotas": quotas,
     })
 }
 
@@ -258,6 +275,10 @@ fn tenant_of(row: &Row) -> Result<Tenant, DbError> {
     let time = |name: &str| -> Result<Option<prost_types::Timestamp>, DbError> {
         Ok(row.try_get::<_, Option<SystemTime>>(name)?.and_then(timestamp))
     };
+    let mut quotas = Quotas::default();
+    for (column, limit) in quotas::named(&mut quotas) {
+        *limit = row.try_get::<_, Option<i64>>(column)?.map(|limit| u64::try_from(limit).unwrap_or_default());
+    }
     Ok(Tenant {
         id: row.try_get::<_, Uuid>("tenant_id")?.to_string(),
         name: row.try_get("name")?,
@@ -269,12 +290,14 @@ fn tenant_of(row: &Row) -> Result<Tenant, DbError> {
         created_at: time("created_at")?,
         updated_at: time("updated_at")?,
         closed_at: time("closed_at")?,
+        quotas: quotas::merge(None, Some(quotas)),
     })
 }
 
 /// Reads a row of [`EVERY`].
 pub(crate) fn entry_of(row: &Row) -> Result<TenantEntry, DbError> {
-    let Tenant { id, operator, suspended, allowed_models, default_models, closed_at, .. } = tenant_of(row)?;
+    let Tenant { id, operator, suspended, allowed_models, default_models, closed_at, quotas, .. } =
+        tenant_of(row)?;
     let closed = closed_at.is_some();
-    Ok(TenantEntry { tenant_id: id, operator, suspended, closed, allowed_models, default_models })
+    Ok(TenantEntry { tenant_id: id, operator, suspended, closed, allowed_models, default_models, quotas })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use embermesh_admin::Settings;
 use embermesh_auth::{ApiKey, Scopes};
-use embermesh_config::{KeyRotation, Span};
+use embermesh_config::{KeyRotation, Security, Span};
 use embermesh_errors::{Code, Error};
 use embermesh_proto::{
     internal::v1::{ReportKeyUseRequest, Section, UsedKey, key_use_client::KeyUseClient},
@@ -26,12 +26,13 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Keys are due after ten hours, and end two hours after the first use of their successors.
 async fn world() -> World {
-    let key_rotation = KeyRotation {
+    let api_key_rotation = KeyRotation {
         enabled: true,
         rotation_period: Span::seconds(10 * 3_600),
         overlap: Span::seconds(2 * 3_600),
     };
-    World::with(Settings { key_rotation, ..Settings::default() }).await
+    let security = Security { api_key_rotation, ..Security::default() };
+    World::with(Settings { security, ..Settings::default() }).await
 }
 
 /// Whoever holds the key of this id.

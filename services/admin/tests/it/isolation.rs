@@ -3,7 +3,7 @@ use embermesh_proto::v1::{AgentInput, CreateBudgetRequest, PiiPolicyInput};
 
 use crate::world::World;
 
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 11] = [
     "tenants",
     "api_keys",
     "agents",
@@ -14,6 +14,7 @@ const TABLES: [&str; 10] = [
     "audit_records",
     "audit_anchors",
     "pii_policies",
+    "cache_clears",
 ];
 
 async fn application(world: &World) -> Database {

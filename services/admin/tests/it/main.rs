@@ -10,6 +10,7 @@ mod audit_tampering;
 mod breakers;
 mod budgets;
 mod budgets_stream;
+mod cache_orders;
 mod catalog;
 mod epoch;
 mod first_start;

@@ -7,7 +7,7 @@ use embermesh_proto::{
     internal::v1::{SealedProvider, Section},
     v1::{
         CreateProviderRequest, DeleteProviderRequest, GetProviderRequest, ListProvidersRequest,
-        ProviderEntry, UpdateProviderRequest,
+        ProviderEntry, ResealCredentialsRequest, UpdateProviderRequest,
     },
 };
 use embermesh_provider_entry::{Credential, SealError};
@@ -196,6 +196,44 @@ async fn a_new_key_seals_what_comes_and_the_old_one_opens_what_is_there() {
     let given = UpdateProviderRequest { api_key: text(SECRET), ..update("old") };
     second.providers.update_provider(admin.request(given)).await.unwrap();
     assert_eq!(database.system().query_one(sealed, &[]).await.unwrap().get::<_, i64>(0), 0);
+}
+
+#[tokio::test]
+async fn credentials_are_sealed_anew_with_a_new_key_and_nothing_else_of_them_changes() {
+    let mut world = World::with(settings(&key(1))).await;
+    let admin = world.admin();
+    for name in ["one", "two"] {
+        world.replica.providers.create_provider(admin.request(openai(name))).await.unwrap();
+    }
+    let reseal = || admin.request(ResealCredentialsRequest {});
+    let idle = world.replica.providers.reseal_credentials(reseal()).await.unwrap().into_inner();
+    assert_eq!((idle.key, idle.resealed.len(), idle.shut.len()), (1, 0, 0));
+    // somebody without the old key changes nothing, and says so
+    let mut blind = Replica::start(&world.database, &world.clock, settings(&key(2))).await;
+    let shut = blind.providers.reseal_credentials(reseal()).await.unwrap().into_inner();
+    assert!(shut.resealed.is_empty() && shut.shut.len() == 2, "{shut:?}");
+    assert!(shut.shut[0].reason.contains("key 1"), "{shut:?}");
+    let both = format!("{} {}", key(1), key(2));
+    let mut second = Replica::start(&world.database, &world.clock, settings(&both)).await;
+    let tasks = Tasks::new();
+    let subscription = subscribe(&second, &[Section::Providers], &tasks);
+    until(&subscription, "both", |snapshot| snapshot.providers().count() == 2).await;
+    let before = streamed(&subscription.current(), "one").unwrap();
+    let done = second.providers.reseal_credentials(reseal()).await.unwrap().into_inner();
+    assert_eq!((done.key, done.resealed, done.shut), (2, vec!["one".to_owned(), "two".to_owned()], vec![]));
+    let new = Keys::parse(&key(2)).unwrap();
+    let opens = |snapshot: &Snapshot| {
+        streamed(snapshot, "one").is_some_and(|sealed| Credential::open(&sealed, Some(&new)).is_ok())
+    };
+    until(&subscription, "the new seal", opens).await;
+    let after = streamed(&subscription.current(), "one").unwrap();
+    assert_eq!((&after.entry, after.credential_version), (&before.entry, before.credential_version));
+    let opened = Credential::open(&after, Some(&new)).unwrap();
+    assert_eq!(opened.api_key.as_deref(), Some(SECRET));
+    let stranger = context(embermesh_types::TenantId::SYSTEM, None, &["admin"]);
+    let asked = stranger.request(ResealCredentialsRequest {});
+    let error = refused(second.providers.reseal_credentials(asked).await);
+    assert_eq!(error.code, Code::Forbidden);
 }
 
 #[tokio::test]

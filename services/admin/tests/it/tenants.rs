@@ -7,7 +7,7 @@ use embermesh_proto::{
     v1::{
         AgentInput, AuditRecord, CreateTenantRequest, CreatedTenant, DeleteTenantRequest,
         GetAgentModelsRequest, GetTenantRequest, ListAuditRecordsRequest, ListKeysRequest,
-        ListTenantsRequest, ModelPreference, Tenant, UpdateTenantRequest, VerifyAuditRequest,
+        ListTenantsRequest, ModelPreference, Quotas, Tenant, UpdateTenantRequest, VerifyAuditRequest,
         audit_client::AuditClient,
     },
 };
@@ -272,4 +272,36 @@ async fn the_models_of_an_agent_are_those_of_its_tenant() {
     world.replica.agents.put_agent(theirs.request(input)).await.unwrap();
     let found = models(&mut world, "docs").await;
     assert_eq!((found.primary_models, found.fallback_models), (vec![], ids(&[SMALL])));
+}
+
+#[tokio::test]
+async fn quotas_are_set_changed_and_taken_back_and_streamed() {
+    let mut world = World::new().await;
+    let admin = world.admin();
+    let day = |requests| Quotas { requests_per_day: Some(requests), ..Quotas::default() };
+    let made = make(&mut world, CreateTenantRequest { quotas: Some(day(5)), ..named("acme") }).await;
+    assert_eq!(made.quotas, Some(day(5)));
+    assert_eq!(get(&mut world, &made.id).await.quotas, Some(day(5)));
+    let tasks = Tasks::new();
+    let subscription = subscribe(&world.replica, &[Section::Tenants], &tasks);
+    let tenant = of(&made);
+    until(&subscription, "the quota", |snapshot| snapshot.quotas(tenant) == Some(&day(5))).await;
+    let more = Quotas { tokens_per_month: Some(0), ..day(7) };
+    let change = UpdateTenantRequest { quotas: Some(more), ..update(&made.id) };
+    let changed = world.replica.tenants.update_tenant(admin.request(change)).await.unwrap().into_inner();
+    assert_eq!((changed.quotas, changed.version), (Some(more), 2));
+    until(&subscription, "the change", |snapshot| snapshot.quotas(tenant) == Some(&more)).await;
+    let clear = UpdateTenantRequest { clear: ids(&["quotas.tokens_per_month"]), ..update(&made.id) };
+    let changed = world.replica.tenants.update_tenant(admin.request(clear)).await.unwrap().into_inner();
+    assert_eq!(changed.quotas, Some(day(7)));
+    let clear = UpdateTenantRequest { clear: ids(&["quotas"]), ..update(&made.id) };
+    let changed = world.replica.tenants.update_tenant(admin.request(clear)).await.unwrap().into_inner();
+    assert_eq!(changed.quotas, None);
+    until(&subscription, "no quota", |snapshot| snapshot.quotas(tenant).is_none()).await;
+    let large = UpdateTenantRequest { quotas: Some(day(u64::MAX)), ..update(&made.id) };
+    let error = refused(world.replica.tenants.update_tenant(admin.request(large)).await);
+    assert_eq!((error.code, error.param.as_deref()), (Code::Invalid, Some("quotas.requests_per_day")));
+    let records = chain(&world.replica, &admin).await;
+    let changes = records.iter().filter(|record| record.action == "tenant.update").count();
+    assert_eq!(changes, 3);
 }

@@ -7,8 +7,7 @@ use std::{
 };
 
 use embermesh_errors::Error;
-use embermesh_escrow::{Account, Funds, Limits, Path, Scope, Used, day_of, over_request, slice, used_up};
-use embermesh_types::NanoUsd;
+use embermesh_escrow::{Account, Amount, Funds, Limits, Path, Used, day_of, over_request, slice, used_up};
 use jiff::civil::Date;
 
 use super::{
@@ -70,20 +69,29 @@ impl<'a> Accounts<'a> {
     }
 
     /// Sets `amount` aside now, or says why not. Without knowing the limits nothing that costs is let in.
-    pub(crate) fn set_aside(&mut self, path: &Path, amount: NanoUsd) -> Result<(), Shortage> {
+    pub(crate) fn set_aside(&mut self, path: &Path, amount: Amount) -> Result<(), Shortage> {
+        self.let_in(path, amount, |one| one.reserved += amount.0)
+    }
+
+    /// Spends `amount` now, or says why not.
+    pub(crate) fn spend_now(&mut self, path: &Path, amount: Amount) -> Result<(), Shortage> {
+        self.let_in(path, amount, |one| one.spent += amount.0)
+    }
+
+    fn let_in(&mut self, path: &Path, amount: Amount, book: impl Fn(&mut Move)) -> Result<(), Shortage> {
         let never = |why| Shortage { why, in_leases: Vec::new() };
         let Some(limits) = self.limits(path) else {
-            if amount == NanoUsd::ZERO {
+            if amount == Amount::ZERO {
                 return Ok(());
             }
             let message = "the ledger does not know the budgets yet, try again once it has reached admin";
             return Err(never(Error::unavailable(message)));
         };
-        if let Some(limit) = limits.request().filter(|limit| amount > *limit) {
-            return Err(never(over_request(limit, amount)));
+        if let Some(limit) = limits.request().filter(|limit| amount.nano_usd() > *limit) {
+            return Err(never(over_request(limit, amount.nano_usd())));
         }
         // what costs nothing passes no limit, and must not wait for anybody's lock
-        if amount == NanoUsd::ZERO {
+        if amount == Amount::ZERO {
             return Ok(());
         }
         let day = day_of(self.now);
@@ -91,7 +99,7 @@ impl<'a> Accounts<'a> {
         for limit in limits.over() {
             let key = BalanceKey::new(path, limit.scope, limit.period, day);
             let (balance, admitted) = self.balance(&key);
-            let over = |used: NanoUsd| {
+            let over = |used: Amount| {
                 let sum = used.0.checked_add(admitted.amount).and_then(|used| used.checked_add(amount.0));
                 sum.is_none_or(|sum| sum > limit.amount.0)
             };
@@ -100,7 +108,7 @@ impl<'a> Accounts<'a> {
                 in_leases.push(path.account(limit.scope));
                 first.get_or_insert_with(|| {
                     let reserved = balance.set_aside().0.saturating_add(admitted.amount);
-                    let used = Used { spent: balance.spent, reserved: NanoUsd(reserved) };
+                    let used = Used { spent: balance.spent, reserved: Amount(reserved) };
                     let subject = path.subject(limit.scope);
                     used_up((limit.scope, subject), (limit.period, day), limit.amount, used, self.now)
                 });
@@ -110,13 +118,13 @@ impl<'a> Accounts<'a> {
             return Err(if hopeless { never(why) } else { Shortage { why, in_leases } });
         }
         self.admit(path, &limits, day, |admitted| admitted.amount += amount.0);
-        self.add(path, day, |one| one.reserved += amount.0);
+        self.add(path, day, book);
         Ok(())
     }
 
     /// Undoes [`Self::set_aside`].
-    pub(crate) fn take_back(&mut self, path: &Path, amount: NanoUsd) {
-        if amount == NanoUsd::ZERO {
+    pub(crate) fn take_back(&mut self, path: &Path, amount: Amount) {
+        if amount == Amount::ZERO {
             return;
         }
         let day = day_of(self.now);
@@ -129,7 +137,7 @@ impl<'a> Accounts<'a> {
     /// How large a lease there may be; it counts from now on.
     pub(crate) fn lease(&mut self, ask: &LeaseAsk) -> Grant {
         let day = day_of(self.now);
-        let none = |ask_again_ms| Grant { amount: NanoUsd::ZERO, day, ask_again_ms };
+        let none = |ask_again_ms| Grant { amount: Amount::ZERO, day, ask_again_ms };
         let Some(limits) = self.limits(&ask.path) else { return none(LATER_MS) };
         let funds: Vec<Funds> = limits
             .over()
@@ -139,16 +147,16 @@ impl<'a> Accounts<'a> {
                 let (balance, admitted) = self.balance(&key);
                 Funds {
                     limit: limit.amount,
-                    used: NanoUsd(balance.used().0.saturating_add(admitted.amount)),
-                    leased: NanoUsd(balance.leased.0.saturating_add(admitted.leased)),
+                    used: Amount(balance.used().0.saturating_add(admitted.amount)),
+                    leased: Amount(balance.leased.0.saturating_add(admitted.leased)),
                 }
             })
             .collect();
         let Some(amount) = slice(ask.least, ask.wanted, funds) else {
             let untouched = limits.over().iter().map(|limit| Funds {
                 limit: limit.amount,
-                used: NanoUsd::ZERO,
-                leased: NanoUsd::ZERO,
+                used: Amount::ZERO,
+                leased: Amount::ZERO,
             });
             let ever = slice(ask.least, ask.least, untouched).is_some();
             return none(if ever { LATER_MS } else { NEVER_MS });
@@ -161,12 +169,12 @@ impl<'a> Accounts<'a> {
     }
 
     /// `amount` of a path's `day`, reserved by itself, is not set aside any more.
-    pub(crate) fn release(&mut self, path: &Path, day: Date, amount: NanoUsd) {
+    pub(crate) fn release(&mut self, path: &Path, day: Date, amount: Amount) {
         self.add(path, day, |one| one.reserved -= amount.0);
     }
 
-    /// A path is charged on a day.
-    pub(crate) fn spend(&mut self, path: &Path, day: Date, amount: NanoUsd) {
+    /// A path is charged on a day; less than nothing where it had said too much.
+    pub(crate) fn spend(&mut self, path: &Path, day: Date, amount: Amount) {
         self.add(path, day, |one| one.spent += amount.0);
     }
 
@@ -233,7 +241,7 @@ impl<'a> Accounts<'a> {
 
 /// Whether one of the accounts is a path's.
 pub(crate) fn touches<'a>(path: &Path, mut accounts: impl Iterator<Item = &'a Account>) -> bool {
-    accounts.any(|account| Scope::ALL.iter().any(|scope| path.account(*scope) == *account))
+    accounts.any(|account| path.counts_in(account))
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! What an account has spent and set aside in a period.
 
-use embermesh_escrow::{Path, Period, Scope};
-use embermesh_types::NanoUsd;
+use embermesh_escrow::{Amount, Path, Period, Scope};
 use jiff::civil::Date;
 
 /// Names a balance of a tenant. The order is the one that everybody locks in.
@@ -20,38 +19,38 @@ impl BalanceKey {
 
     /// Every balance that a call on `day` counts in.
     pub(crate) fn all(path: &Path, day: Date) -> impl Iterator<Item = Self> {
-        Scope::ALL
-            .into_iter()
-            .flat_map(move |scope| Period::BOTH.map(|period| Self::new(path, scope, period, day)))
+        path.scopes()
+            .iter()
+            .flat_map(move |scope| Period::BOTH.map(|period| Self::new(path, *scope, period, day)))
     }
 }
 
-/// A balance.
+/// A balance, in what its account counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Balance {
-    pub(crate) spent: NanoUsd,
+    pub(crate) spent: Amount,
     /// The bounds of open attempts that were reserved one by one.
-    pub(crate) reserved: NanoUsd,
+    pub(crate) reserved: Amount,
     /// What remains of open leases.
-    pub(crate) leased: NanoUsd,
+    pub(crate) leased: Amount,
     /// What remains of leases whose router is silent.
-    pub(crate) presumed: NanoUsd,
+    pub(crate) presumed: Amount,
 }
 
 impl Balance {
     /// All that counts against a limit.
-    pub(crate) const fn used(&self) -> NanoUsd {
-        NanoUsd(self.outside_leases().0.saturating_add(self.leased.0))
+    pub(crate) const fn used(&self) -> Amount {
+        Amount(self.outside_leases().0.saturating_add(self.leased.0))
     }
 
     /// What counts against a limit and cannot be called back.
-    pub(crate) const fn outside_leases(&self) -> NanoUsd {
-        NanoUsd(self.spent.0.saturating_add(self.reserved.0).saturating_add(self.presumed.0))
+    pub(crate) const fn outside_leases(&self) -> Amount {
+        Amount(self.spent.0.saturating_add(self.reserved.0).saturating_add(self.presumed.0))
     }
 
     /// Set aside, in whatever way.
-    pub(crate) const fn set_aside(&self) -> NanoUsd {
-        NanoUsd(self.reserved.0.saturating_add(self.leased.0).saturating_add(self.presumed.0))
+    pub(crate) const fn set_aside(&self) -> Amount {
+        Amount(self.reserved.0.saturating_add(self.leased.0).saturating_add(self.presumed.0))
     }
 }
 

@@ -12,8 +12,8 @@ use std::{
 };
 
 use embermesh_errors::{Code, Error};
-use embermesh_escrow::Account;
-use embermesh_types::{AttemptId, NanoUsd};
+use embermesh_escrow::{Account, Amount, Path};
+use embermesh_types::AttemptId;
 
 use super::{
     accounts::{Accounts, LimitsOf, touches},
@@ -24,7 +24,7 @@ use super::{
     lease::Lease,
     lease_ask::{Grant, LeaseAsk},
     part::{Refused, reserved},
-    post::{Entry, Post, Rejected, Returned},
+    post::{Entry, Post, Rejected, Returned, Used},
     reserve::Reserve,
     settlement::{Charge, Settlement},
     work::{Answer, Fate, Operation, Outcome},
@@ -149,6 +149,7 @@ impl<'a> Books<'a> {
                                 self.presume(*attempted);
                                 Ok(())
                             }
+                            Entry::Used(used) => self.use_up(*used),
                             _ => Ok(()),
                         };
                         if let Err(why) = done {
@@ -228,14 +229,14 @@ impl<'a> Books<'a> {
         }
         let (mut refused, mut in_leases) = (Vec::new(), Vec::new());
         for (at, part) in reserve.parts.iter().enumerate() {
-            if let Err(shortage) = self.accounts.set_aside(&reserve.path(part), part.amount) {
+            if let Err(shortage) = self.accounts.set_aside(&reserve.path(part), part.amount.into()) {
                 in_leases.extend(shortage.in_leases);
                 refused.push(Refused { part: at, why: shortage.why });
             }
         }
         if reserve.may_wait && !in_leases.is_empty() {
             for part in reserved(&reserve.parts, &refused) {
-                self.accounts.take_back(&reserve.path(part), part.amount);
+                self.accounts.take_back(&reserve.path(part), part.amount.into());
             }
             in_leases.sort();
             in_leases.dedup();
@@ -254,25 +255,43 @@ impl<'a> Books<'a> {
 
     fn lease(&mut self, ask: &LeaseAsk, wait: &impl Fn() -> Vec<Account>) -> Outcome {
         if let Some(kept) = self.leases.get(&ask.lease) {
-            let Lease { session, path, day, granted, .. } = &kept.now;
-            if *session == ask.session && *path == ask.path && !kept.now.closing {
-                return Ok(Answer::Leased(Grant { amount: NanoUsd(*granted), day: *day, ask_again_ms: 0 }));
+            let Lease { session, path, day, granted, closing, .. } = &kept.now;
+            if *session == ask.session && *path == ask.path && *closing == ask.call.is_some() {
+                return Ok(Answer::Leased(Grant { amount: Amount(*granted), day: *day, ask_again_ms: 0 }));
             }
             let message = "the lease is closed, or another's, ask for one with a new id";
             return Err(Error::new(Code::Conflict, message).with_param("lease_id"));
         }
+        if let Some(call) = ask.call {
+            return self.lease_to_call(ask, call.may_wait);
+        }
         let waited_for = wait();
         if !waited_for.is_empty() && touches(&ask.path, waited_for.iter()) {
             let day = embermesh_escrow::day_of(self.now);
-            let none = Grant { amount: NanoUsd::ZERO, day, ask_again_ms: WANTED_BY_OTHERS_MS };
+            let none = Grant { amount: Amount::ZERO, day, ask_again_ms: WANTED_BY_OTHERS_MS };
             return Ok(Answer::Leased(none));
         }
         let grant = self.accounts.lease(ask);
-        if grant.amount > NanoUsd::ZERO {
+        if grant.amount > Amount::ZERO {
             let lease = Lease::new(ask.lease, ask.session, ask.path.clone(), grant.day, grant.amount);
             self.leases.insert(ask.lease, Kept { before: None, now: lease });
         }
         Ok(Answer::Leased(grant))
+    }
+
+    /// What one call takes is used from the start, so that nobody needs to end it.
+    fn lease_to_call(&mut self, ask: &LeaseAsk, may_wait: bool) -> Outcome {
+        match self.accounts.spend_now(&ask.path, ask.least) {
+            Ok(()) => {}
+            Err(shortage) if may_wait && !shortage.in_leases.is_empty() => {
+                return Ok(Answer::Waits(shortage.in_leases));
+            }
+            Err(shortage) => return Err(shortage.why),
+        }
+        let (day, amount) = (embermesh_escrow::day_of(self.now), ask.least);
+        let lease = Lease::of_a_call(ask.lease, ask.session, ask.path.clone(), day, amount);
+        self.leases.insert(ask.lease, Kept { before: None, now: lease });
+        Ok(Answer::Leased(Grant { amount, day, ask_again_ms: 0 }))
     }
 
     /// An attempt whose bytes have left already, out of leases.
@@ -317,6 +336,19 @@ impl<'a> Books<'a> {
             reserved_at: reserve.reserved_at(self.now),
         };
         self.attempts.push(Known { attempt, begins: Some(reserve), ends: None });
+    }
+
+    fn use_up(&mut self, used: Used) -> Result<(), Error> {
+        let Kept { now, .. } = self.leases.get_mut(&used.lease).ok_or_else(no_lease)?;
+        if !matches!(now.path, Path::Quota(_)) {
+            let message = "the lease is of money, whose use is told by attempts";
+            return Err(Error::invalid("lease_id", message));
+        }
+        let more = now.use_up(used.amount, used.sequence);
+        if more != 0 {
+            self.accounts.spend(&now.path, now.day, Amount(more));
+        }
+        Ok(())
     }
 
     fn give_back(&mut self, returned: Returned) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! A lease as the books hold it. What remains of it is set aside in each of its accounts.
 
-use embermesh_escrow::Path;
+use embermesh_escrow::{Amount, Path};
 use embermesh_types::NanoUsd;
 use jiff::civil::Date;
 
@@ -31,7 +31,7 @@ impl LeaseState {
     }
 }
 
-/// A lease, in nano-USD.
+/// A lease, in what its path counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lease {
     pub(crate) id: LeaseId,
@@ -39,7 +39,7 @@ pub(crate) struct Lease {
     pub(crate) path: Path,
     pub(crate) day: Date,
     pub(crate) granted: i64,
-    /// What its attempts were charged.
+    /// What its attempts were charged; of a quota, what is used.
     pub(crate) spent: i64,
     /// The bounds of its attempts that have no end yet.
     pub(crate) under_way: i64,
@@ -48,11 +48,13 @@ pub(crate) struct Lease {
     pub(crate) state: LeaseState,
     /// What its open attempts leave is free as they end.
     pub(crate) closing: bool,
+    /// The last that was told of what is used of a quota.
+    pub(crate) told: i64,
 }
 
 impl Lease {
     /// All of it.
-    pub(crate) fn new(id: LeaseId, session: SessionId, path: Path, day: Date, granted: NanoUsd) -> Self {
+    pub(crate) fn new(id: LeaseId, session: SessionId, path: Path, day: Date, granted: Amount) -> Self {
         let (state, closing) = (LeaseState::Open, false);
         Self {
             id,
@@ -65,7 +67,14 @@ impl Lease {
             returned: 0,
             state,
             closing,
+            told: 0,
         }
+    }
+
+    /// Of one call that takes all of it, until it says that it took less.
+    pub(crate) fn of_a_call(id: LeaseId, session: SessionId, path: Path, day: Date, granted: Amount) -> Self {
+        let (state, closing) = (LeaseState::Closed, true);
+        Self { spent: granted.0, state, closing, ..Self::new(id, session, path, day, granted) }
     }
 
     /// What it holds of each of its accounts.
@@ -102,8 +111,17 @@ impl Lease {
         self.free_if_closing();
     }
 
+    /// So much of a quota's lease is used, unless something later was told already. By how much that is more.
+    pub(crate) fn use_up(&mut self, used: Amount, sequence: i64) -> i64 {
+        if sequence <= self.told {
+            return 0;
+        }
+        self.told = sequence;
+        used.0 - std::mem::replace(&mut self.spent, used.0)
+    }
+
     /// `returned` in all, whatever came before it, is not spent any more. What its attempts may yet cost stays.
-    pub(crate) fn give_back(&mut self, returned: NanoUsd) {
+    pub(crate) fn give_back(&mut self, returned: Amount) {
         self.returned = self.returned.max(returned.0.min(self.idle()));
     }
 

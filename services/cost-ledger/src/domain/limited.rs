@@ -45,10 +45,15 @@ impl Limited {
     }
 
     /// What is used of it, as a share; `None` for a limit of nothing.
-    #[expect(clippy::cast_precision_loss, reason = "a share for people and graphs, nothing is decided by it")]
     pub(crate) fn utilization(&self, used: NanoUsd) -> Option<f64> {
-        (self.limit.0 > 0).then(|| used.0 as f64 / self.limit.0 as f64)
+        share(used.0, self.limit.0)
     }
+}
+
+/// What is used of a limit; `None` for a limit of nothing.
+#[expect(clippy::cast_precision_loss, reason = "a share for people and graphs, nothing is decided by it")]
+pub(crate) fn share(used: i64, limit: i64) -> Option<f64> {
+    (limit > 0).then(|| used as f64 / limit as f64)
 }
 
 /// The limits of a tenant with these agents and budgets.

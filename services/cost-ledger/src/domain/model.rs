@@ -7,6 +7,7 @@
 mod calls;
 mod checks;
 mod held;
+mod quotas;
 mod router;
 mod world;
 

@@ -8,6 +8,7 @@ use std::{
 
 use embermesh_auth::Principal;
 use embermesh_errors::Error;
+use embermesh_escrow::Amount;
 use embermesh_types::{AttemptId, KeyId, NanoUsd};
 use jiff::civil::Date;
 use uuid::Uuid;
@@ -66,6 +67,10 @@ pub(crate) fn money(param: &str, nanos: i64) -> Result<NanoUsd, Error> {
     } else {
         Ok(NanoUsd(nanos))
     }
+}
+
+pub(crate) fn amount(param: &str, amount: i64) -> Result<Amount, Error> {
+    if amount < 0 { Err(Error::invalid(param, "it may not be negative")) } else { Ok(Amount(amount)) }
 }
 
 pub(crate) fn count(param: &str, count: u64) -> Result<i64, Error> {

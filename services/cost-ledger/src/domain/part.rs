@@ -55,6 +55,6 @@ impl Part {
 
     /// Who pays for it at a provider entry.
     pub(crate) fn path(&self, provider: &str) -> Path {
-        Path { agent: self.agent.clone(), key: self.key.clone(), provider: provider.to_owned() }
+        Path::Money { agent: self.agent.clone(), key: self.key.clone(), provider: provider.to_owned() }
     }
 }

@@ -4,13 +4,14 @@ use std::time::SystemTime;
 
 use embermesh_auth::Principal;
 use embermesh_errors::Error;
+use embermesh_escrow::Amount;
 use embermesh_proto::internal::v1::{self as wire, entry::Entry as Value};
-use embermesh_types::{AttemptId, NanoUsd};
+use embermesh_types::AttemptId;
 
 use super::{
     hit::Hit,
     ids::{LeaseId, SessionId},
-    parse::{attempt_id, money, optional, parse},
+    parse::{amount, attempt_id, optional, parse},
     reserve::Reserve,
     settlement::Settlement,
 };
@@ -35,6 +36,7 @@ pub(crate) enum Entry {
     Presumed(Attempted),
     Hit(Hit),
     Returned(Returned),
+    Used(Used),
 }
 
 /// An attempt by its name.
@@ -49,8 +51,18 @@ pub(crate) struct Attempted {
 pub(crate) struct Returned {
     pub(crate) lease: LeaseId,
     /// In all.
-    pub(crate) amount: NanoUsd,
+    pub(crate) amount: Amount,
     pub(crate) closes: bool,
+}
+
+/// What a router has used of the lease of a quota.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Used {
+    pub(crate) lease: LeaseId,
+    /// In all.
+    pub(crate) amount: Amount,
+    /// From 1, ascending.
+    pub(crate) sequence: i64,
 }
 
 /// An entry that can never be booked.
@@ -103,8 +115,13 @@ impl Entry {
             Value::Hit(message) => Self::Hit(Hit::parse(message, caller, now)?),
             Value::Returned(message) => Self::Returned(Returned {
                 lease: parse("lease_id", &message.lease_id)?,
-                amount: money("returned_nano_usd", message.returned_nano_usd)?,
+                amount: amount("returned", message.returned)?,
                 closes: message.closes,
+            }),
+            Value::Used(message) => Self::Used(Used {
+                lease: parse("lease_id", &message.lease_id)?,
+                amount: amount("used", message.used)?,
+                sequence: message.sequence,
             }),
         })
     }

@@ -33,6 +33,17 @@ pub(crate) enum Operation {
     Session(SessionId, Fate),
 }
 
+impl Operation {
+    /// Says whether it waits for leases to be called back, rather than be refused.
+    pub(crate) const fn let_wait(&mut self, may_wait: bool) {
+        match self {
+            Self::Reserve(reserve) => reserve.may_wait = may_wait,
+            Self::Lease(LeaseAsk { call: Some(call), .. }) => call.may_wait = may_wait,
+            _ => {}
+        }
+    }
+}
+
 /// What has become of a router's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {

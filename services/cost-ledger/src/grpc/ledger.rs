@@ -2,8 +2,8 @@
 
 use embermesh_errors::Error;
 use embermesh_proto::internal::v1::{
-    BudgetLeaseReply, BudgetLeaseRequest, CalledBack, PostReply, PostRequest, RefusedPart, RejectedEntry,
-    RenewReply, RenewRequest, ReserveReply, ReserveRequest, SettleReply, SettleRequest,
+    BudgetLeaseReply, BudgetLeaseRequest, CalledBack, PostReply, PostRequest, QuotaLeaseRequest, RefusedPart,
+    RejectedEntry, RenewReply, RenewRequest, ReserveReply, ReserveRequest, SettleReply, SettleRequest,
     ledger_server::Ledger,
 };
 use embermesh_transport::CallContext;
@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use super::Handler;
 use crate::domain::{
     ids::SessionId,
-    lease_ask::LeaseAsk,
+    lease_ask::{Grant, LeaseAsk},
     parse::parse,
     part::Refused,
     post::{Post, Rejected},
@@ -33,7 +33,8 @@ impl Ledger for Handler {
         let context = CallContext::of(&request)?;
         let reserve = Reserve::parse(request.into_inner(), &context.principal, self.0.clock.now())?;
         let tenant = context.principal.tenant;
-        let answer = self.0.call_back.reserve(tenant, reserve, context.time_left()).await?;
+        let operation = Operation::Reserve(reserve);
+        let answer = self.0.call_back.set_aside(tenant, operation, context.time_left()).await?;
         let Answer::Reserved(refused) = answer else { return Err(unanswered().into()) };
         Ok(Response::new(ReserveReply { refused: refused.into_iter().map(refused_part).collect() }))
     }
@@ -58,14 +59,23 @@ impl Ledger for Handler {
         let context = CallContext::of(&request)?;
         let ask = LeaseAsk::parse(request.into_inner(), &context.principal)?;
         self.0.sessions.heard(ask.session).await?;
-        let Answer::Leased(grant) = self.submit(&context, Operation::Lease(ask)).await? else {
-            return Err(unanswered().into());
-        };
-        Ok(Response::new(BudgetLeaseReply {
-            granted_nano_usd: grant.amount.0,
-            day: grant.day.to_string(),
-            ask_again_ms: grant.ask_again_ms,
-        }))
+        leased(self.submit(&context, Operation::Lease(ask)).await?)
+    }
+
+    async fn lease_quota(
+        &self,
+        request: Request<QuotaLeaseRequest>,
+    ) -> Result<Response<BudgetLeaseReply>, Status> {
+        let context = CallContext::of(&request)?;
+        let ask = LeaseAsk::parse_quota(request.get_ref())?;
+        let tenant = context.principal.tenant;
+        if ask.call.is_some() {
+            // nothing of it is to be called back, so it does not matter who holds it
+            let operation = Operation::Lease(ask);
+            return leased(self.0.call_back.set_aside(tenant, operation, context.time_left()).await?);
+        }
+        self.0.sessions.heard(ask.session).await?;
+        leased(self.submit(&context, Operation::Lease(ask)).await?)
     }
 
     async fn post(&self, request: Request<PostRequest>) -> Result<Response<PostReply>, Status> {
@@ -96,6 +106,11 @@ impl Ledger for Handler {
         });
         Ok(Response::new(RenewReply { leases: leases.collect() }))
     }
+}
+
+fn leased(answer: Answer) -> Result<Response<BudgetLeaseReply>, Status> {
+    let Answer::Leased(Grant { amount, day, ask_again_ms }) = answer else { return Err(unanswered().into()) };
+    Ok(Response::new(BudgetLeaseReply { granted: amount.0, day: day.to_string(), ask_again_ms }))
 }
 
 /// A defect of the books.

@@ -8,7 +8,7 @@ use embermesh_escrow::{Period, Scope, day_of, midnight};
 use embermesh_proto::v1::{
     AgentCost, AgentCosts, BooksDifference, BooksVerified, Budget, BudgetStates, CostReport, CostReportRow,
     CostsByAgent, GetAgentCostsRequest, GetBudgetStatesRequest, GetCostReportRequest, GetCostsByAgentRequest,
-    Period as WirePeriod, VerifyBooksRequest, reports_server::Reports,
+    GetTenantQuotasRequest, Period as WirePeriod, QuotaStates, VerifyBooksRequest, reports_server::Reports,
 };
 use embermesh_subscription::Snapshot;
 use embermesh_transport::CallContext;
@@ -166,7 +166,28 @@ impl Reports for Handler {
         request: Request<GetBudgetStatesRequest>,
     ) -> Result<Response<BudgetStates>, Status> {
         let context = caller(&request, &[KeyScope::Costs])?;
-        Ok(Response::new(BudgetStates { budgets: standing::states(&self.0, &context.principal).await? }))
+        let principal = &context.principal;
+        let quotas = match &principal.agent {
+            None => standing::quotas(&self.0, principal.tenant).await?,
+            Some(_) => Vec::new(),
+        };
+        Ok(Response::new(BudgetStates { budgets: standing::states(&self.0, principal).await?, quotas }))
+    }
+
+    async fn get_tenant_quotas(
+        &self,
+        request: Request<GetTenantQuotasRequest>,
+    ) -> Result<Response<QuotaStates>, Status> {
+        let context = caller(&request, &[KeyScope::Admin])?;
+        let known = self.0.subscription.current();
+        if !known.is_operator(context.principal.tenant) {
+            let message = "this concerns every tenant, use an admin key of the operator's tenant";
+            return Err(Error::new(Code::Forbidden, message).into());
+        }
+        let tenant = request.get_ref().id.parse().ok().filter(|tenant| known.tenant(*tenant).is_some());
+        let absent = || Error::not_found("there is no such tenant").with_param("id");
+        let quotas = standing::quotas(&self.0, tenant.ok_or_else(absent)?).await?;
+        Ok(Response::new(QuotaStates { quotas }))
     }
 
     async fn verify_books(

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use embermesh_escrow::{Period, Scope};
+use embermesh_escrow::{Amount, Period, Scope};
 use embermesh_postgres::{DbError, Row, Transaction, types::ToSql};
-use embermesh_types::{NanoUsd, TenantId};
+use embermesh_types::TenantId;
 use futures::future::try_join_all;
 use jiff::civil::Date;
 
@@ -112,7 +112,7 @@ fn balance(row: &Row) -> Result<(BalanceKey, Balance), DbError> {
             .ok_or_else(|| unreadable("period"))?,
         start: row.try_get("period_start")?,
     };
-    let amount = |column| row.try_get(column).map(NanoUsd);
+    let amount = |column| row.try_get(column).map(Amount);
     let balance = Balance {
         spent: amount("spent")?,
         reserved: amount("reserved")?,

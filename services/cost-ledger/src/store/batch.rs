@@ -209,6 +209,9 @@ impl TenantPart<'_> {
                 Entry::Returned(returned) => {
                     ids.insert(returned.lease);
                 }
+                Entry::Used(used) => {
+                    ids.insert(used.lease);
+                }
                 _ => {}
             }
         }
@@ -228,7 +231,7 @@ impl TenantPart<'_> {
         Ok(hold)
     }
 
-    /// Where money may be set aside.
+    /// Where something may be set aside.
     fn admissions(&self) -> BTreeSet<Path> {
         let mut paths = BTreeSet::new();
         for operation in &self.operations {

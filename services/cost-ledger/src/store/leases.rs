@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::SystemTime};
 
-use embermesh_escrow::{Account, Path, Scope};
+use embermesh_escrow::{Account, Path, Quota, Scope};
 use embermesh_postgres::{DbError, Row, Transaction, types::ToSql};
 use embermesh_types::TenantId;
 use futures::future::try_join_all;
@@ -45,7 +45,8 @@ pub(crate) async fn lock(
         return Ok(Vec::new());
     }
     let sql = "SELECT l.* FROM unnest($2::uuid[]) AS asked (lease_id),
-        LATERAL (SELECT lease_id, session_id, agent_id, key_id, provider, day, granted, spent, under_way, returned, state, closing
+        LATERAL (SELECT lease_id, session_id, agent_id, key_id, provider, quota, day, granted, spent, under_way, returned, state,
+                        closing, told
                  FROM leases WHERE tenant_id = $1 AND lease_id = asked.lease_id FOR UPDATE) AS l";
     let ids: Vec<Uuid> = ids.into_iter().collect();
     let rows = transaction.query(sql, &[&tenant.uuid(), &ids]).await?;
@@ -73,14 +74,21 @@ async fn insert(
     if new.is_empty() {
         return Ok(());
     }
-    let sql = "INSERT INTO leases (tenant_id, lease_id, session_id, agent_id, key_id, provider, day, granted, granted_at)
-        SELECT $1, l.*, $9::timestamptz
-        FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::date[], $8::bigint[]) AS l";
-    let of = |column: fn(&Lease) -> &str| -> Vec<&str> { new.iter().map(|kept| column(&kept.now)).collect() };
+    let sql = "INSERT INTO leases (tenant_id, lease_id, session_id, agent_id, key_id, provider, quota, day, granted, spent, state,
+            closing, granted_at)
+        SELECT $1, l.*, $12::timestamptz
+        FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::date[], $9::bigint[], $10::bigint[],
+            $11::text[], $13::boolean[]) AS l";
+    let of = |column: fn(&Path) -> Option<&str>| -> Vec<Option<&str>> {
+        new.iter().map(|kept| column(&kept.now.path)).collect()
+    };
     let ids: Vec<Uuid> = new.iter().map(|kept| kept.now.id.uuid()).collect();
     let sessions: Vec<Uuid> = new.iter().map(|kept| kept.now.session.uuid()).collect();
     let days: Vec<_> = new.iter().map(|kept| kept.now.day).collect();
     let granted: Vec<i64> = new.iter().map(|kept| kept.now.granted).collect();
+    let spent: Vec<i64> = new.iter().map(|kept| kept.now.spent).collect();
+    let states: Vec<&str> = new.iter().map(|kept| kept.now.state.as_str()).collect();
+    let closing: Vec<bool> = new.iter().map(|kept| kept.now.closing).collect();
     let written = transaction
         .execute(
             sql,
@@ -88,12 +96,16 @@ async fn insert(
                 &tenant.uuid(),
                 &ids,
                 &sessions,
-                &of(|lease| lease.path.agent.as_str()),
-                &of(|lease| lease.path.key.as_str()),
-                &of(|lease| &lease.path.provider),
+                &of(|path| if let Path::Money { agent, .. } = path { Some(agent.as_str()) } else { None }),
+                &of(|path| if let Path::Money { key, .. } = path { Some(key.as_str()) } else { None }),
+                &of(|path| if let Path::Money { provider, .. } = path { Some(provider) } else { None }),
+                &of(|path| if let Path::Quota(quota) = path { Some(quota.as_str()) } else { None }),
                 &days,
                 &granted,
+                &spent,
+                &states,
                 &now,
+                &closing,
             ],
         )
         .await?;
@@ -102,14 +114,15 @@ async fn insert(
 
 /// A statement for each, which a join would not be faster than.
 async fn update(transaction: &Transaction, tenant: TenantId, changed: &[&Kept]) -> Result<(), DbError> {
-    let sql = "UPDATE leases SET spent = $3, under_way = $4, returned = $5, state = $6, closing = $7
+    let sql =
+        "UPDATE leases SET spent = $3, under_way = $4, returned = $5, state = $6, closing = $7, told = $8
                WHERE tenant_id = $1 AND lease_id = $2";
     let tenant = tenant.uuid();
     let update = async |lease: &Lease| {
         let (id, state) = (lease.id.uuid(), lease.state.as_str());
-        let Lease { spent, under_way, returned, closing, .. } = lease;
-        let parameters: [&(dyn ToSql + Sync); 7] =
-            [&tenant, &id, spent, under_way, returned, &state, closing];
+        let Lease { spent, under_way, returned, closing, told, .. } = lease;
+        let parameters: [&(dyn ToSql + Sync); 8] =
+            [&tenant, &id, spent, under_way, returned, &state, closing, told];
         super::batch::all(transaction.execute(sql, &parameters).await?, 1)
     };
     try_join_all(changed.iter().map(|kept| update(&kept.now))).await.map(drop)
@@ -120,14 +133,20 @@ impl Store {
     pub(crate) async fn call_back(&self, tenant: TenantId, accounts: &[Account]) -> Result<(), DbError> {
         let sql = "UPDATE leases SET called_back = true
             WHERE tenant_id = $1 AND state <> 'closed' AND state = 'open' AND NOT called_back
-              AND ($2 OR agent_id = ANY ($3) OR key_id = ANY ($4) OR provider = ANY ($5))";
+              AND ($2 AND quota IS NULL OR agent_id = ANY ($3) OR key_id = ANY ($4) OR provider = ANY ($5) OR quota = ANY ($6))";
         let of = |scope: Scope| -> Vec<&str> {
             let own = accounts.iter().filter(|account| account.scope == scope);
             own.map(|account| account.subject.as_str()).collect()
         };
         let all = !of(Scope::Tenant).is_empty();
-        let parameters: [&(dyn ToSql + Sync); 5] =
-            [&tenant.uuid(), &all, &of(Scope::Agent), &of(Scope::Key), &of(Scope::Provider)];
+        let quotas: Vec<&str> = accounts
+            .iter()
+            .filter_map(
+                |account| if let Scope::Quota(quota) = account.scope { Some(quota.as_str()) } else { None },
+            )
+            .collect();
+        let parameters: [&(dyn ToSql + Sync); 6] =
+            [&tenant.uuid(), &all, &of(Scope::Agent), &of(Scope::Key), &of(Scope::Provider), &quotas];
         self.database.tenant(tenant.uuid()).execute(sql, &parameters).await.map(drop)
     }
 
@@ -149,10 +168,13 @@ impl Store {
 
 fn lease(row: &Row) -> Result<Lease, DbError> {
     let state: &str = row.try_get("state")?;
-    let path = Path {
-        agent: parsed(row, "agent_id")?,
-        key: parsed(row, "key_id")?,
-        provider: row.try_get("provider")?,
+    let path = match row.try_get::<_, Option<&str>>("quota")? {
+        Some(quota) => Path::Quota(Quota::parse(quota).ok_or_else(|| unreadable("quota"))?),
+        None => Path::Money {
+            agent: parsed(row, "agent_id")?,
+            key: parsed(row, "key_id")?,
+            provider: row.try_get("provider")?,
+        },
     };
     Ok(Lease {
         id: LeaseId::new(row.try_get("lease_id")?),
@@ -165,5 +187,6 @@ fn lease(row: &Row) -> Result<Lease, DbError> {
         returned: row.try_get("returned")?,
         state: LeaseState::parse(state).ok_or_else(|| unreadable("state"))?,
         closing: row.try_get("closing")?,
+        told: row.try_get("told")?,
     })
 }

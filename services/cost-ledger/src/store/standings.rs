@@ -1,7 +1,8 @@
 //! Balances for whoever looks at them and decides nothing: no locks, any number of accounts, of one tenant or of all.
 
+use embermesh_escrow::Amount;
 use embermesh_postgres::{DbError, Row, Session};
-use embermesh_types::{NanoUsd, TenantId};
+use embermesh_types::TenantId;
 use jiff::civil::Date;
 use uuid::Uuid;
 
@@ -62,9 +63,9 @@ async fn standings(session: &Session<'_>, keys: &[(TenantId, &BalanceKey)]) -> R
 
 fn balance(row: &Row) -> Result<Balance, DbError> {
     Ok(Balance {
-        spent: NanoUsd(row.try_get("spent")?),
-        reserved: NanoUsd(row.try_get("reserved")?),
-        leased: NanoUsd(row.try_get("leased")?),
-        presumed: NanoUsd(row.try_get("presumed")?),
+        spent: Amount(row.try_get("spent")?),
+        reserved: Amount(row.try_get("reserved")?),
+        leased: Amount(row.try_get("leased")?),
+        presumed: Amount(row.try_get("presumed")?),
     })
 }

@@ -40,7 +40,7 @@ const COUNTS: &str =
 
 const CHECKS: [&str; 5] = [BALANCES, ACCOUNTS, ATTEMPTS, CHARGES, LEASES];
 
-/// Every balance is what charges, open attempts and leases come to in its account and period.
+/// Every balance is what charges, open attempts and leases come to in its account and period; that of a quota what its leases do.
 const BALANCES: &str = r#"
 WITH moves AS (
     SELECT agent_id, key_id COLLATE "C" AS key_id, provider COLLATE "C" AS provider, day,
@@ -57,7 +57,7 @@ WITH moves AS (
     SELECT agent_id, key_id, provider, day, 0, 0,
            CASE state WHEN 'open' THEN greatest(granted - spent - returned, 0) ELSE 0 END,
            CASE state WHEN 'presumed' THEN greatest(granted - spent - returned, 0) ELSE 0 END
-    FROM leases
+    FROM leases WHERE quota IS NULL
 ), paths AS (
     SELECT agent_id, key_id, provider, day, sum(spent) AS spent, sum(reserved) AS reserved, sum(leased) AS leased,
            sum(presumed) AS presumed
@@ -69,6 +69,12 @@ WITH moves AS (
         LATERAL (VALUES ('tenant', ''), ('agent', agent_id), ('key', key_id), ('provider', provider)) AS account (scope, subject),
         LATERAL (VALUES ('day', day), ('month', date_trunc('month', day::timestamp)::date)) AS span (period, period_start)
     GROUP BY 1, 2, 3, 4
+    UNION ALL
+    SELECT quota, '' COLLATE "C", span.period COLLATE "C", span.period_start, sum(spent), 0,
+           sum(remaining) FILTER (WHERE state = 'open'), sum(remaining) FILTER (WHERE state = 'presumed')
+    FROM leases,
+        LATERAL (VALUES ('day', day), ('month', date_trunc('month', day::timestamp)::date)) AS span (period, period_start)
+    WHERE quota IS NOT NULL GROUP BY 1, 2, 3, 4
 )
 SELECT 'balance.' || figure.name, concat_ws(' ', scope, nullif(subject, ''), period, period_start), figure.recorded::text,
        figure.recomputed::text
@@ -128,7 +134,7 @@ FROM charges c LEFT JOIN attempts a USING (attempt_id),
 WHERE figure.recorded <> figure.recomputed
 ORDER BY 2, 1 LIMIT $1";
 
-/// A lease has spent what its attempts were charged, and those without an end are under way.
+/// A lease of money has spent what its attempts were charged, and those without an end are under way.
 const LEASES: &str = "
 WITH draws AS (
     SELECT a.lease_id, a.state, a.reserved_nano_usd AS bound, a.amount_nano_usd AS amount
@@ -146,7 +152,7 @@ WITH draws AS (
     FROM draws GROUP BY 1
 )
 SELECT 'lease.' || figure.name, lease_id::text, figure.recorded::text, figure.recomputed::text
-FROM leases l FULL JOIN recomputed r USING (lease_id),
+FROM (SELECT * FROM leases WHERE quota IS NULL) AS l FULL JOIN recomputed r USING (lease_id),
     LATERAL (VALUES
         ('spent', coalesce(l.spent, 0)::numeric, coalesce(r.spent, 0)),
         ('under_way', coalesce(l.under_way, 0)::numeric, coalesce(r.under_way, 0))) AS figure (name, recorded, recomputed)

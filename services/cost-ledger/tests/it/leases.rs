@@ -34,7 +34,7 @@ async fn asking_again_for_the_same_lease_grants_nothing_more_and_anothers_is_a_c
     let lease = router.lease("docs", 50).await;
     for _ in 0..3 {
         let again = router.ask(router.wish(&lease.id, "docs", 1, 90)).await.unwrap();
-        assert_eq!((again.granted_nano_usd, &again.day), (50, &lease.day));
+        assert_eq!((again.granted, &again.day), (50, &lease.day));
     }
     assert_eq!(world.day_of("docs").await, [0, 0, 50, 0]);
     let other = router.ask(router.wish(&lease.id, "code", 1, 50)).await.unwrap_err();
@@ -71,8 +71,8 @@ async fn leases_over_two_replicas_never_pass_a_limit_and_leave_the_last_part_alo
         });
     }
     let replies = asks.join_all().await;
-    let granted: i64 = replies.iter().map(|reply| reply.granted_nano_usd).sum();
-    assert!(replies.iter().all(|reply| (reply.granted_nano_usd == 0) == (reply.ask_again_ms > 0)));
+    let granted: i64 = replies.iter().map(|reply| reply.granted).sum();
+    assert!(replies.iter().all(|reply| (reply.granted == 0) == (reply.ask_again_ms > 0)));
     // a twenty-fifth of the limit, whoever asks
     assert_eq!(granted, 4_000);
     assert_eq!(world.account(("tenant", ""), "day", "2026-11-22").await, [0, 0, 4_000, 0]);
@@ -80,7 +80,7 @@ async fn leases_over_two_replicas_never_pass_a_limit_and_leave_the_last_part_alo
     world.spend("agent-0", 92_000).await;
     let router = Router::new(&world);
     let reply = router.ask(router.wish(&Uuid::now_v7().to_string(), "agent-0", 1, 10)).await.unwrap();
-    assert_eq!(reply.granted_nano_usd, 0);
+    assert_eq!(reply.granted, 0);
     assert!(reply.ask_again_ms > 0);
 }
 
@@ -90,7 +90,7 @@ async fn nothing_is_leased_before_the_budgets_are_known() {
     let mut router = Router::new(&world);
     router.ledger = world.uninformed_replica().await.ledger;
     let reply = router.ask(router.wish(&Uuid::now_v7().to_string(), "docs", 1, 10)).await.unwrap();
-    assert_eq!(reply.granted_nano_usd, 0);
+    assert_eq!(reply.granted, 0);
     assert!(reply.ask_again_ms > 0);
 }
 

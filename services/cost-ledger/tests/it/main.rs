@@ -9,6 +9,7 @@ mod isolation;
 mod journal;
 mod leases;
 mod model;
+mod quotas;
 mod reports;
 mod router;
 mod schema;

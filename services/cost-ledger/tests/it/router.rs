@@ -56,8 +56,8 @@ impl Router {
     pub(crate) async fn lease(&self, agent: &str, wanted: i64) -> Lease {
         let id = Uuid::now_v7().to_string();
         let reply = self.ask(self.wish(&id, agent, 1, wanted)).await.unwrap();
-        assert!(reply.granted_nano_usd > 0, "{reply:?}");
-        Lease { id, granted: reply.granted_nano_usd, day: reply.day }
+        assert!(reply.granted > 0, "{reply:?}");
+        Lease { id, granted: reply.granted, day: reply.day }
     }
 
     pub(crate) async fn try_post(
@@ -90,7 +90,7 @@ impl Lease {
     }
 
     pub(crate) fn returned(&self, nanos: i64, closes: bool) -> Entry {
-        let returned = LeaseReturn { lease_id: self.id.clone(), returned_nano_usd: nanos, closes };
+        let returned = LeaseReturn { lease_id: self.id.clone(), returned: nanos, closes };
         Entry { entry: Some(Value::Returned(returned)) }
     }
 }

@@ -40,8 +40,8 @@ impl End {
     /// A failure. Nothing was done, or trying again may help, or what was paid is in the cache: so the key is free again, except where
     /// money was spent on what will fail every time.
     pub fn failed(error: &Error, paid: bool) -> Self {
-        let may_pass =
-            error.code.is_retryable() || matches!(error.code, Code::BudgetExceeded | Code::Cancelled);
+        let may_pass = error.code.is_retryable()
+            || matches!(error.code, Code::BudgetExceeded | Code::QuotaExceeded | Code::Cancelled);
         let failure = Kept::Failure(error.into());
         if paid && error.code.http().is_client_error() && !may_pass {
             Self::Keep(failure)

@@ -46,7 +46,7 @@ pub(super) fn context_id(given: Option<String>) -> Result<Option<String>, Error>
     Err(Error::invalid("context_id", "context_id must be 1 to 255 printable characters"))
 }
 
-pub(super) fn space(given: &str) -> Result<SpaceId, Error> {
+pub(crate) fn space(given: &str) -> Result<SpaceId, Error> {
     given.parse().map_err(|error| Error::invalid("space_id", format!("{error}")))
 }
 

@@ -75,14 +75,14 @@ fn cut(text: &str, action: &str, dimensions: u32) -> Option<Cut> {
 }
 
 /// `fail…` is a text that fails, `hit…` one that is known, `long…` one with a limit, `slow…` one that is throttled; the agents `down`
-/// and `throttled` and the model `short` fail whole calls, the agent `elsewhere` has a fallback model.
+/// and `throttled` and the models `short` and `absent` fail whole calls, the agent `elsewhere` has a fallback model.
 #[tonic::async_trait]
 impl Router for RouterStandIn {
     async fn embed(&self, request: Request<RouteRequest>) -> Result<Response<RouteReply>, Status> {
         CallContext::of(&request)?;
         let request = request.into_inner();
         self.seen.lock().unwrap().push(request.clone());
-        if request.agent_id == "down" {
+        if request.agent_id == "down" || request.model == "absent" {
             return Err(Error::unavailable("no provider can serve this").into());
         }
         let throttled = || {
@@ -243,6 +243,19 @@ impl Store for StoreStandIn {
         let truncated = "fewer rows match".to_owned();
         let other_spaces = vec!["test/other@8".to_owned()];
         Ok(Response::new(StoreSearchReply { hits, scan: "exact".into(), truncated, other_spaces }))
+    }
+
+    async fn find_spaces(
+        &self,
+        request: Request<FindSpacesRequest>,
+    ) -> Result<Response<FindSpacesReply>, Status> {
+        self.check()?;
+        let agent = request.into_inner().filter.unwrap_or_default().agent_id;
+        let rows = self.rows().into_iter().filter(|row| agent.is_empty() || row.agent_id == agent);
+        let mut space_ids: Vec<String> = rows.map(|row| row.space_id).collect();
+        space_ids.sort();
+        space_ids.dedup();
+        Ok(Response::new(FindSpacesReply { space_ids }))
     }
 
     async fn get(&self, request: Request<StoreGetRequest>) -> Result<Response<StoreRow>, Status> {

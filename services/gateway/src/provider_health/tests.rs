@@ -21,7 +21,7 @@ fn has(metrics: &Metrics, line: &str) -> bool {
 #[tokio::test]
 async fn the_router_is_asked_without_an_identity() {
     let (bench, tasks) = (Bench::new(Snapshot::default()), Tasks::new());
-    start(bench.parts.router.clone(), &bench.metrics, &tasks).unwrap();
+    start(bench.parts.router.clone(), &HealthCache::default(), &bench.metrics, &tasks).unwrap();
     let line = r#"embedding_provider_health{provider="stand-in",status="healthy"} 1"#;
     while !bench.metrics.render().contains(line) {
         tokio::task::yield_now().await;
@@ -33,7 +33,7 @@ async fn the_router_is_asked_without_an_identity() {
 #[test]
 fn open_stays_until_the_breaker_closes_and_what_is_forced_shows_as_such() {
     let metrics = Metrics::default();
-    let mut gauges = Gauges::new(&metrics).unwrap();
+    let mut gauges = Gauges::new(&metrics, MAX_SHOWN).unwrap();
     for (status, breaker, on) in [
         ("healthy", "closed", &["closed"][..]),
         ("unhealthy", "open", &["open"]),
@@ -63,7 +63,7 @@ fn open_stays_until_the_breaker_closes_and_what_is_forced_shows_as_such() {
 #[test]
 fn a_provider_that_is_gone_is_shown_no_longer() {
     let metrics = Metrics::default();
-    let mut gauges = Gauges::new(&metrics).unwrap();
+    let mut gauges = Gauges::new(&metrics, MAX_SHOWN).unwrap();
     gauges.show(&[deployment("x", "unhealthy", "open"), deployment("y", "healthy", "closed")]);
     gauges.show(&[deployment("y", "healthy", "closed")]);
     let text = metrics.render();
@@ -73,7 +73,7 @@ fn a_provider_that_is_gone_is_shown_no_longer() {
 #[test]
 fn a_provider_is_as_well_as_the_worst_of_its_deployments() {
     let metrics = Metrics::default();
-    let mut gauges = Gauges::new(&metrics).unwrap();
+    let mut gauges = Gauges::new(&metrics, MAX_SHOWN).unwrap();
     let of = |model: &str, status: &str, availability| DeploymentHealth {
         deployment: format!("x/{model}"),
         availability,
@@ -101,7 +101,7 @@ fn a_provider_is_as_well_as_the_worst_of_its_deployments() {
 #[test]
 fn what_the_canary_found_is_shown_by_deployment_until_the_deployment_is_gone() {
     let metrics = Metrics::default();
-    let mut gauges = Gauges::new(&metrics).unwrap();
+    let mut gauges = Gauges::new(&metrics, MAX_SHOWN).unwrap();
     let of = |deployment: &str, canary_cosine, drifted| DeploymentHealth {
         provider: "x".into(),
         deployment: deployment.into(),
@@ -123,7 +123,7 @@ fn what_the_canary_found_is_shown_by_deployment_until_the_deployment_is_gone() {
 #[test]
 fn labels_are_bounded() {
     let metrics = Metrics::default();
-    let mut gauges = Gauges::new(&metrics).unwrap();
+    let mut gauges = Gauges::new(&metrics, MAX_SHOWN).unwrap();
     let many: Vec<_> = (0..=MAX_SHOWN).map(|n| deployment(&n.to_string(), "healthy", "closed")).collect();
     gauges.show(&many);
     let shown = metrics.render().lines().filter(|line| line.starts_with("embedding_drift{")).count();

@@ -1,5 +1,6 @@
 //! Leases and the journal against the real ledger, on PostgreSQL.
 
+mod quotas;
 mod world;
 
 use std::{fs, time::Duration};

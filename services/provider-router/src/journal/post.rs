@@ -158,6 +158,7 @@ impl Named {
             Some(Value::PresumedAttemptId(id)) => ("presumed", id.as_str()),
             Some(Value::Hit(hit)) => ("hit", hit.charge_id.as_str()),
             Some(Value::Returned(returned)) => ("returned", returned.lease_id.as_str()),
+            Some(Value::Used(used)) => ("used", used.lease_id.as_str()),
             None => ("empty", ""),
         };
         Self { kind, id: id.parse().ok() }

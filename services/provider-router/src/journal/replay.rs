@@ -102,7 +102,7 @@ impl Open {
             }
             Some(Value::Settled(settled)) => self.end(&settled.attempt_id),
             Some(Value::PresumedAttemptId(id)) => self.end(id),
-            Some(Value::Hit(_) | Value::Returned(_)) | None => {}
+            Some(Value::Hit(_) | Value::Returned(_) | Value::Used(_)) | None => {}
         }
         Some((tenant, *entry))
     }

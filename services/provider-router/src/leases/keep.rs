@@ -1,9 +1,6 @@
 //! Looks after the leases: has them asked for, and gives back what is idle, of yesterday or of other limits.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use embermesh_lifecycle::Tasks;
 use tokio::time::{MissedTickBehavior, interval};
@@ -52,9 +49,8 @@ impl Leases {
         }
         self.held.set(i64::try_from(held).unwrap_or(i64::MAX));
         if forgotten {
-            let mut purses = self.purses.write().unwrap_or_else(PoisonError::into_inner);
-            // whoever has just taken one out of the map draws from it once and finds nothing there
-            purses.retain(|_, purse| !purse.is_forgotten(millis) || Arc::strong_count(purse) > 1);
+            self.purses.forget(millis);
+            self.quotas.forget(millis);
         }
     }
 

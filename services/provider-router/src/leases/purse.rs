@@ -8,11 +8,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use embermesh_escrow::{Draw, Limits, Path};
+use embermesh_escrow::{Amount, Draw, Limits, Path};
 use embermesh_subscription::Snapshot;
 use embermesh_types::{NanoUsd, TenantId};
 
-use super::{Drawn, FORGOTTEN, IDLE, Lease, PathKey};
+use super::{Drawn, FORGOTTEN, IDLE, Lease};
 
 /// A lease should last for so long.
 const AHEAD_SECONDS: i64 = 5;
@@ -52,11 +52,10 @@ pub(crate) struct Purse {
 }
 
 impl Purse {
-    pub fn new(path: &PathKey, now: u64) -> Self {
-        let PathKey { tenant, agent, key, provider } = path.clone();
+    pub fn new(tenant: TenantId, path: Path, now: u64) -> Self {
         Self {
             tenant,
-            path: Path { agent, key, provider: provider.to_string() },
+            path,
             leases: RwLock::default(),
             limits: RwLock::default(),
             version: AtomicI64::new(NO_VERSION),
@@ -77,9 +76,14 @@ impl Purse {
             let limits = self.limits.read().unwrap_or_else(PoisonError::into_inner);
             return (false, limits.request());
         }
-        let agent = snapshot.agent(self.tenant, &self.path.agent);
-        let budgets = snapshot.budgets(self.tenant).map(|budget| &**budget);
-        let new = Limits::of(&self.path, agent.map(|agent| &**agent), budgets);
+        let new = match &self.path {
+            Path::Money { agent, .. } => {
+                let agent = snapshot.agent(self.tenant, agent).map(|agent| &**agent);
+                let budgets = snapshot.budgets(self.tenant).map(|budget| &**budget);
+                Limits::of(&self.path, agent, budgets)
+            }
+            Path::Quota(quota) => Limits::of_quota(*quota, snapshot.quotas(self.tenant)),
+        };
         let most = new.request();
         let mut limits = self.limits.write().unwrap_or_else(PoisonError::into_inner);
         let first = self.version.swap(snapshot.version, Ordering::AcqRel) == NO_VERSION;
@@ -97,7 +101,7 @@ impl Purse {
     }
 
     /// Counts a call of `amount`; whether the path was in use lately.
-    pub fn note_use(&self, amount: NanoUsd, now: u64) -> bool {
+    pub fn note_use(&self, amount: Amount, now: u64) -> bool {
         self.last.store(amount.0, Ordering::Relaxed);
         self.wanted.fetch_add(amount.0, Ordering::Relaxed);
         // 0: never
@@ -106,7 +110,7 @@ impl Purse {
     }
 
     /// Sets `amount` aside out of the oldest lease that has it.
-    pub fn draw(&self, amount: NanoUsd, now: SystemTime) -> Option<Drawn> {
+    pub fn draw(&self, amount: Amount, now: SystemTime) -> Option<Drawn> {
         let leases = self.leases.read().unwrap_or_else(PoisonError::into_inner);
         let mut of_today = leases.iter().filter(|lease| lease.is_of(now));
         let lease = of_today.find(|lease| lease.pocket.draw(amount) == Draw::Taken)?;
@@ -131,13 +135,13 @@ impl Purse {
     }
 
     /// The least that is of use and what would be good to have.
-    pub fn wish(&self, now: u64) -> (NanoUsd, NanoUsd) {
+    pub fn wish(&self, now: u64) -> (Amount, Amount) {
         let least = self.last.load(Ordering::Relaxed).max(1);
         let since = now.saturating_sub(self.counted.load(Ordering::Relaxed)).max(LEAST_MILLIS);
         let lately = per_second(self.wanted.load(Ordering::Relaxed), since);
         let rate = self.rate.load(Ordering::Relaxed).max(lately);
         let wanted = rate.saturating_mul(AHEAD_SECONDS).max(least.saturating_mul(AHEAD_CALLS));
-        (NanoUsd(least), NanoUsd(wanted))
+        (Amount(least), Amount(wanted))
     }
 
     /// Measures the rate since the last time.

@@ -63,7 +63,7 @@ impl Leases {
             if !back.is_empty() {
                 any = true;
                 purse.pause(self.millis(), SHORT_OF_MONEY);
-                tracing::debug!(tenant = %purse.tenant, agent = %purse.path.agent, count = back.len(), "leases are called back");
+                tracing::debug!(tenant = %purse.tenant, path = ?purse.path, count = back.len(), "leases are called back");
                 self.close(back);
             }
         }

@@ -1,5 +1,6 @@
 use embermesh_escrow::{day_of, midnight};
 use embermesh_proto::v1::{Agent, BudgetRule, Constraints};
+use embermesh_types::NanoUsd;
 
 use super::*;
 
@@ -16,12 +17,16 @@ fn path() -> PathKey {
     }
 }
 
+fn new_purse() -> Purse {
+    Purse::new(TenantId::SYSTEM, path().path(), 0)
+}
+
 fn lease(id: &str, granted: i64) -> Lease {
     lease_of(id, granted, &day_of(noon()).to_string())
 }
 
 fn lease_of(id: &str, granted: i64, day: &str) -> Lease {
-    Lease::new(id.to_owned(), TenantId::SYSTEM, day.to_owned(), NanoUsd(granted)).unwrap()
+    Lease::new(id.to_owned(), TenantId::SYSTEM, day.to_owned(), Amount(granted)).unwrap()
 }
 
 fn from(drawn: Option<Drawn>) -> Option<String> {
@@ -30,41 +35,41 @@ fn from(drawn: Option<Drawn>) -> Option<String> {
 
 #[test]
 fn the_oldest_lease_that_holds_an_amount_pays_it() {
-    let purse = Purse::new(&path(), 0);
-    assert_eq!(from(purse.draw(NanoUsd(1), noon())), None);
+    let purse = new_purse();
+    assert_eq!(from(purse.draw(Amount(1), noon())), None);
     purse.add(lease("old", 100));
     purse.add(lease("new", 1_000));
-    assert_eq!(from(purse.draw(NanoUsd(90), noon())).as_deref(), Some("old"));
-    assert_eq!(from(purse.draw(NanoUsd(90), noon())).as_deref(), Some("new"));
-    assert_eq!(from(purse.draw(NanoUsd(10), noon())).as_deref(), Some("old"));
-    assert_eq!(from(purse.draw(NanoUsd(911), noon())), None);
+    assert_eq!(from(purse.draw(Amount(90), noon())).as_deref(), Some("old"));
+    assert_eq!(from(purse.draw(Amount(90), noon())).as_deref(), Some("new"));
+    assert_eq!(from(purse.draw(Amount(10), noon())).as_deref(), Some("old"));
+    assert_eq!(from(purse.draw(Amount(911), noon())), None);
 }
 
 #[test]
 fn nothing_is_drawn_from_another_days_lease() {
-    let purse = Purse::new(&path(), 0);
+    let purse = new_purse();
     let (today, tomorrow) = (day_of(noon()), day_of(noon()).tomorrow().unwrap());
     purse.add(lease_of("today", 100, &today.to_string()));
     purse.add(lease_of("tomorrow", 100, &tomorrow.to_string()));
     let midnight = midnight(tomorrow);
     let before = midnight - Duration::from_millis(1);
-    assert_eq!(from(purse.draw(NanoUsd(1), before)).as_deref(), Some("today"));
-    assert_eq!(from(purse.draw(NanoUsd(1), midnight)).as_deref(), Some("tomorrow"));
+    assert_eq!(from(purse.draw(Amount(1), before)).as_deref(), Some("today"));
+    assert_eq!(from(purse.draw(Amount(1), midnight)).as_deref(), Some("tomorrow"));
     let past = purse.take_if(|lease| lease.is_past(midnight));
     assert_eq!(past.iter().map(|lease| lease.id.as_str()).collect::<Vec<_>>(), ["today"]);
-    assert_eq!(from(purse.draw(NanoUsd(1), noon())), None);
+    assert_eq!(from(purse.draw(Amount(1), noon())), None);
 }
 
 #[test]
 fn a_lease_is_asked_for_once_below_half_and_not_while_the_path_is_short_of_money() {
-    let purse = Purse::new(&path(), 0);
+    let purse = new_purse();
     assert!(purse.wants_more(None, 5));
     assert!(!purse.wants_more(None, 5), "it is being asked for");
     purse.asking.store(false, std::sync::atomic::Ordering::Release);
     purse.add(lease("only", 100));
-    let half = purse.draw(NanoUsd(50), noon());
+    let half = purse.draw(Amount(50), noon());
     assert!(!purse.wants_more(half.as_ref(), 5));
-    let more = purse.draw(NanoUsd(1), noon());
+    let more = purse.draw(Amount(1), noon());
     purse.pause(5, Duration::from_millis(100));
     assert!(!purse.wants_more(more.as_ref(), 104));
     assert!(purse.wants_more(more.as_ref(), 105));
@@ -72,9 +77,9 @@ fn a_lease_is_asked_for_once_below_half_and_not_while_the_path_is_short_of_money
 
 #[test]
 fn a_successor_that_is_there_already_keeps_a_lease_that_runs_short_from_asking() {
-    let purse = Purse::new(&path(), 0);
+    let purse = new_purse();
     purse.add(lease("old", 100));
-    let drawn = purse.draw(NanoUsd(80), noon());
+    let drawn = purse.draw(Amount(80), noon());
     purse.add(lease("new", 100));
     assert!(!purse.wants_more(drawn.as_ref(), 5));
     let surplus = purse.add(lease("newest", 100));
@@ -83,17 +88,17 @@ fn a_successor_that_is_there_already_keeps_a_lease_that_runs_short_from_asking()
 
 #[test]
 fn what_is_wished_for_is_five_seconds_of_spending_and_sixteen_calls_at_least() {
-    let purse = Purse::new(&path(), 0);
-    assert!(!purse.note_use(NanoUsd(10), 1), "a path that was never used is not familiar");
-    assert!(purse.note_use(NanoUsd(10), 2));
-    assert!(!purse.note_use(NanoUsd(10), 20_000), "nor one that was not used lately");
-    assert_eq!(Purse::new(&path(), 0).wish(0), (NanoUsd(1), NanoUsd(16)));
-    let busy = Purse::new(&path(), 0);
+    let purse = new_purse();
+    assert!(!purse.note_use(Amount(10), 1), "a path that was never used is not familiar");
+    assert!(purse.note_use(Amount(10), 2));
+    assert!(!purse.note_use(Amount(10), 20_000), "nor one that was not used lately");
+    assert_eq!(new_purse().wish(0), (Amount(1), Amount(16)));
+    let busy = new_purse();
     for at in 0..1_000 {
-        busy.note_use(NanoUsd(10), at);
+        busy.note_use(Amount(10), at);
     }
     let (least, wanted) = busy.wish(1_000);
-    assert_eq!((least, wanted), (NanoUsd(10), NanoUsd(50_000)));
+    assert_eq!((least, wanted), (Amount(10), Amount(50_000)));
 }
 
 fn limited(version: i64, per_day: i64, per_request: Option<i64>) -> Snapshot {
@@ -113,7 +118,7 @@ fn limited(version: i64, per_day: i64, per_request: Option<i64>) -> Snapshot {
 
 #[test]
 fn other_limits_are_noticed_and_other_configuration_is_not() {
-    let purse = Purse::new(&path(), 0);
+    let purse = new_purse();
     assert_eq!(purse.heed(&limited(1, 100, Some(5))), (false, Some(NanoUsd(5))));
     assert_eq!(purse.heed(&limited(1, 100, Some(5))), (false, Some(NanoUsd(5))));
     assert_eq!(purse.heed(&limited(2, 100, Some(5))), (false, Some(NanoUsd(5))));

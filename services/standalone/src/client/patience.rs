@@ -20,6 +20,8 @@ impl Patience {
         longest: Duration::from_secs(1),
         total: Duration::from_secs(3),
     };
+    /// For what must not be done twice when the answer to it was lost.
+    pub const ONCE: Self = Self { total: Duration::ZERO, ..Self::SHORT };
     /// For long work, over the restart of a server or a minute's rate limit.
     pub const LONG: Self = Self {
         first: Duration::from_millis(250),

@@ -4,7 +4,7 @@ mod configuration;
 mod fields;
 mod show;
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use configuration::body;
@@ -13,16 +13,12 @@ use serde::Serialize;
 
 use super::{
     ask::{Ask, sent, untouched},
-    block_on,
-    costs::escaped,
-    output,
+    block_on, output,
+    query::escaped,
 };
 use crate::client::{Client, Failure, Patience};
 
 const AGENTS: &str = "/api/v1/embeddings/agents";
-
-/// For what must not be done twice when the answer to it was lost.
-const ONCE: Patience = Patience { total: Duration::ZERO, ..Patience::SHORT };
 
 #[derive(Debug, Args)]
 pub(crate) struct AgentsArguments {
@@ -180,7 +176,7 @@ impl Command {
     /// Sent again, a rollback to the version before would take itself back, and a deletion would be told that there is nothing.
     const fn patience(&self) -> Patience {
         match self {
-            Self::Rollback(RollbackArguments { to: None, .. }) | Self::Delete(_) => ONCE,
+            Self::Rollback(RollbackArguments { to: None, .. }) | Self::Delete(_) => Patience::ONCE,
             _ => Patience::SHORT,
         }
     }

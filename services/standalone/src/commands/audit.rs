@@ -9,9 +9,8 @@ use serde::Deserialize;
 
 use super::{
     ask::{Ask, read},
-    block_on,
-    costs::escaped,
-    output,
+    block_on, output,
+    query::escaped,
 };
 use crate::client::{Client, Failure, Patience};
 

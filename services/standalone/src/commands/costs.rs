@@ -2,7 +2,6 @@
 
 mod answers;
 mod show;
-pub(crate) mod table;
 
 use std::process::ExitCode;
 
@@ -12,6 +11,7 @@ use clap::{Args, Subcommand, builder::PossibleValuesParser};
 use super::{
     ask::{Ask, as_it_came, read},
     block_on, output,
+    query::escaped,
 };
 use crate::client::{Client, Failure, Patience};
 
@@ -110,14 +110,6 @@ fn path_of(report: &ReportArguments) -> String {
         path.push_str("&format=csv");
     }
     path
-}
-
-/// For a query string.
-pub(super) fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
-    text.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
 }
 
 #[cfg(test)]

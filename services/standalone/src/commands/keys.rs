@@ -6,11 +6,7 @@ pub(super) mod secrets;
 mod show;
 mod successor;
 
-use std::{
-    path::PathBuf,
-    process::ExitCode,
-    time::{Duration, SystemTime},
-};
+use std::{path::PathBuf, process::ExitCode, time::SystemTime};
 
 use answers::{CreatedKey, Key, Page};
 use clap::{Args, Subcommand};
@@ -23,16 +19,12 @@ use successor::SuccessorArguments;
 
 use super::{
     ask::{Ask, read, sent, untouched},
-    block_on,
-    costs::escaped,
-    output,
+    block_on, output,
+    query::escaped,
 };
 use crate::client::{Client, Connection, Failure, Patience};
 
 const KEYS: &str = "/api/v1/admin/keys";
-
-/// Sent again after its answer was lost, it would make a second key, or be told that the key has been rotated.
-const ONCE: Patience = Patience { total: Duration::ZERO, ..Patience::SHORT };
 
 #[derive(Debug, Args)]
 pub(crate) struct KeysArguments {
@@ -148,7 +140,7 @@ impl From<String> for Said {
 pub(crate) fn run(arguments: &KeysArguments) -> Result<ExitCode, Failure> {
     let command = &arguments.command;
     let patience = match command {
-        Command::Create(_) | Command::Rotate(_) | Command::Successor(_) => ONCE,
+        Command::Create(_) | Command::Rotate(_) | Command::Successor(_) => Patience::ONCE,
         _ => Patience::SHORT,
     };
     let connection = command.connection()?;

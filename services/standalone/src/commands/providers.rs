@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use super::{
     ask::{Ask, read},
-    block_on,
-    costs::{escaped, table::table},
-    output,
+    block_on, output,
+    query::escaped,
+    table::table,
 };
 use crate::client::{Client, Failure, Patience};
 
@@ -27,6 +27,8 @@ enum Command {
     Health(HealthArguments),
     /// Make a small call to each deployment of a provider now; it is booked to embermesh-system. Exit code 1 when one fails
     Check(CheckArguments),
+    /// Seal every credential with the newest key, which admin and all routers have. Exit code 1 when one cannot be opened
+    Reseal(HealthArguments),
     #[command(flatten)]
     Entries(entries::Command),
 }
@@ -74,12 +76,25 @@ struct Deployment {
     error: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct Resealed {
+    key: u32,
+    resealed: Vec<String>,
+    shut: Vec<Shut>,
+}
+
+#[derive(Deserialize)]
+struct Shut {
+    provider: String,
+    reason: String,
+}
+
 /// Asks and prints.
 pub(crate) fn run(arguments: &ProvidersArguments) -> Result<ExitCode, Failure> {
     let (ask, patience) = match &arguments.command {
-        Command::Health(HealthArguments { ask }) | Command::Check(CheckArguments { ask, .. }) => {
-            (ask, Patience::SHORT)
-        }
+        Command::Health(HealthArguments { ask })
+        | Command::Reseal(HealthArguments { ask })
+        | Command::Check(CheckArguments { ask, .. }) => (ask, Patience::SHORT),
         Command::Entries(command) => (command.ask(), command.patience()),
     };
     let client = ask.client(patience)?;
@@ -103,6 +118,11 @@ async fn answer(client: &Client, command: &Command) -> Result<(String, u8), Fail
             let bad = checked.deployments.iter().any(|deployment| !deployment.healthy);
             Ok((ask.told(&body, show_checked)?, u8::from(bad)))
         }
+        Command::Reseal(HealthArguments { ask }) => {
+            let body = client.post("/api/v1/admin/provider-credentials/reseal", b"{}".to_vec()).await?;
+            let resealed: Resealed = read(&body)?;
+            Ok((ask.told(&body, show_resealed)?, u8::from(!resealed.shut.is_empty())))
+        }
         Command::Entries(command) => Ok((entries::answer(client, command).await?, 0)),
     }
 }
@@ -123,6 +143,17 @@ fn show_health(health: &Health) -> String {
     });
     let header = ["provider", "status", "breaker", "last error", "failures", "ms"];
     table(4, &header, &rows.collect::<Vec<_>>())
+}
+
+fn show_resealed(resealed: &Resealed) -> String {
+    let mut text = format!("{} credentials were sealed with key {}\n", resealed.resealed.len(), resealed.key);
+    if !resealed.shut.is_empty() {
+        let rows: Vec<_> =
+            resealed.shut.iter().map(|shut| vec![shut.provider.clone(), shut.reason.clone()]).collect();
+        text.push('\n');
+        text.push_str(&table(2, &["provider", "stays as it is, because"], &rows));
+    }
+    text
 }
 
 fn show_checked(checked: &Checked) -> String {
@@ -173,6 +204,19 @@ mod tests {
         }
         let (text, code, _) = said(&["health"], json!({})).await;
         assert_eq!((text.as_str(), code), ("no provider is configured\n", 0));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_sealed_anew_is_named_and_an_exit_code() {
+        let body = json!({"key": 2, "resealed": ["a"], "shut": [{"provider": "b", "reason": "no key 1"}]});
+        let (text, code, path) = said(&["reseal"], body).await;
+        assert_eq!((code, path.as_str()), (1, "/api/v1/admin/provider-credentials/reseal"));
+        assert!(
+            text.starts_with("1 credentials were sealed with key 2") && text.contains("no key 1"),
+            "{text}"
+        );
+        let (_, code, _) = said(&["reseal"], json!({"key": 2, "resealed": [], "shut": []})).await;
+        assert_eq!(code, 0);
     }
 
     #[tokio::test]

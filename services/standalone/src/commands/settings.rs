@@ -1,6 +1,6 @@
 //! `embermesh settings`: what is turned at run time, over what the configuration file says.
 
-use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, process::ExitCode};
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
@@ -8,13 +8,10 @@ use serde_json::{Map, Value, json};
 
 use super::{
     ask::{Ask, sent},
-    block_on,
-    costs::table::table,
-    output,
+    block_on, output,
+    table::table,
 };
 use crate::client::{Client, Failure, Patience};
-
-const ONCE: Patience = Patience { total: Duration::ZERO, ..Patience::SHORT };
 const SETTINGS: &str = "/api/v1/admin/settings";
 /// Names of components hold points themselves.
 const COMPONENTS: &str = "logging.components.";
@@ -111,7 +108,7 @@ pub(crate) fn run(arguments: &SettingsArguments) -> Result<ExitCode, Failure> {
         | Command::Clear(ClearArguments { ask, if_version, .. }) => (ask, if_version),
     };
     // a change that names its version would be a conflict with itself when the answer to it was lost
-    let client = ask.client(if version.is_some() { ONCE } else { Patience::SHORT })?;
+    let client = ask.client(if version.is_some() { Patience::ONCE } else { Patience::SHORT })?;
     output::print(&block_on(answer(&client, &arguments.command))?);
     Ok(ExitCode::SUCCESS)
 }

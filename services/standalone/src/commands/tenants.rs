@@ -2,9 +2,9 @@
 
 mod show;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::PossibleValuesParser};
 use embermesh_types::TenantId;
 use serde::{Deserialize, Serialize};
 use show::{CreatedTenant, Tenant};
@@ -12,16 +12,14 @@ use show::{CreatedTenant, Tenant};
 use super::{
     ask::{Ask, read, sent, untouched},
     block_on,
-    costs::escaped,
     keys::secrets::SecretsFile,
     output,
+    query::escaped,
+    quotas::{QuotaState, quotas},
 };
 use crate::client::{Client, Failure, Patience};
 
 const TENANTS: &str = "/api/v1/admin/tenants";
-
-/// Sent again after its answer was lost, it would be told that the name is taken, and the key would be nowhere.
-const ONCE: Patience = Patience { total: Duration::ZERO, ..Patience::SHORT };
 
 #[derive(Debug, Args)]
 pub(crate) struct TenantsArguments {
@@ -35,9 +33,9 @@ enum Command {
     Create(CreateArguments),
     /// All tenants, closed ones too
     List(Ask),
-    /// One tenant
+    /// One tenant, and where its quotas stand
     Get(OneArguments),
-    /// Rename a tenant, suspend it, say which models it may use
+    /// Rename a tenant, suspend it, say which models it may use and how much it may ask for
     Update(UpdateArguments),
     /// Close a tenant for good: its keys are revoked, its rows and books stay
     Close(OneArguments),
@@ -49,6 +47,8 @@ struct CreateArguments {
     name: String,
     #[command(flatten)]
     models: ModelArguments,
+    #[command(flatten)]
+    quotas: QuotaArguments,
     /// Write what the server answers, with the secret, into a new file that only you can read, and show no secret
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     out: Option<PathBuf>,
@@ -67,6 +67,31 @@ struct ModelArguments {
 }
 
 #[derive(Debug, Args)]
+struct QuotaArguments {
+    /// How much it may ask for, such as requests_per_day=1000; requests or tokens, per day or month, several with commas
+    #[arg(long, value_name = "QUOTA=COUNT", value_delimiter = ',', value_parser = limit)]
+    quota: Vec<(String, u64)>,
+}
+
+impl QuotaArguments {
+    fn given(&self) -> BTreeMap<&str, u64> {
+        self.quota.iter().map(|(name, count)| (name.as_str(), *count)).collect()
+    }
+}
+
+/// The names of quotas.
+const QUOTAS: [&str; 4] = ["requests_per_day", "requests_per_month", "tokens_per_day", "tokens_per_month"];
+
+fn limit(text: &str) -> Result<(String, u64), String> {
+    let (name, count) = text.split_once('=').ok_or("write it as requests_per_day=1000")?;
+    if !QUOTAS.contains(&name) {
+        return Err(format!("choose from {}", QUOTAS.join(", ")));
+    }
+    let count = count.parse().map_err(|_| "the count is a whole number".to_owned())?;
+    Ok((name.to_owned(), count))
+}
+
+#[derive(Debug, Args)]
 struct OneArguments {
     /// Id of the tenant
     id: TenantId,
@@ -76,7 +101,8 @@ struct OneArguments {
 
 #[derive(Debug, Args)]
 #[group(id = "what", required = true, multiple = true,
-    args = ["name", "suspend", "resume", "allow", "default_model", "allow_all", "no_default_models"])]
+    args = ["name", "suspend", "resume", "allow", "default_model", "allow_all", "no_default_models", "quota", "no_quota",
+        "no_quotas"])]
 struct UpdateArguments {
     /// Id of the tenant
     id: TenantId,
@@ -98,6 +124,14 @@ struct UpdateArguments {
     #[arg(long, conflicts_with = "default_model")]
     no_default_models: bool,
     #[command(flatten)]
+    quotas: QuotaArguments,
+    /// Take a quota back, such as tokens_per_month; several with commas
+    #[arg(long, value_name = "QUOTA", value_delimiter = ',', value_parser = PossibleValuesParser::new(QUOTAS))]
+    no_quota: Vec<String>,
+    /// Let it ask for as much as it likes
+    #[arg(long, conflicts_with_all = ["quota", "no_quota"])]
+    no_quotas: bool,
+    #[command(flatten)]
     ask: Ask,
 }
 
@@ -108,6 +142,8 @@ struct Create<'a> {
     allowed_models: &'a [String],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     default_models: &'a [String],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    quotas: BTreeMap<&'a str, u64>,
 }
 
 #[derive(Serialize)]
@@ -120,8 +156,15 @@ struct Update<'a> {
     allowed_models: &'a [String],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     default_models: &'a [String],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    quotas: BTreeMap<&'a str, u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    clear: Vec<&'static str>,
+    clear: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct QuotaStates {
+    quotas: Vec<QuotaState>,
 }
 
 #[derive(Deserialize)]
@@ -158,7 +201,7 @@ impl Command {
 /// Asks and prints.
 pub(crate) fn run(arguments: &TenantsArguments) -> Result<ExitCode, Failure> {
     let command = &arguments.command;
-    let patience = if matches!(command, Command::Create(_)) { ONCE } else { Patience::SHORT };
+    let patience = if matches!(command, Command::Create(_)) { Patience::ONCE } else { Patience::SHORT };
     let client = command.ask().client(patience)?;
     let Said { text, failure } = block_on(answer(&client, command))?;
     output::print(&text);
@@ -170,7 +213,10 @@ async fn answer(client: &Client, command: &Command) -> Result<Said, Failure> {
     match command {
         Command::Create(create) => make(client, create).await,
         Command::List(ask) => list(client, ask).await.map(Said::from),
-        Command::Get(OneArguments { id, ask }) => one(ask, &client.get(&format!("{TENANTS}/{id}")).await?),
+        Command::Get(OneArguments { id, ask }) => {
+            let said = one(ask, &client.get(&format!("{TENANTS}/{id}")).await?)?;
+            if ask.json { Ok(said) } else { Ok(with_quotas(client, id, said).await) }
+        }
         Command::Update(arguments) => {
             let body = client.put(&format!("{TENANTS}/{}", arguments.id), sent(&update(arguments))?).await?;
             one(&arguments.ask, &body)
@@ -181,10 +227,25 @@ async fn answer(client: &Client, command: &Command) -> Result<Said, Failure> {
     }
 }
 
+/// With the use of the quotas beneath; where that cannot be had, with what was said so far.
+async fn with_quotas(client: &Client, id: &TenantId, said: Said) -> Said {
+    let states = client.get(&format!("{TENANTS}/{id}/quotas")).await;
+    match states.and_then(|body| read::<QuotaStates>(&body)) {
+        Ok(QuotaStates { quotas: states }) if states.is_empty() => said,
+        Ok(QuotaStates { quotas: states }) => format!("{}\n{}", said.text, quotas(&states)).into(),
+        Err(failure) => Said { failure: Some(failure), ..said },
+    }
+}
+
 async fn make(client: &Client, arguments: &CreateArguments) -> Result<Said, Failure> {
-    let CreateArguments { name, models, out, ask } = arguments;
+    let CreateArguments { name, models, quotas, out, ask } = arguments;
     let mut file = out.as_deref().map(SecretsFile::create).transpose()?;
-    let create = Create { name, allowed_models: &models.allow, default_models: &models.default_model };
+    let create = Create {
+        name,
+        allowed_models: &models.allow,
+        default_models: &models.default_model,
+        quotas: quotas.given(),
+    };
     let body = match client.post(TENANTS, sent(&create)?).await {
         Ok(body) => body,
         Err(failure) => {
@@ -207,13 +268,17 @@ async fn make(client: &Client, arguments: &CreateArguments) -> Result<Said, Fail
 
 fn update(arguments: &UpdateArguments) -> Update<'_> {
     let UpdateArguments { name, suspend, resume, models, allow_all, no_default_models, .. } = arguments;
-    let clear = [(*allow_all, "allowed_models"), (*no_default_models, "default_models")];
+    let UpdateArguments { quotas, no_quota, no_quotas, .. } = arguments;
+    let lists =
+        [(*allow_all, "allowed_models"), (*no_default_models, "default_models"), (*no_quotas, "quotas")];
+    let lists = lists.into_iter().filter(|(asked, _)| *asked).map(|(_, list)| list.to_owned());
     Update {
         name: name.as_deref(),
         suspended: (*suspend || *resume).then_some(*suspend),
         allowed_models: &models.allow,
         default_models: &models.default_model,
-        clear: clear.into_iter().filter_map(|(asked, list)| asked.then_some(list)).collect(),
+        quotas: quotas.given(),
+        clear: lists.chain(no_quota.iter().map(|name| format!("quotas.{name}"))).collect(),
     }
 }
 

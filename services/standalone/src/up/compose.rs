@@ -46,6 +46,7 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
         .service(admin.api_calls_server())
         .direct::<ApiCallsServer<()>, _>(admin.api_calls())
         .service(admin.config_server())
+        .service(process.debug_server())
         .transport();
     process.follow_settings(to_admin.clone());
 
@@ -55,6 +56,7 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
         .service(ledger.ledger_server())
         .direct::<LedgerServer<()>, _>(ledger.ledger())
         .service(ledger.reports_server())
+        .service(process.debug_server())
         .transport();
 
     let parts = embermesh_vector_store::parts(process)?;
@@ -64,6 +66,9 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
         .service(store.answers_server())
         .service(store.vector_cache_server())
         .service(store.throttle_server())
+        .service(store.cache_jobs_server())
+        .service(store.jobs_server())
+        .service(process.debug_server())
         .transport();
 
     let parts =
@@ -73,6 +78,7 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
         .service(router.router_server())
         .direct::<RouterServer<()>, _>(router.router())
         .service(router.operations_server())
+        .service(process.debug_server())
         .transport();
 
     let services = Services { router: to_router, store: to_store, ledger: to_ledger, admin: to_admin };

@@ -7,7 +7,7 @@ use embermesh_errors::Error;
 use embermesh_proto::internal::v1::StoreFilter;
 use embermesh_types::{AgentId, EmbeddingId, SpaceId};
 
-use super::{agent, metadata::Metadata, text};
+use super::{agent, metadata_filter::MetadataFilter, text};
 
 /// Most ids in one filter.
 const MAX_IDS: usize = 10_000;
@@ -18,8 +18,7 @@ pub(crate) struct Filter {
     pub(crate) agent: Option<AgentId>,
     pub(crate) context: Option<String>,
     pub(crate) ids: Vec<EmbeddingId>,
-    /// Containment: every key must be there with this value. An object or array may hold more than is asked for.
-    pub(crate) metadata: Option<Metadata>,
+    pub(crate) metadata: Option<MetadataFilter>,
     /// Rows of this instant and later.
     pub(crate) after: Option<SystemTime>,
     /// Rows before this instant.
@@ -38,7 +37,7 @@ impl Filter {
             ));
         }
         let ids = filter.embedding_ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?;
-        let metadata = Metadata::parse("metadata", &filter.metadata)?;
+        let metadata = MetadataFilter::parse("metadata", &filter.metadata)?;
         let space = match filter.space_id.as_str() {
             "" => None,
             id => Some(parse_space(id)?),
@@ -47,7 +46,7 @@ impl Filter {
             agent: agent::parse(&filter.agent_id)?,
             context: Some(filter.context_id).filter(|context| !context.is_empty()),
             ids,
-            metadata: Some(metadata).filter(|metadata| !metadata.is_empty()),
+            metadata,
             after: filter.created_after.map(|time| instant("created_after", time)).transpose()?,
             before: filter.created_before.map(|time| instant("created_before", time)).transpose()?,
             space,

@@ -23,6 +23,14 @@ impl Element {
         }
     }
 
+    /// Of one number.
+    pub(crate) const fn bytes(self) -> u64 {
+        match self {
+            Self::Half => 2,
+            Self::Float => 4,
+        }
+    }
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Half => "half",

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use embermesh_cache::{Kept, VectorKey};
+use embermesh_cache::{Facts, Kept, VectorKey};
 use embermesh_errors::Error;
 use embermesh_proto::internal::v1::{
     self as proto, GetVectorsReply, GetVectorsRequest, KeptVector, PutVector, PutVectorsReply,
     PutVectorsRequest,
 };
+use embermesh_vector_key::LENGTH;
 use tonic::{Request, Response, Status};
 
 use crate::redis::Redis;
@@ -61,23 +62,21 @@ fn key(param: &str, bytes: &[u8]) -> Result<VectorKey, Error> {
     bytes
         .try_into()
         .map(VectorKey)
-        .map_err(|_| Error::invalid(param, format!("a key has 32 bytes, this one has {}", bytes.len())))
+        .map_err(|_| Error::invalid(param, format!("a key has {LENGTH} bytes, this one has {}", bytes.len())))
 }
 
 fn parse(PutVector { key: bytes, value }: PutVector) -> Result<(VectorKey, Kept), Error> {
     let key = key("vectors", &bytes)?;
-    let KeptVector { vector, tokens, deployment, made_unix_ms } =
+    let KeptVector { vector, tokens, deployment, made_unix_ms, kept_unix_ms, stamp } =
         value.ok_or_else(|| Error::invalid("vectors", "a key comes without its vector"))?;
-    let kept = Kept::new(vector, tokens, deployment, made_unix_ms)
+    let kept = Kept::new(vector, Facts { tokens, deployment, made_unix_ms, kept_unix_ms, stamp })
         .map_err(|error| Error::invalid("vectors", error.to_string()))?;
     Ok((key, kept))
 }
 
 fn message(kept: Option<Kept>) -> KeptVector {
-    kept.map_or_else(KeptVector::default, |kept| KeptVector {
-        vector: kept.vector().clone(),
-        tokens: kept.tokens(),
-        deployment: kept.deployment().to_owned(),
-        made_unix_ms: kept.made_unix_ms(),
+    kept.map_or_else(KeptVector::default, |kept| {
+        let Facts { tokens, deployment, made_unix_ms, kept_unix_ms, stamp } = kept.facts().clone();
+        KeptVector { vector: kept.vector().clone(), tokens, deployment, made_unix_ms, kept_unix_ms, stamp }
     })
 }

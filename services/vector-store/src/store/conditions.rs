@@ -3,7 +3,11 @@
 use embermesh_postgres::types::ToSql;
 
 use super::Owner;
-use crate::domain::{filter::Filter, id};
+use crate::domain::{
+    filter::Filter,
+    id,
+    metadata_filter::{Condition, Test},
+};
 
 type Value = Box<dyn ToSql + Sync + Send>;
 
@@ -21,9 +25,45 @@ impl Conditions {
             conditions.and("context_id = ", context.clone(), "");
         }
         if let Some(metadata) = &filter.metadata {
-            conditions.and("metadata::jsonb @> ", metadata.text.clone(), "::text::jsonb");
+            if let Some(equal) = &metadata.equal {
+                conditions.and("metadata::jsonb @> ", equal.text.clone(), "::text::jsonb");
+            }
+            for condition in &metadata.conditions {
+                conditions.of_metadata(condition);
+            }
         }
         conditions
+    }
+
+    fn of_metadata(&mut self, condition: &Condition) {
+        let path = self.parameter(condition.path.clone());
+        let value = format!("(metadata::jsonb #> {path}::text[])");
+        // only CASE keeps PostgreSQL from casting what is no number
+        let (kind, holds) = match &condition.test {
+            Test::Exists(true) => return self.and_text(&format!("{value} IS NOT NULL")),
+            Test::Exists(false) => return self.and_text(&format!("{value} IS NULL")),
+            Test::In(values) => {
+                let among = format!("= ANY({}::text[]::jsonb[])", self.parameter(values.clone()));
+                let held =
+                    format!("EXISTS (SELECT FROM jsonb_array_elements({value}) AS item WHERE item {among})");
+                return self.and_text(&format!(
+                    "CASE jsonb_typeof({value}) WHEN 'array' THEN {value} {among} OR {held} ELSE {value} {among} END"
+                ));
+            }
+            Test::Number(how, bound) => {
+                let bound = self.parameter(bound.clone());
+                ("number", format!("({value} #>> '{{}}')::numeric {} {bound}::text::numeric", how.sql()))
+            }
+            Test::Text(how, bound) => {
+                let bound = self.parameter(bound.clone());
+                ("string", format!("({value} #>> '{{}}') COLLATE \"C\" {} {bound}::text", how.sql()))
+            }
+            Test::Prefix(prefix) => {
+                let prefix = self.parameter(prefix.clone());
+                ("string", format!("starts_with({value} #>> '{{}}', {prefix}::text)"))
+            }
+        };
+        self.and_text(&format!("CASE jsonb_typeof({value}) WHEN '{kind}' THEN {holds} ELSE false END"));
     }
 
     /// The parts of a filter that the tenant's indexes answer.

@@ -1,47 +1,63 @@
-//! HNSW indexes, earned by size: one per partition, built beside the traffic.
+//! Approximate indexes, earned by size: one per partition, built beside the traffic.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use embermesh_postgres::DbError;
 
 use super::{Store, spaces::Space};
+use crate::domain::index::IndexKind;
+
+/// To look whether a partition has earned its index takes at most this part of the time.
+const SHARE_OF_LOOKING: u32 = 100;
+/// What a row of a graph takes beside its vector, in bytes, with 16 links.
+const GRAPH_BYTES: u64 = 650;
+
+/// One build at a time; between processes PostgreSQL sees to that.
+#[derive(Default)]
+pub(super) struct Builds(tokio::sync::Mutex<Looked>);
+
+/// When partitions are looked at next: one that has not earned its index is not counted again at once.
+type Looked = HashMap<String, Instant>;
 
 /// A partition without a usable index.
 struct Leaf {
     name: String,
     /// A build that was cut off left an index which is kept up to date and never used.
-    leftover: bool,
+    leftovers: Vec<String>,
 }
 
 impl Store {
     /// Builds the indexes that are due, one after another. Of several replicas one works and the others find nothing to do.
     /// Returns how many were built.
     pub(crate) async fn build_due_indexes(&self) -> Result<u32, DbError> {
-        let _turn = self.index_build.lock().await;
-        // the lock lives as long as this transaction, which stays idle during the builds
-        let lock = self.pools.owner.system().with("idle_in_transaction_session_timeout", 0).begin().await?;
-        let locked = lock
-            .query_one("SELECT pg_try_advisory_xact_lock(hashtext('embermesh store indexes'))", &[])
-            .await?;
-        if !locked.try_get(0)? {
-            return Ok(0);
-        }
-        // A finished query keeps its snapshot until the next one takes its portal, and CREATE INDEX CONCURRENTLY would wait for
-        // that snapshot for ever. A simple query leaves no portal behind.
-        lock.batch_execute("SELECT 1").await?;
+        let mut looked = self.builds.0.lock().await;
+        let Some(right) = self.only_one("indexes").await? else { return Ok(0) };
         let mut built = 0;
         for space in self.spaces.all() {
             if space.id.dimensions() > space.element.indexable_dimensions() {
                 continue;
             }
             for leaf in self.leaves_without_index(&space).await? {
-                if self.is_large(&leaf).await? {
-                    self.build_index(&space, &leaf).await?;
-                    built += 1;
+                let begun = Instant::now();
+                if looked.get(&leaf.name).is_some_and(|next| begun < *next) {
+                    continue;
+                }
+                match self.earned(&leaf).await? {
+                    Some(rows) => {
+                        self.build_index(&space, &leaf, rows).await?;
+                        built += 1;
+                    }
+                    None => {
+                        looked.insert(leaf.name, begun + SHARE_OF_LOOKING * begun.elapsed());
+                    }
                 }
             }
         }
-        lock.rollback().await?;
+        right.rollback().await?;
         if built > 0 {
             self.refresh_spaces().await?;
         }
@@ -49,47 +65,93 @@ impl Store {
     }
 
     async fn leaves_without_index(&self, space: &Arc<Space>) -> Result<Vec<Leaf>, DbError> {
-        let sql = "SELECT c.relname::text, i.indexrelid IS NOT NULL
+        let sql = "SELECT p.relname::text, coalesce(array_agg(c.relname::text) FILTER (WHERE c.relname IS NOT NULL), '{}')
             FROM pg_inherits h
-                JOIN pg_class c ON c.oid = h.inhrelid
-                LEFT JOIN pg_index i ON i.indexrelid = to_regclass(c.relname || '_hnsw')
-            WHERE h.inhparent = to_regclass($1) AND i.indisvalid IS NOT TRUE
-            ORDER BY c.relname";
+                JOIN pg_class p ON p.oid = h.inhrelid
+                LEFT JOIN pg_index x ON x.indrelid = h.inhrelid
+                    AND EXISTS (SELECT FROM pg_class i JOIN pg_am a ON a.oid = i.relam
+                        WHERE i.oid = x.indexrelid AND a.amname IN ('hnsw', 'ivfflat'))
+                LEFT JOIN pg_class c ON c.oid = x.indexrelid
+            WHERE h.inhparent = to_regclass($1)
+            GROUP BY p.relname HAVING bool_or(x.indisvalid) IS NOT TRUE
+            ORDER BY p.relname";
         let rows = self.pools.owner.system().query(sql, &[&space.table().to_string()]).await?;
-        rows.iter().map(|row| Ok(Leaf { name: row.try_get(0)?, leftover: row.try_get(1)? })).collect()
+        rows.iter().map(|row| Ok(Leaf { name: row.try_get(0)?, leftovers: row.try_get(1)? })).collect()
     }
 
-    /// Counts no further than needed. The statistics of PostgreSQL lag behind, and are lost in a crash.
-    async fn is_large(&self, leaf: &Leaf) -> Result<bool, DbError> {
-        let least = i64::from(self.settings.hnsw.min_rows);
-        let sql = format!("SELECT count(*) FROM (SELECT FROM {} LIMIT $1) AS rows", leaf.name);
-        let row = self.pools.owner.system().query_one(&sql, &[&least]).await?;
-        Ok(row.try_get::<_, i64>(0)? >= least)
-    }
-
-    async fn build_index(&self, space: &Space, leaf: &Leaf) -> Result<(), DbError> {
-        let (hnsw, builder) = (&self.settings.hnsw, self.pools.builder.system());
-        let (name, classes) = (&leaf.name, space.element.operator_class());
-        tracing::info!(space = %space.id, partition = %name, "building an hnsw index");
-        if leaf.leftover {
-            builder.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {name}_hnsw")).await?;
+    /// How many rows a partition has, if it has earned its index. Counted, because the statistics of PostgreSQL lag behind and are
+    /// lost in a crash; no further than needed until it is clear.
+    async fn earned(&self, leaf: &Leaf) -> Result<Option<u64>, DbError> {
+        let (session, name) = (self.pools.owner.system(), &leaf.name);
+        let (least, of_one) =
+            (i64::from(self.settings.hnsw.min_rows), i64::from(self.settings.hnsw.min_tenant_rows));
+        let sql = format!("SELECT count(*) FROM (SELECT FROM {name} LIMIT $1) AS rows");
+        if session.query_one(&sql, &[&least]).await?.try_get::<_, i64>(0)? < least {
+            return Ok(None);
         }
+        let sql = format!(
+            "SELECT EXISTS (SELECT FROM {name} GROUP BY tenant_id HAVING count(*) >= $1), (SELECT count(*) FROM {name})"
+        );
+        let row = session.query_one(&sql, &[&of_one]).await?;
+        let (large, rows): (bool, i64) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(large.then_some(rows.unsigned_abs()))
+    }
+
+    async fn build_index(&self, space: &Space, leaf: &Leaf, rows: u64) -> Result<(), DbError> {
+        let (settings, builder) = (&self.settings, self.pools.builder.system());
+        let (name, kind, classes) = (&leaf.name, settings.index, space.element.operator_class());
+        let (memory, begun) = (u64::from(settings.hnsw.build_memory_mb), Instant::now());
+        tracing::info!(space = %space.id, partition = %name, %kind, rows, "building an index");
+        for leftover in &leaf.leftovers {
+            builder.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {leftover}")).await?;
+        }
+        let with = match kind {
+            IndexKind::Hnsw => {
+                let bytes = u64::from(space.id.dimensions()) * space.element.bytes() + GRAPH_BYTES;
+                let needed = (rows * bytes).div_ceil(1 << 20);
+                if needed > memory {
+                    tracing::warn!(partition = %name, needed_mb = needed, build_memory_mb = memory,
+                        "the graph outgrows hnsw.build_memory_mb, building it takes several times longer");
+                }
+                format!("m = {}, ef_construction = {}", settings.hnsw.m, settings.hnsw.ef_construction)
+            }
+            IndexKind::Ivfflat => {
+                let lists = (rows / u64::from(settings.ivfflat.rows_per_list)).clamp(1, 32_768);
+                format!("lists = {lists}")
+            }
+        };
+        let workers = settings.hnsw.build_workers;
         builder
             .batch_execute(&format!(
-                "SET maintenance_work_mem = '{}MB'; SET max_parallel_maintenance_workers = {}",
-                hnsw.build_memory_mb, hnsw.build_workers
+                "SET maintenance_work_mem = '{memory}MB'; SET max_parallel_maintenance_workers = {workers}"
             ))
             .await?;
         // each of these has to be alone: together they would be one transaction, in which neither can run
-        builder
-            .batch_execute(&format!(
-                "CREATE INDEX CONCURRENTLY {name}_hnsw ON {name} USING hnsw (embedding {classes}) \
-                 WITH (m = {}, ef_construction = {})",
-                hnsw.m, hnsw.ef_construction
-            ))
-            .await?;
+        let build = format!(
+            "CREATE INDEX CONCURRENTLY {name}_{kind} ON {name} USING {kind} (embedding {classes}) WITH ({with})"
+        );
+        tokio::select! {
+            outcome = builder.batch_execute(&build) => outcome?,
+            never = self.tell_progress(name) => match never {},
+        }
         builder.batch_execute(&format!("ANALYZE {name}")).await?;
-        tracing::info!(space = %space.id, partition = %name, "hnsw index is ready");
+        let seconds = begun.elapsed().as_secs_f64();
+        tracing::info!(space = %space.id, partition = %name, %kind, rows, seconds, "index is ready");
         Ok(())
+    }
+
+    /// Logs how far a build is, now and then, for ever.
+    async fn tell_progress(&self, leaf: &str) -> std::convert::Infallible {
+        loop {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            let sql =
+                "SELECT phase, tuples_done, blocks_done, blocks_total FROM pg_stat_progress_create_index
+                WHERE relid = to_regclass($1)";
+            if let Ok(Some(row)) = self.pools.owner.system().query_opt(sql, &[&leaf]).await {
+                let (phase, [rows, blocks, of]): (String, [i64; 3]) =
+                    (row.get(0), [row.get(1), row.get(2), row.get(3)]);
+                tracing::info!(partition = leaf, phase, rows, blocks, of, "index is being built");
+            }
+        }
     }
 }

@@ -1,14 +1,47 @@
-//! Which other spaces hold rows that a search would have wanted.
+//! Which spaces hold rows that a search would have wanted.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
+use embermesh_errors::Error;
 use embermesh_postgres::DbError;
-use embermesh_types::SpaceId;
+use embermesh_types::{SpaceId, TenantId};
+use moka::sync::Cache;
 
-use super::{Owner, Store, conditions::Conditions};
-use crate::domain::filter::Filter;
+use super::{Owner, Store, conditions::Conditions, spaces::Space};
+use crate::{domain::filter::Filter, error::of_database};
+
+/// The spaces that hold rows of a tenant. Rows of a new space are noticed at once by the replica that stores them, and within seconds
+/// by the others; what is told of other spaces is advice.
+pub(super) struct SpacesOf(Cache<uuid::Uuid, Arc<[Arc<Space>]>>);
+
+impl Default for SpacesOf {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(100_000).time_to_live(Duration::from_secs(5)).build())
+    }
+}
+
+impl SpacesOf {
+    /// The tenant has just stored rows in a space.
+    pub(super) fn stored(&self, owner: Owner, space: &Space) {
+        let known = self.0.get(&owner.tenant);
+        if known.is_some_and(|spaces| spaces.iter().all(|known| known.no != space.no)) {
+            self.0.invalidate(&owner.tenant);
+        }
+    }
+}
 
 impl Store {
+    /// The spaces with at least one row of the filter.
+    pub(crate) async fn find_spaces(&self, tenant: TenantId, filter: &Filter) -> Result<Vec<String>, Error> {
+        let _timer = self.metrics.query("find_spaces");
+        let owner = Owner::of(tenant);
+        let found = async {
+            let spaces = self.spaces_to_visit(owner, filter).await?;
+            self.spaces_with_rows(owner, &spaces, filter).await
+        };
+        found.await.map_err(of_database)
+    }
+
     /// The spaces, `searched` left out, with at least one row of the filter.
     pub(super) async fn other_spaces(
         &self,
@@ -16,12 +49,29 @@ impl Store {
         searched: &SpaceId,
         filter: &Filter,
     ) -> Result<Vec<String>, DbError> {
-        let _timer = self.metrics.query("other_spaces");
-        let mut spaces = self.spaces_of(owner).await?;
-        spaces.retain(|space| space.id != *searched);
+        let known = match self.spaces_of.0.get(&owner.tenant) {
+            Some(known) => known,
+            None => {
+                let known: Arc<[_]> = self.spaces_of(owner).await?.into();
+                self.spaces_of.0.insert(owner.tenant, Arc::clone(&known));
+                known
+            }
+        };
+        let spaces: Vec<_> = known.iter().filter(|space| space.id != *searched).cloned().collect();
+        self.spaces_with_rows(owner, &spaces, filter).await
+    }
+
+    /// Those of `spaces` with at least one row of the filter, in the order of their ids.
+    async fn spaces_with_rows(
+        &self,
+        owner: Owner,
+        spaces: &[Arc<Space>],
+        filter: &Filter,
+    ) -> Result<Vec<String>, DbError> {
         if spaces.is_empty() {
             return Ok(Vec::new());
         }
+        let _timer = self.metrics.query("other_spaces");
         let conditions = Conditions::of(owner, filter);
         let mut sql = String::new();
         for (at, space) in spaces.iter().enumerate() {

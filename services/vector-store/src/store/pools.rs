@@ -9,9 +9,12 @@ use secrecy::SecretString;
 
 use crate::StartError;
 
-const MIGRATIONS: &[Migration] = &[
+/// Every migration of the schema, in order.
+pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { name: "V001__store", sql: include_str!("../../../../migrations/store/V001__store.sql") },
     Migration { name: "V002__answers", sql: include_str!("../../../../migrations/store/V002__answers.sql") },
+    Migration { name: "V003__jobs", sql: include_str!("../../../../migrations/store/V003__jobs.sql") },
+    Migration { name: "V004__archive", sql: include_str!("../../../../migrations/store/V004__archive.sql") },
 ];
 
 pub(crate) struct Pools {

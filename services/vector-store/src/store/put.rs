@@ -75,7 +75,10 @@ impl Store {
                     tracing::debug!(attempt, "repeating a put");
                     attempt += 1;
                 }
-                outcome => return outcome.map_err(of_database),
+                outcome => {
+                    self.spaces_of.stored(Owner::of(tenant), &space);
+                    return outcome.map_err(of_database);
+                }
             }
         }
     }

@@ -4,10 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     ops::Range,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock},
     time::SystemTime,
 };
 
@@ -15,15 +12,19 @@ use embermesh_postgres::{DbError, Row};
 use embermesh_types::SpaceId;
 
 use super::{Owner, Store};
-use crate::domain::vector::Element;
+use crate::domain::{
+    filter::Filter,
+    index::{Index, IndexKind},
+    vector::Element,
+};
 
 /// A space that has a table.
 pub(crate) struct Space {
     pub(crate) no: i32,
     pub(crate) id: SpaceId,
     pub(crate) element: Element,
-    /// Whether some partition has an HNSW index.
-    indexed: AtomicBool,
+    /// The months that have an approximate index.
+    indexed: RwLock<Arc<[Index]>>,
     /// The time for which this process knows that there are partitions.
     pub(super) covered: RwLock<Range<SystemTime>>,
 }
@@ -35,8 +36,10 @@ impl Space {
         fmt::from_fn(move |f| write!(f, "space_{no}"))
     }
 
-    pub(crate) fn is_indexed(&self) -> bool {
-        self.indexed.load(Ordering::Relaxed)
+    /// The indexes of the months in which rows of the filter can be.
+    pub(crate) fn indexed_within(&self, filter: &Filter) -> Vec<Index> {
+        let indexed = Arc::clone(&self.indexed.read().unwrap_or_else(PoisonError::into_inner));
+        indexed.iter().filter(|index| index.overlaps(filter.after, filter.before)).copied().collect()
     }
 }
 
@@ -62,30 +65,50 @@ impl Spaces {
 
     fn learn(&self, row: &Row) -> Result<Arc<Space>, DbError> {
         let (no, id, element): (i32, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let indexed: bool = row.try_get(3)?;
+        let indexed = indexes(row)?;
         let id: SpaceId =
             id.parse().map_err(|error: embermesh_types::SpaceError| DbError::Protocol(error.to_string()))?;
         let element = if element == Element::Half.as_str() { Element::Half } else { Element::Float };
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let space = known.entry(id.clone()).or_insert_with(|| {
             let never = SystemTime::UNIX_EPOCH..SystemTime::UNIX_EPOCH;
-            Arc::new(Space { no, id, element, indexed: AtomicBool::default(), covered: RwLock::new(never) })
+            Arc::new(Space { no, id, element, indexed: RwLock::default(), covered: RwLock::new(never) })
         });
-        space.indexed.store(indexed, Ordering::Relaxed);
+        *space.indexed.write().unwrap_or_else(PoisonError::into_inner) = indexed;
         Ok(Arc::clone(space))
     }
+}
+
+/// The indexes in columns 3 to 5: kinds, first instants, and the first ones after.
+fn indexes(row: &Row) -> Result<Arc<[Index]>, DbError> {
+    let (kinds, from, until): (Vec<String>, Vec<SystemTime>, Vec<SystemTime>) =
+        (row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
+    let months = from.into_iter().zip(until);
+    let indexes = kinds
+        .iter()
+        .zip(months)
+        .filter_map(|(kind, (from, until))| Some(Index { kind: IndexKind::named(kind)?, from, until }));
+    Ok(indexes.collect())
 }
 
 impl Store {
     /// Reads the registry, and which spaces have an index.
     pub(crate) async fn refresh_spaces(&self) -> Result<(), DbError> {
-        let sql = "SELECT s.space_no, s.space_id, s.element, EXISTS (
-                SELECT FROM pg_inherits h
-                    JOIN pg_index i ON i.indrelid = h.inhrelid AND i.indisvalid
-                    JOIN pg_class c ON c.oid = i.indexrelid
-                    JOIN pg_am a ON a.oid = c.relam AND a.amname = 'hnsw'
-                WHERE h.inhparent = to_regclass(s.table_name))
-            FROM spaces s";
+        // the name of a partition ends with its month
+        let sql = "SELECT s.space_no, s.space_id, s.element,
+                coalesce(array_agg(i.kind ORDER BY i.month) FILTER (WHERE i.kind IS NOT NULL), '{}'),
+                coalesce(array_agg(i.month AT TIME ZONE 'UTC' ORDER BY i.month) FILTER (WHERE i.kind IS NOT NULL), '{}'),
+                coalesce(array_agg((i.month + interval '1 month') AT TIME ZONE 'UTC' ORDER BY i.month)
+                    FILTER (WHERE i.kind IS NOT NULL), '{}')
+            FROM spaces s LEFT JOIN (
+                SELECT h.inhparent, a.amname::text AS kind, to_timestamp(right(p.relname, 7), 'YYYY_MM')::timestamp AS month
+                FROM pg_inherits h
+                    JOIN pg_class p ON p.oid = h.inhrelid
+                    JOIN pg_index x ON x.indrelid = h.inhrelid AND x.indisvalid
+                    JOIN pg_class c ON c.oid = x.indexrelid
+                    JOIN pg_am a ON a.oid = c.relam AND a.amname IN ('hnsw', 'ivfflat')
+            ) i ON i.inhparent = to_regclass(s.table_name)
+            GROUP BY s.space_no";
         for row in self.pools.app.system().query(sql, &[]).await? {
             self.spaces.learn(&row)?;
         }
@@ -107,7 +130,8 @@ impl Store {
         if let Some(space) = self.space(id).await? {
             return Ok(space);
         }
-        let sql = "SELECT space_no, space_id, element, false FROM create_space($1, $2, $3, $4)";
+        let sql = "SELECT space_no, space_id, element, '{}'::text[], '{}'::timestamptz[], '{}'::timestamptz[]
+            FROM create_space($1, $2, $3, $4)";
         let dimensions = i32::try_from(id.dimensions()).unwrap_or(i32::MAX);
         let element = self.settings.element.as_str();
         let parameters: [&(dyn embermesh_postgres::types::ToSql + Sync); 4] =

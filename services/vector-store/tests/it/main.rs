@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod agent_bound;
+mod archive;
 mod deduplication;
 mod deletion;
 mod figures;
@@ -10,6 +11,7 @@ mod filters;
 mod harness;
 mod idempotency;
 mod index;
+mod jobs;
 mod listing;
 mod month_roll_over;
 mod owner;

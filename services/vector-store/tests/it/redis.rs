@@ -70,8 +70,10 @@ fn vector(n: u8) -> PutVector {
         tokens: u64::from(n),
         deployment: "openai".into(),
         made_unix_ms: 1_763_164_800_000,
+        kept_unix_ms: 1_763_164_800_001,
+        stamp: 3,
     };
-    PutVector { key: vec![n; 32].into(), value: Some(value) }
+    PutVector { key: vec![n; 44].into(), value: Some(value) }
 }
 
 #[tokio::test]
@@ -83,7 +85,7 @@ async fn two_stores_on_one_redis_share_vectors_and_limits() {
     other.put_until_kept(vec![vector(9)]).await;
     one.put_until_kept(vec![vector(1), vector(2)]).await;
 
-    let reply = other.get([2, 7, 1].map(|n| vec![n; 32]).to_vec()).await.unwrap();
+    let reply = other.get([2, 7, 1].map(|n| vec![n; 44]).to_vec()).await.unwrap();
     assert!(!reply.away);
     let [two, seven, first] = reply.found.try_into().unwrap();
     assert_eq!((Some(two), Some(first)), (vector(2).value, vector(1).value));
@@ -104,7 +106,7 @@ async fn without_redis_everything_is_away_and_nothing_fails() {
     let benches = [Bench::start().await, Bench::with_redis(&absent.url(), PATIENT).await];
     for bench in &benches {
         let router = Router::of(bench);
-        let got = router.get(vec![vec![1; 32]]).await.unwrap();
+        let got = router.get(vec![vec![1; 44]]).await.unwrap();
         assert_eq!(got, GetVectorsReply { away: true, found: Vec::new() });
         assert!(router.put(vec![vector(1)], 60).await.unwrap().away);
         assert!(router.lease("p/m", 1).await.unwrap().away);
@@ -120,13 +122,13 @@ async fn what_cannot_be_kept_is_the_callers_mistake() {
     let router = Router::of(&bench);
     let mut odd = vector(1);
     odd.value.as_mut().unwrap().vector = vec![0; 7].into();
-    let short = PutVector { key: vec![1; 31].into(), ..vector(1) };
+    let short = PutVector { key: vec![1; 43].into(), ..vector(1) };
     let bare = PutVector { value: None, ..vector(1) };
     for vectors in [vec![odd], vec![short], vec![bare], vec![vector(1); 4_097]] {
         assert_eq!(router.put(vectors, 60).await.unwrap_err().code, Code::Invalid);
     }
     assert_eq!(router.put(vec![vector(1)], 0).await.unwrap_err().code, Code::Invalid);
-    assert_eq!(router.get(vec![vec![1; 33]]).await.unwrap_err().code, Code::Invalid);
-    assert_eq!(router.get(vec![vec![1; 32]; 4_097]).await.unwrap_err().code, Code::Invalid);
+    assert_eq!(router.get(vec![vec![1; 45]]).await.unwrap_err().code, Code::Invalid);
+    assert_eq!(router.get(vec![vec![1; 44]; 4_097]).await.unwrap_err().code, Code::Invalid);
     assert_eq!(router.lease("", 1).await.unwrap_err().code, Code::Invalid);
 }

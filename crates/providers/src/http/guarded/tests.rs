@@ -44,6 +44,8 @@ impl Stub {
     }
 }
 
+impl Resolve for Stub {}
+
 impl Service<Name> for Stub {
     type Response = vec::IntoIter<SocketAddr>;
     type Error = io::Error;

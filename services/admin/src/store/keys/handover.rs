@@ -112,34 +112,13 @@ impl KeyChange {
         author: Author<'_>,
     ) -> Result<Changed<(Key, Key)>, DbError> {
         let withdrawn = self.withdraw_given(author).await?.map(str::to_owned);
-        let Self { change, first_id, key, state, .. } = self;
-        let insert = format!(
-            "INSERT INTO api_keys (id, tenant_id, name, hash, scopes, agent_id, created_at, expires_at, first_id)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING {COLUMNS}"
-        );
-        let (id, hash, tenant) = (secret.id().as_str(), secret.hash(), author.tenant);
-        let row = change
-            .query_one(
-                &insert,
-                &[
-                    &id,
-                    &tenant.uuid(),
-                    &key.name,
-                    &hash.as_bytes().as_slice(),
-                    &key.scopes,
-                    &key.agent_id,
-                    &author.at,
-                    &state.expires_at,
-                    &first_id,
-                ],
-            )
-            .await?;
-        let successor = key_of(&row)?;
+        let successor = self.insert_successor(secret, self.state.expires_at, author).await?;
+        let Self { change, key, .. } = self;
+        let id = successor.id.as_str();
         let give = format!(
             "UPDATE api_keys SET handover_id = $2, handed_over_at = $3 WHERE id = $1 RETURNING {COLUMNS}"
         );
         let key = key_of(&change.query_one(&give, &[&key.id, &id, &author.at]).await?)?;
-        change.touch(Section::Keys, Some(tenant), &[id]).await?;
         let details = json!({"name": key.name, "successor_id": id, "instead_of": withdrawn});
         change.record(&author.did("key.hand_over", &key.id, details)).await?;
         Ok(Changed { made: (successor, key), version: change.commit().await? })

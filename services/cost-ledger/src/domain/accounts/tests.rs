@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use embermesh_errors::Code;
-use embermesh_escrow::Period;
+use embermesh_escrow::{Period, Scope};
 use embermesh_proto::v1::BudgetRule;
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ fn now() -> SystemTime {
 }
 
 fn path() -> Path {
-    Path { agent: "a".parse().unwrap(), key: "k".parse().unwrap(), provider: "openai".to_owned() }
+    Path::Money { agent: "a".parse().unwrap(), key: "k".parse().unwrap(), provider: "openai".to_owned() }
 }
 
 fn budgets(rules: &[(&'static str, &'static str, i64)]) -> impl Fn(&Path) -> Option<Limits> + use<> {
@@ -36,20 +36,20 @@ fn balances(balance: Balance) -> HashMap<BalanceKey, Balance> {
 
 fn ask(least: i64, wanted: i64) -> LeaseAsk {
     let (lease, session) = (LeaseId::new(Uuid::nil()), SessionId::new(Uuid::nil()));
-    LeaseAsk { lease, session, path: path(), least: NanoUsd(least), wanted: NanoUsd(wanted) }
+    LeaseAsk { lease, session, path: path(), least: Amount(least), wanted: Amount(wanted), call: None }
 }
 
 #[test]
 fn reservations_of_one_transaction_count_against_each_other_and_against_leases() {
     let limits = budgets(&[("agent", "day", 10)]);
-    let used = Balance { spent: NanoUsd(2), reserved: NanoUsd(1), leased: NanoUsd(1), presumed: NanoUsd(1) };
+    let used = Balance { spent: Amount(2), reserved: Amount(1), leased: Amount(1), presumed: Amount(1) };
     let mut accounts = Accounts::new(balances(used), &limits, now());
-    assert!(accounts.set_aside(&path(), NanoUsd(3)).is_ok());
-    let error = accounts.set_aside(&path(), NanoUsd(3)).unwrap_err().why;
+    assert!(accounts.set_aside(&path(), Amount(3)).is_ok());
+    let error = accounts.set_aside(&path(), Amount(3)).unwrap_err().why;
     assert_eq!(error.code, Code::BudgetExceeded);
     assert_eq!(error.retry_after, Some(Duration::from_secs(12 * 3600)));
     assert_eq!((&error.details["scope"], &error.details["subject"]), (&"agent".into(), &"a".into()));
-    assert!(accounts.set_aside(&path(), NanoUsd(2)).is_ok());
+    assert!(accounts.set_aside(&path(), Amount(2)).is_ok());
     let deltas = accounts.into_deltas();
     assert_eq!(deltas.len(), 8);
     for (key, delta) in deltas {
@@ -61,44 +61,44 @@ fn reservations_of_one_transaction_count_against_each_other_and_against_leases()
 
 #[test]
 fn every_scope_and_period_limits_and_none_is_no_limit() {
-    for scope in Scope::ALL {
+    for scope in Scope::OF_MONEY {
         for period in Period::BOTH {
             let limits = budgets(&[(scope.as_str(), period.as_str(), 4)]);
-            let used = Balance { spent: NanoUsd(3), ..Balance::default() };
+            let used = Balance { spent: Amount(3), ..Balance::default() };
             let mut accounts = Accounts::new(balances(used), &limits, now());
-            let error = accounts.set_aside(&path(), NanoUsd(2)).unwrap_err().why;
+            let error = accounts.set_aside(&path(), Amount(2)).unwrap_err().why;
             assert_eq!(error.details["scope"], scope.as_str());
             assert_eq!(error.details["period"], period.as_str());
-            assert!(accounts.set_aside(&path(), NanoUsd(1)).is_ok());
+            assert!(accounts.set_aside(&path(), Amount(1)).is_ok());
         }
     }
     let limits = budgets(&[("agent", "request", 5)]);
     let mut accounts = Accounts::new(HashMap::new(), &limits, now());
-    assert_eq!(accounts.set_aside(&path(), NanoUsd(6)).unwrap_err().why.retry_after, None);
+    assert_eq!(accounts.set_aside(&path(), Amount(6)).unwrap_err().why.retry_after, None);
     let limits = budgets(&[]);
-    let used = Balance { spent: NanoUsd(i64::MAX - 5), ..Balance::default() };
-    assert!(Accounts::new(balances(used), &limits, now()).set_aside(&path(), NanoUsd(5)).is_ok());
+    let used = Balance { spent: Amount(i64::MAX - 5), ..Balance::default() };
+    assert!(Accounts::new(balances(used), &limits, now()).set_aside(&path(), Amount(5)).is_ok());
     // nothing is let in free of charge into a budget of nothing, and nothing is locked for it
     let limits = budgets(&[("agent", "day", 0)]);
     let mut accounts = Accounts::new(HashMap::new(), &limits, now());
-    assert!(accounts.set_aside(&path(), NanoUsd(1)).is_err());
-    assert!(accounts.set_aside(&path(), NanoUsd(0)).is_ok());
+    assert!(accounts.set_aside(&path(), Amount(1)).is_err());
+    assert!(accounts.set_aside(&path(), Amount(0)).is_ok());
     assert!(accounts.into_deltas().is_empty());
 }
 
 #[test]
 fn leases_are_worth_calling_back_only_when_they_make_room_in_every_account() {
     let limits = budgets(&[("agent", "day", 10), ("key", "day", 9)]);
-    let used = Balance { spent: NanoUsd(6), leased: NanoUsd(3), ..Balance::default() };
+    let used = Balance { spent: Amount(6), leased: Amount(3), ..Balance::default() };
     let mut accounts = Accounts::new(balances(used), &limits, now());
     let accounts_of =
         |scopes: &[Scope]| scopes.iter().map(|scope| path().account(*scope)).collect::<Vec<_>>();
-    assert_eq!(accounts.set_aside(&path(), NanoUsd(1)).unwrap_err().in_leases, accounts_of(&[Scope::Key]));
+    assert_eq!(accounts.set_aside(&path(), Amount(1)).unwrap_err().in_leases, accounts_of(&[Scope::Key]));
     assert_eq!(
-        accounts.set_aside(&path(), NanoUsd(3)).unwrap_err().in_leases,
+        accounts.set_aside(&path(), Amount(3)).unwrap_err().in_leases,
         accounts_of(&[Scope::Agent, Scope::Key])
     );
-    assert_eq!(accounts.set_aside(&path(), NanoUsd(4)).unwrap_err().in_leases, []);
+    assert_eq!(accounts.set_aside(&path(), Amount(4)).unwrap_err().in_leases, []);
 }
 
 #[test]
@@ -110,16 +110,40 @@ fn leases_of_one_transaction_share_the_room_and_nothing_is_leased_blindly() {
     assert_eq!(accounts.lease(&ask(5, 1_000)).ask_again_ms, LATER_MS);
     assert_eq!(accounts.lease(&ask(101, 1_000)).ask_again_ms, NEVER_MS);
     let unknown = |_: &Path| None;
-    assert_eq!(Accounts::new(HashMap::new(), &unknown, now()).lease(&ask(1, 1)).amount, NanoUsd::ZERO);
+    assert_eq!(Accounts::new(HashMap::new(), &unknown, now()).lease(&ask(1, 1)).amount, Amount::ZERO);
 }
 
 #[test]
 fn what_is_taken_back_was_never_there() {
     let limits = budgets(&[("agent", "day", 10)]);
     let mut accounts = Accounts::new(HashMap::new(), &limits, now());
-    accounts.set_aside(&path(), NanoUsd(10)).unwrap();
-    accounts.take_back(&path(), NanoUsd(10));
-    assert!(accounts.set_aside(&path(), NanoUsd(10)).is_ok());
-    accounts.take_back(&path(), NanoUsd(10));
+    accounts.set_aside(&path(), Amount(10)).unwrap();
+    accounts.take_back(&path(), Amount(10));
+    assert!(accounts.set_aside(&path(), Amount(10)).is_ok());
+    accounts.take_back(&path(), Amount(10));
     assert!(accounts.into_deltas().is_empty());
+}
+
+#[test]
+fn what_a_call_takes_of_a_quota_is_spent_at_once_and_counts_in_the_quota_alone() {
+    let quota = Path::Quota(embermesh_escrow::Quota::Requests);
+    let quotas = embermesh_proto::v1::Quotas {
+        requests_per_day: Some(2),
+        requests_per_month: Some(3),
+        ..Default::default()
+    };
+    let limits = |_: &Path| Some(Limits::of_quota(embermesh_escrow::Quota::Requests, Some(&quotas)));
+    let mut accounts = Accounts::new(HashMap::new(), &limits, now());
+    assert!(accounts.spend_now(&quota, Amount(1)).is_ok());
+    assert!(accounts.spend_now(&quota, Amount(1)).is_ok());
+    let shortage = accounts.spend_now(&quota, Amount(1)).unwrap_err();
+    assert_eq!((shortage.why.code, &shortage.why.details["period"]), (Code::QuotaExceeded, &"day".into()));
+    let deltas = accounts.into_deltas();
+    let of_quota = |key: &BalanceKey| matches!(key.scope, Scope::Quota(_)) && key.subject.is_empty();
+    assert!(deltas.len() == 2 && deltas.keys().all(of_quota), "{deltas:?}");
+    assert!(deltas.values().all(|delta| (delta.spent, delta.reserved, delta.admitted) == (2, 0, 2)));
+    let full = Balance { spent: Amount(1), leased: Amount(1), ..Balance::default() };
+    let held = BalanceKey::all(&quota, day_of(now())).map(|key| (key, full)).collect();
+    let in_leases = Accounts::new(held, &limits, now()).spend_now(&quota, Amount(1)).unwrap_err().in_leases;
+    assert_eq!(in_leases, [quota.account(quota.scopes()[0])]);
 }

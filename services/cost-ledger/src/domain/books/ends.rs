@@ -68,9 +68,9 @@ impl<'a> Books<'a> {
                 self.uncertain |= part.amount == NanoUsd::ZERO;
                 match kept {
                     Some(kept) => kept.now.end(part.amount, charged),
-                    None => self.accounts.release(&path, day, part.amount),
+                    None => self.accounts.release(&path, day, part.amount.into()),
                 }
-                self.accounts.spend(&path, day, charged);
+                self.accounts.spend(&path, day, charged.into());
             }
         }
         attempt.state = settlement.outcome;

@@ -4,9 +4,10 @@ use uuid::Uuid;
 use super::*;
 
 fn lease(granted: i64) -> Lease {
-    let path = Path { agent: "a".parse().unwrap(), key: "k".parse().unwrap(), provider: "openai".to_owned() };
+    let path =
+        Path::Money { agent: "a".parse().unwrap(), key: "k".parse().unwrap(), provider: "openai".to_owned() };
     let day = day_of(std::time::SystemTime::UNIX_EPOCH);
-    Lease::new(LeaseId::new(Uuid::nil()), SessionId::new(Uuid::nil()), path, day, NanoUsd(granted))
+    Lease::new(LeaseId::new(Uuid::nil()), SessionId::new(Uuid::nil()), path, day, Amount(granted))
 }
 
 #[test]
@@ -27,12 +28,12 @@ fn returns_are_cumulative_and_never_touch_what_is_under_way() {
     let mut lease = lease(100);
     lease.begin(NanoUsd(30));
     for _ in 0..3 {
-        lease.give_back(NanoUsd(50));
+        lease.give_back(Amount(50));
     }
     assert_eq!(lease.remaining(), 50);
-    lease.give_back(NanoUsd(20));
+    lease.give_back(Amount(20));
     assert_eq!(lease.remaining(), 50);
-    lease.give_back(NanoUsd(i64::MAX));
+    lease.give_back(Amount(i64::MAX));
     assert_eq!(lease.remaining(), 30);
 }
 
@@ -78,4 +79,16 @@ fn a_silent_routers_lease_is_presumed_until_it_is_heard_of() {
     lease.find();
     lease.lose();
     assert_eq!((lease.leased(), lease.presumed(), lease.state), (0, 0, LeaseState::Closed));
+}
+
+#[test]
+fn the_last_word_about_the_use_of_a_quota_counts_whatever_comes_late() {
+    let mut lease = lease(10);
+    assert_eq!((lease.use_up(Amount(4), 1), lease.remaining()), (4, 6));
+    assert_eq!((lease.use_up(Amount(3), 3), lease.remaining()), (-1, 7));
+    for late in [1, 2, 3] {
+        assert_eq!(lease.use_up(Amount(9), late), 0);
+    }
+    lease.close();
+    assert_eq!((lease.use_up(Amount(2), 4), lease.spent, lease.remaining()), (-1, 2, 0));
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use embermesh_escrow::{Path, Period, Scope, day_of};
-use embermesh_types::{AttemptId, NanoUsd};
+use embermesh_types::{AgentId, AttemptId, KeyId, NanoUsd};
 use jiff::{Timestamp, civil::Date};
 use uuid::Uuid;
 
@@ -42,11 +42,17 @@ impl Call {
         Self { attempt, at, path, day: day_of(at.into()), bound, lease, cost: None }
     }
 
+    fn spender(&self) -> (AgentId, KeyId, String) {
+        let Path::Money { agent, key, provider } = self.path.clone() else { panic!("a call costs money") };
+        (agent, key, provider)
+    }
+
     fn part(&self) -> Part {
+        let (agent, key, _) = self.spender();
         Part {
             request: "request".parse().unwrap(),
-            agent: self.path.agent.clone(),
-            key: self.path.key.clone(),
+            agent,
+            key,
             amount: self.bound,
             tokens_bound: self.bound.0,
             inputs: 1,
@@ -59,8 +65,8 @@ impl Call {
             attempt: self.attempt,
             created_at: self.at.into(),
             parts: vec![self.part()],
-            provider: self.path.provider.clone(),
-            deployment: self.path.provider.clone(),
+            provider: self.spender().2,
+            deployment: self.spender().2,
             model: "model".to_owned(),
             space: "family/model@8".parse().unwrap(),
             price: NanoUsd(1_000_000),
@@ -71,14 +77,9 @@ impl Call {
     }
 
     pub fn settlement(&self, outcome: State, amount: NanoUsd) -> Settlement {
-        let charge = Charge {
-            request: "request".parse().unwrap(),
-            agent: self.path.agent.clone(),
-            key: self.path.key.clone(),
-            tokens: amount.0,
-            amount,
-            inputs: 1,
-        };
+        let (agent, key, _) = self.spender();
+        let charge =
+            Charge { request: "request".parse().unwrap(), agent, key, tokens: amount.0, amount, inputs: 1 };
         Settlement {
             attempt: self.attempt,
             created_at: self.at.into(),
@@ -97,7 +98,7 @@ pub(super) struct Truth(BTreeMap<(Scope, String, Period, Date), i64>);
 
 impl Truth {
     pub fn add(&mut self, call: &Call, nanos: i64) {
-        for scope in Scope::ALL {
+        for scope in Scope::OF_MONEY {
             for period in Period::BOTH {
                 let subject = call.path.subject(scope).to_owned();
                 *self.0.entry((scope, subject, period, period.start(call.day))).or_default() += nanos;

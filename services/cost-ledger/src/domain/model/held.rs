@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use embermesh_escrow::{Account, Limits, Path, day_of};
-use embermesh_types::{AttemptId, NanoUsd};
+use embermesh_escrow::{Account, Amount, Limits, Path, day_of};
+use embermesh_types::AttemptId;
 use jiff::Timestamp;
 
 use crate::domain::{
@@ -81,6 +81,7 @@ impl Held {
                             Entry::Settled(settlement) => drop(attempts.insert(settlement.attempt)),
                             Entry::Presumed(attempted) => drop(attempts.insert(attempted.attempt)),
                             Entry::Returned(returned) => drop(leases.insert(returned.lease)),
+                            Entry::Used(used) => drop(leases.insert(used.lease)),
                             Entry::Hit(_) => {}
                         }
                     }
@@ -124,7 +125,7 @@ impl Held {
                 let used = balance.used().0 + delta.admitted;
                 assert!(delta.limit.is_none_or(|limit| used <= limit), "{key:?} passes its limit: {delta:?}");
             }
-            let add = |to: &mut NanoUsd, nanos: i64| {
+            let add = |to: &mut Amount, nanos: i64| {
                 to.0 += nanos;
                 assert!(to.0 >= 0, "{key:?} falls below nothing");
             };

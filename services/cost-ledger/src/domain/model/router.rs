@@ -82,13 +82,13 @@ impl Router {
     pub fn draw(&self, path: &Path, now: Timestamp, bound: NanoUsd) -> Option<LeaseId> {
         let today = day_of(now.into());
         let of_path = self.leases.iter().filter(|held| held.path == *path && held.day == today);
-        of_path.into_iter().find(|held| held.pocket.draw(bound) == Draw::Taken).map(|held| held.id)
+        of_path.into_iter().find(|held| held.pocket.draw(bound.into()) == Draw::Taken).map(|held| held.id)
     }
 
     /// A call ends at `amount`.
     pub fn end(&mut self, call: &Call, amount: NanoUsd) {
         if let Some(held) = self.leases.iter().find(|held| Some(held.id) == call.lease) {
-            held.pocket.end(call.bound, amount);
+            held.pocket.end(call.bound.into(), amount.into());
         }
         self.sweep();
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use embermesh_errors::Code;
-use embermesh_escrow::{Account, Limits, Path, Pocket, Scope, day_of};
+use embermesh_escrow::{Account, Amount, Limits, Path, Pocket, Scope, day_of};
 use embermesh_proto::v1::BudgetRule;
 use embermesh_types::{AttemptId, NanoUsd};
 use jiff::Timestamp;
@@ -84,7 +84,7 @@ fn paths() -> Vec<Path> {
     for (agent, key) in [("a", "k1"), ("a", "k2"), ("b", "k1"), ("c", "k2")] {
         for provider in ["x", "y"] {
             let (agent, key) = (agent.parse().unwrap(), key.parse().unwrap());
-            paths.push(Path { agent, key, provider: provider.to_owned() });
+            paths.push(Path::Money { agent, key, provider: provider.to_owned() });
         }
     }
     paths
@@ -225,7 +225,7 @@ impl World {
             router.close(self.now, |held| touches(&held.path));
             // it is called back by a name that the router knows, though not what was granted
             if let Some((lease, _)) = router.unanswered.take_if(|(_, path)| touches(path)) {
-                let unspent = Returned { lease, amount: NanoUsd::ZERO, closes: true };
+                let unspent = Returned { lease, amount: Amount::ZERO, closes: true };
                 let granted = self.held.leases.contains_key(&lease);
                 router.journal.entries.extend(granted.then_some(Entry::Returned(unspent)));
             }
@@ -271,8 +271,9 @@ impl World {
             lease,
             session,
             path: path.clone(),
-            least: NanoUsd(self.rng.random_range(1..200)),
-            wanted: NanoUsd(self.rng.random_range(200..5_000)),
+            least: Amount(self.rng.random_range(1..200)),
+            wanted: Amount(self.rng.random_range(200..5_000)),
+            call: None,
         };
         let answer = self.commit(Operation::Lease(ask));
         if self.rng.random_ratio(1, 20) {
@@ -280,7 +281,7 @@ impl World {
             return;
         }
         let Ok(Answer::Leased(grant)) = answer else { panic!("{answer:?}") };
-        if grant.amount > NanoUsd::ZERO {
+        if grant.amount > Amount::ZERO {
             let pocket = Pocket::new(grant.amount);
             self.routers[at].leases.push(router::Held { id: lease, path, day: grant.day, pocket });
         }

@@ -6,6 +6,7 @@ use axum::{Json, Router, body::Body, response::IntoResponse};
 use embermesh_auth::{ApiKey, Principal, Scopes};
 use embermesh_errors::{Code, Error};
 use embermesh_lifecycle::{Readiness, Tasks};
+use embermesh_process::DebugHandler;
 use embermesh_proto::v1::{self, agents_server, agents_server::AgentsServer, embeddings_server};
 use embermesh_subscription::{KeyRecord, Snapshot, Subscription, TenantEntry};
 use embermesh_telemetry::Metrics;
@@ -22,6 +23,8 @@ use super::router_operations;
 use crate::{
     Settings,
     backends::Upstreams,
+    cache::Cache,
+    debug::Debugger,
     edge::{EdgeParts, router},
     embeddings::IdempotencyKey,
     openai::{Admitted, OpenAi},
@@ -83,6 +86,13 @@ impl embeddings_server::Embeddings for Echo {
 
     async fn search(&self, _: tonic::Request<v1::SearchRequest>) -> Answer<v1::SearchResponse> {
         Ok(Response::new(v1::SearchResponse::default()))
+    }
+
+    async fn search_cross_model(
+        &self,
+        _: tonic::Request<v1::CrossModelSearchRequest>,
+    ) -> Answer<v1::CrossModelSearchResponse> {
+        Ok(Response::new(Default::default()))
     }
 
     async fn get_embedding(
@@ -277,7 +287,22 @@ impl TestEdge {
         let parts = EdgeParts {
             embeddings: Arc::new(Echo),
             openai,
-            upstreams: Upstreams { admin, ledger: remote, router: router_operations::router(&grpc_metrics) },
+            cache: Arc::new(Cache {
+                admin: remote.clone(),
+                store: remote.clone(),
+                subscription: subscription.clone(),
+            }),
+            upstreams: Upstreams {
+                admin,
+                ledger: remote.clone(),
+                router: router_operations::router(&grpc_metrics),
+                store: remote.clone(),
+                debug: Arc::new(Debugger {
+                    own: DebugHandler::new(tasks.clone()),
+                    others: ["provider-router", "cost-ledger", "vector-store", "admin"]
+                        .map(|name| (name, remote.clone())),
+                }),
+            },
             subscription,
             key_uses: crate::key_use::KeyUse::new(&clock),
             api_calls: crate::api_calls::ApiCalls::off(),

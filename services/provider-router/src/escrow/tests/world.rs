@@ -14,12 +14,13 @@ use std::{
 use embermesh_auth::{Principal, Scopes};
 use embermesh_cost_ledger::{CostLedger, Parts, Settings};
 use embermesh_errors::Error;
+use embermesh_escrow::Quota;
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_postgres::{Database, PoolConfig, Role, Schema};
 use embermesh_private_postgres::TestDatabase;
 use embermesh_proto::{
-    internal::v1::{AttemptOutcome, ReservePart, ReserveRequest, ledger_client::LedgerClient},
-    v1::{Agent, Constraints},
+    internal::v1::{AttemptOutcome, ReservePart, ReserveRequest, TenantEntry, ledger_client::LedgerClient},
+    v1::{Agent, Constraints, Quotas},
 };
 use embermesh_subscription::{Snapshot, Subscription};
 use embermesh_telemetry::Metrics;
@@ -43,6 +44,7 @@ use crate::{
     hold::Hold,
     ids::uuid_v7,
     metrics::{JournalMetrics, RouterMetrics},
+    quotas::Taken,
     text::Asker,
 };
 
@@ -123,6 +125,17 @@ impl World {
                 Agent { agent_id: (*id).to_owned(), constraints: Some(constraints), ..Agent::default() };
             snapshot.with_agent(tenant(), agent)
         });
+        Self::of(snapshot).await
+    }
+
+    /// With these quotas.
+    pub(super) async fn with_quotas(quotas: Quotas) -> Self {
+        let (tenant_id, quotas) = (tenant().to_string(), Some(quotas));
+        let entry = TenantEntry { tenant_id, quotas, ..TenantEntry::default() };
+        Self::of(Snapshot::default().with_version(1).with_tenant(entry)).await
+    }
+
+    async fn of(snapshot: Snapshot) -> Self {
         let database = TestDatabase::create().await;
         let clock = ManualClock::new(SystemTime::UNIX_EPOCH + NOON);
         let subscription = Subscription::fixed(snapshot);
@@ -158,6 +171,16 @@ impl World {
 
     pub(super) fn router_without_journal(&self) -> Router {
         Router::start(self, None)
+    }
+
+    /// Spent, reserved, leased and presumed of a quota's day.
+    pub(super) async fn quota(&self, name: &str) -> [i64; 4] {
+        let (url, pool) = (self.database.url(), PoolConfig::default());
+        let database = Database::connect(url, Schema::Ledger, Role::Operator, &pool).await.unwrap();
+        let sql = "SELECT spent, reserved, leased, presumed FROM balances
+                   WHERE tenant_id = $1 AND scope = $2 AND period = 'day' AND period_start = '2026-11-22'";
+        let row = database.system().query_opt(sql, &[&tenant().uuid(), &name]).await.unwrap();
+        row.map_or([0; 4], |row| [0, 1, 2, 3].map(|column| row.get(column)))
     }
 
     pub(super) async fn books(&self, agent: &str) -> Balance {
@@ -203,12 +226,20 @@ impl Router {
             Some(escrow) => Destination::Journal(Arc::clone(&escrow.leases.journal)),
             None => Destination::Ledger(ledger.clone()),
         };
+        let quotas = crate::quotas::Quotas::new(
+            ledger.clone(),
+            world.subscription.clone(),
+            world.clock.clock(),
+            tasks.clone(),
+            escrow.as_ref().map(|escrow| Arc::clone(&escrow.leases)),
+        );
         let books = Books {
             ledger,
             hits: Hits::start(destination, &tasks),
             tasks: tasks.clone(),
             reservations: RouterMetrics::new(&metrics).unwrap().reservations,
             escrow,
+            quotas,
         };
         let (dir, spent) = (dir.unwrap_or_default(), AtomicI64::new(0));
         Self { books, dir, clock: world.clock.clone(), tasks, provider: "openai".into(), spent }
@@ -315,6 +346,27 @@ impl Router {
     /// What all its calls cost.
     pub(super) fn spent(&self) -> i64 {
         self.spent.load(Ordering::SeqCst)
+    }
+
+    /// Takes so much of a quota.
+    pub(super) async fn take(&self, quota: Quota, amount: u64) -> Result<Taken, Error> {
+        let taken = self.books.quotas.take(&self.ctx(), quota, amount).await?;
+        Ok(taken.expect("the quota is limited"))
+    }
+
+    /// Takes requests until a lease has one; returns how many.
+    pub(super) async fn until_a_lease_counts(&self) -> u64 {
+        let mut taken = 0;
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let one = self.take(Quota::Requests, 1).await.unwrap();
+            taken += 1;
+            if one.is_leased() {
+                return taken;
+            }
+            assert!(Instant::now() < end, "no lease came");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Ends as a process does that is told to.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::fields::Fields;
-use crate::commands::{costs::table::table, output::printable};
+use crate::commands::{output::printable, table::table};
 
 /// Of a configuration, what is no setting.
 const ABOUT: [&str; 4] = ["agent_id", "version", "created_at", "updated_at"];

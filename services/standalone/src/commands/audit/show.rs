@@ -2,8 +2,8 @@
 
 use super::{Fault, Records, Verified};
 use crate::commands::{
-    costs::table::table,
     output::{fit, printable},
+    table::table,
 };
 
 /// The server lists no more than this.

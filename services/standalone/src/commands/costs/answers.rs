@@ -4,6 +4,8 @@ use embermesh_types::NanoUsd;
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::value::RawValue;
 
+use crate::commands::quotas::QuotaState;
+
 /// Money, read by its digits: a float could not hold them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Usd(pub NanoUsd);
@@ -60,6 +62,8 @@ pub(super) struct Budget {
 #[derive(Debug, Deserialize)]
 pub(super) struct BudgetStates {
     pub budgets: Vec<BudgetState>,
+    #[serde(default)]
+    pub quotas: Vec<QuotaState>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -4,11 +4,8 @@ use std::fmt::Write;
 
 use embermesh_types::NanoUsd;
 
-use super::{
-    answers::{BooksVerified, Budget, BudgetStates, CostReport, CostsByAgent, Usd},
-    table::table,
-};
-use crate::commands::output::printable;
+use super::answers::{BooksVerified, Budget, BudgetStates, CostReport, CostsByAgent, Usd};
+use crate::commands::{output::printable, quotas::quotas, table::table};
 
 /// The server lists no more than this.
 const MOST_DIFFERENCES: usize = 1000;
@@ -52,8 +49,9 @@ pub(super) fn by_agent(costs: &CostsByAgent) -> String {
 
 /// Fullest first.
 pub(super) fn budgets(states: &BudgetStates) -> String {
+    let quotas = quotas(&states.quotas);
     if states.budgets.is_empty() {
-        return "no budget limits a day or a month\n".to_owned();
+        return if quotas.is_empty() { "no budget limits a day or a month\n".to_owned() } else { quotas };
     }
     let rows = states.budgets.iter().map(|state| {
         let budget = &state.budget;
@@ -86,7 +84,8 @@ pub(super) fn budgets(states: &BudgetStates) -> String {
         "reached at",
         "told",
     ];
-    table(3, &header, &rows.collect::<Vec<_>>())
+    let budgets = table(3, &header, &rows.collect::<Vec<_>>());
+    if quotas.is_empty() { budgets } else { format!("{budgets}\n{quotas}") }
 }
 
 /// What was looked at, and what does not agree.
@@ -178,6 +177,16 @@ mod tests {
              "budget": {"limit": 0, "spent": 0, "reserved": 0, "presumed": 0, "resets_at": "2026-11-23T00:00:00Z"}}]}"#;
         insta::assert_snapshot!(budgets(&read(answer)));
         assert_eq!(budgets(&read(r#"{"budgets": []}"#)), "no budget limits a day or a month\n");
+        let quotas = r#"{"budgets": [], "quotas": [
+            {"quota": "requests", "period": "day", "limit": 1000, "used": 250, "reserved": 10, "presumed": 0,
+             "utilization": 0.26, "resets_at": "2026-11-23T00:00:00Z"},
+            {"quota": "tokens", "period": "month", "limit": 0, "used": 0, "reserved": 0, "presumed": 0,
+             "resets_at": "2026-12-01T00:00:00Z"}]}"#;
+        insta::assert_snapshot!(budgets(&read(quotas)), @r"
+        quota     period   share  limit  used  reserved  presumed             resets at
+        requests  day     26.0 %   1000   250        10         0  2026-11-23T00:00:00Z
+        tokens    month        -      0     0         0         0  2026-12-01T00:00:00Z
+        ");
     }
 
     #[test]

@@ -243,7 +243,7 @@ fn verdict(error: &ErrorBody) -> Verdict {
     match (error.code.as_str(), error.param.as_deref()) {
         ("input_too_long" | "too_large", _) => Verdict::TooLong,
         _ if error.is_passing() => Verdict::Passing,
-        ("unauthenticated" | "forbidden" | "budget_exceeded" | "not_implemented", _)
+        ("unauthenticated" | "forbidden" | "budget_exceeded" | "quota_exceeded" | "not_implemented", _)
         | (_, Some("agent_id" | "model" | "task_type" | "context_id")) => Verdict::OfEveryText,
         _ => Verdict::OfThisText,
     }

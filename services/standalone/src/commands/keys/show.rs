@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::answers::{CreatedKey, Key, RotatedKey};
-use crate::commands::{costs::table::table, output::printable};
+use crate::commands::{output::printable, table::table};
 
 const ONCE: &str = "The key is shown this once; the server keeps only its hash.\n";
 

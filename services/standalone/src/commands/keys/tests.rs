@@ -26,7 +26,7 @@ async fn say(
 ) -> (Result<Said, Failure>, Log) {
     let line = Line::parse_from([&["x"], line].concat());
     let work = async |client, log| (super::answer(&client, &line.keys.command, "own", now()).await, log);
-    with_server(ONCE, answer, work).await
+    with_server(Patience::ONCE, answer, work).await
 }
 
 fn key(id: &str, created: &str) -> Value {

@@ -2,7 +2,7 @@
 
 mod show;
 
-use std::{collections::BTreeMap, fs, io::Read, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fs, io::Read, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use http::StatusCode;
@@ -12,14 +12,11 @@ use crate::{
     client::{Client, Failure, Patience},
     commands::{
         ask::{Ask, read, sent, untouched},
-        costs::escaped,
+        query::escaped,
     },
 };
 
 const PROVIDERS: &str = "/api/v1/admin/providers";
-/// For what must not be done twice when the answer to it was lost.
-const ONCE: Patience = Patience { total: Duration::ZERO, ..Patience::SHORT };
-
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Every provider, of the configuration file and of the API
@@ -179,7 +176,7 @@ impl Command {
     /// Sent again, a removal would be told that there is nothing, and a new provider that it is there.
     pub(super) const fn patience(&self) -> Patience {
         match self {
-            Self::Remove(_) | Self::Set(_) => ONCE,
+            Self::Remove(_) | Self::Set(_) => Patience::ONCE,
             _ => Patience::SHORT,
         }
     }

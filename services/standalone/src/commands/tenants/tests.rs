@@ -22,7 +22,7 @@ fn tenant(name: &str, more: Value) -> Value {
 async fn say(line: &[&str], status: u16, body: Value) -> (Result<Said, Failure>, Log) {
     let line = Line::parse_from([&["x"], line].concat());
     let work = async |client, log| (super::answer(&client, &line.tenants.command).await, log);
-    with_server(ONCE, move |_, _| answering(status, &body), work).await
+    with_server(Patience::ONCE, move |_, _| answering(status, &body), work).await
 }
 
 #[tokio::test]
@@ -80,11 +80,19 @@ async fn an_update_sends_what_is_to_change_and_nothing_else() {
             &["--allow-all", "--default-model", "b"],
             json!({"default_models": ["b"], "clear": ["allowed_models"]}),
         ),
+        (
+            &["--quota", "requests_per_day=10,tokens_per_month=0", "--no-quota", "tokens_per_day"],
+            json!({"quotas": {"requests_per_day": 10, "tokens_per_month": 0}, "clear": ["quotas.tokens_per_day"]}),
+        ),
+        (&["--no-quotas"], json!({"clear": ["quotas"]})),
     ] {
         let (said, log) = say(&[&["update", ID], line].concat(), 200, tenant("acme", json!({}))).await;
         assert!(said.unwrap().text.contains("active"));
         let log = log.lock().unwrap();
         assert_eq!((log[0].path.as_str(), &log[0].body), (format!("{TENANTS}/{ID}").as_str(), &body));
+    }
+    for wrong in ["bytes_per_day=1", "requests_per_day", "requests_per_day=-1", "requests_per_day=many"] {
+        assert!(Line::try_parse_from(["x", "update", ID, "--quota", wrong]).is_err(), "{wrong}");
     }
     for refused in [&["update", ID][..], &["update", ID, "--suspend", "--resume"], &["close", "acme"]] {
         assert!(Line::try_parse_from([&["x"], refused].concat()).is_err(), "{refused:?}");
@@ -97,4 +105,23 @@ async fn a_closed_tenant_is_shown_as_such() {
     let (said, log) = say(&["close", ID], 200, closed).await;
     assert!(said.unwrap().text.contains("closed"));
     assert_eq!(log.lock().unwrap()[0].path, format!("{TENANTS}/{ID}"));
+}
+
+#[tokio::test]
+async fn a_tenant_is_shown_with_the_use_of_its_quotas() {
+    let line = Line::parse_from(["x", "get", ID]);
+    let work = async |client, log| (super::answer(&client, &line.tenants.command).await, log);
+    let state = json!({"quota": "tokens", "period": "day", "limit": 9000, "used": 4500, "reserved": 0, "presumed": 0,
+        "utilization": 0.5, "resets_at": "2026-11-23T00:00:00Z"});
+    let answers = [tenant("acme", json!({})), json!({"quotas": [state]})];
+    let answer = move |earlier: usize, _: &_| answering(200, &answers[earlier]);
+    let (said, log): (Result<Said, Failure>, Log) = with_server(Patience::ONCE, answer, work).await;
+    let said = said.unwrap();
+    assert!(said.text.contains("acme") && said.text.contains("50.0 %"), "{}", said.text);
+    assert!(said.failure.is_none());
+    assert_eq!(log.lock().unwrap()[1].path, format!("{TENANTS}/{ID}/quotas"));
+    // who cannot be told of the use is told of the tenant
+    let (said, _) = say(&["get", ID], 200, tenant("acme", json!({}))).await;
+    let said = said.unwrap();
+    assert!(said.text.contains("acme") && said.failure.is_some());
 }

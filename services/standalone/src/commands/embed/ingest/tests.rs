@@ -151,7 +151,9 @@ async fn what_never_passes_ends_the_run_and_keeps_what_was_stored() {
 #[tokio::test]
 async fn what_holds_for_every_text_ends_the_run() {
     let bodies = ["t"; 40];
-    for (code, param) in [("budget_exceeded", ""), ("not_found", "model"), ("forbidden", "agent_id")] {
+    for (code, param) in
+        [("budget_exceeded", ""), ("quota_exceeded", ""), ("not_found", "model"), ("forbidden", "agent_id")]
+    {
         let (summary, stopped, sent) = ingest(&bodies, |_, _| refusal(code, param)).await;
         assert_eq!((counts(&summary), sent.len()), ([0, 0, 0, 40], 1), "{code}");
         assert!(stopped.is_some());

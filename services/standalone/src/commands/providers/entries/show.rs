@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::commands::{costs::table::table, output::printable};
+use crate::commands::{output::printable, table::table};
 
 #[derive(Deserialize)]
 pub(super) struct List {

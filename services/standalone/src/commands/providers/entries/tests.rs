@@ -14,7 +14,7 @@ struct Line {
 async fn said(line: &[&str], first: u16, body: Value) -> (Result<String, Failure>, Vec<(String, Value)>) {
     let line = Line::parse_from([&["x"], line].concat());
     let answer = |before: usize, _: &_| answering(if before == 0 { first } else { 200 }, &body);
-    with_server(ONCE, answer, async |client, log| {
+    with_server(Patience::ONCE, answer, async |client, log| {
         let said = super::answer(&client, &line.command).await;
         let asked =
             log.lock().unwrap().iter().map(|asked| (asked.path.clone(), asked.body.clone())).collect();

@@ -1,0 +1,19 @@
+//! Search on real text: recall, throughput and latency of vector-store beside plain pgvector, on the same rows in the same run.
+//!
+//! [`corpus`] holds the texts and their vectors, [`truth`] what an exact search must find; [`raw`] is pgvector as `psql` and `pgbench`
+//! drive it, [`served`] is the service over gRPC, [`tenants`] many small tenants
+//! at once, [`leaving`] a month that leaves under load.
+
+pub mod corpus;
+pub mod figures;
+pub mod leaving;
+pub mod raw;
+pub mod served;
+pub mod tenants;
+pub mod truth;
+
+/// Why a bench could not go on.
+pub type SearchError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Rows of an answer.
+pub const K: usize = 10;
