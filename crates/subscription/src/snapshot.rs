@@ -1,7 +1,7 @@
 //! One state of the configuration, immutable once published.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, LazyLock},
     time::SystemTime,
 };
@@ -12,7 +12,6 @@ use embermesh_proto::{
     v1,
 };
 use embermesh_types::{AgentId, KeyId, SpaceId, TenantId};
-use foldhash::fast::RandomState;
 
 use crate::{BreakerOrder, CacheClear, RunSettings, SpaceReference, cache_clear::CacheClears};
 
@@ -40,7 +39,6 @@ pub struct Pinned {
     pub model: String,
 }
 
-type HashMap<K, V> = std::collections::HashMap<K, V, RandomState>;
 type OfTenant<K, V> = HashMap<TenantId, Arc<HashMap<K, V>>>;
 
 /// Made once, because every request of an agent without a configuration asks for it.
