@@ -33,7 +33,9 @@ def defined():
     """The metrics that the code registers."""
     names = set()
     for path in [*ROOT.glob("crates/*/src/**/*.rs"), *ROOT.glob("services/*/src/**/*.rs")]:
-        names |= set(DEFINITION.findall(path.read_text()))
+        if path.name != "tests.rs":
+            code = path.read_text().split("#[cfg(test)]\nmod tests {")[0]
+            names |= {name for name in DEFINITION.findall(code) if "_" in name}
     assert len(names) > 40, f"the pattern has lost the definitions: {sorted(names)}"
     return names
 
