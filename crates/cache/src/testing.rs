@@ -85,7 +85,12 @@ impl TestRedis {
     /// When it does not start.
     pub fn restart(&mut self) {
         self.kill();
-        assert!(self.try_run(), "redis-server does not start again on port {}", self.port);
+        let end = Instant::now() + PATIENCE;
+        // another test may have the port for a moment
+        while !self.try_run() {
+            assert!(Instant::now() < end, "redis-server does not start again on port {}", self.port);
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Stops the process where it stands: connections stay, answers do not come.

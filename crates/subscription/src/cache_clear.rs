@@ -18,9 +18,12 @@ pub struct CacheClear {
     pub space: Option<SpaceId>,
 }
 
+/// What orders of one tenant are about.
+type Part = (Option<AgentId>, Option<SpaceId>);
+
 /// The last order about each, by the version of the configuration that it is.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct CacheClears(HashMap<Option<TenantId>, HashMap<(Option<AgentId>, Option<SpaceId>), i64>>);
+pub(crate) struct CacheClears(HashMap<Option<TenantId>, HashMap<Part, i64>>);
 
 impl CacheClears {
     /// What is kept with a smaller stamp is not served to `agent`; 0 when nothing was ever cleared.

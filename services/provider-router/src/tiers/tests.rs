@@ -1,4 +1,4 @@
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::Bytes;
 use embermesh_telemetry::Metrics;
@@ -22,7 +22,7 @@ fn router(store: &Store) -> Tiers {
 }
 
 fn cached(stamp: i64) -> Cached {
-    let now = SystemTime::now();
+    let now = Clock::system().now();
     let vector = Bytes::from_static(&[1; 12]);
     Cached { vector, tokens: TokenCount(1), provider: "p".into(), made: now, kept: now, stamp }
 }
@@ -63,7 +63,7 @@ async fn a_stored_vector_is_as_fresh_as_its_place_in_the_cache_and_as_suspect_as
     let tiers = router(&store);
     let space: SpaceId = "m@3".parse().unwrap();
     let key = key_maker(TenantId::SYSTEM, &space, "").key("x");
-    let long_ago = SystemTime::now() - 100 * HOUR;
+    let long_ago = Clock::system().now() - 100 * HOUR;
     tiers.memory.insert(key, Cached { made: long_ago, ..cached(0) });
     let wanted = Wanted { space: &space, max_age: HOUR, floor: 0 };
     assert!(tiers.in_memory(&key, &wanted).is_some(), "kept just now");
