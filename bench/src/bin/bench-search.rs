@@ -107,7 +107,12 @@ async fn run(arguments: &Arguments) -> Result<bool, SearchError> {
     bench.tune().await?;
     bench.plain().await?;
     bench.service().await?;
-    let text = format!("{}\n{}", figures::table(&bench.figures), table(&bench.bars));
+    let (rows, queries) = counts;
+    let text = format!(
+        "{rows} rows, {queries} searches to judge recall by.\n\n{}\n{}",
+        figures::table(&bench.figures),
+        table(&bench.bars)
+    );
     println!("{text}");
     if let Some(path) = &arguments.markdown {
         std::fs::write(path, text)?;

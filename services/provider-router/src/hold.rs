@@ -27,7 +27,7 @@ pub(crate) struct Hold {
 #[derive(Debug)]
 struct Written {
     leases: Arc<Leases>,
-    /// Of each part; absent for what costs nothing, and for all parts when the ledger has reserved.
+    /// Of each part; absent for what costs nothing. Of no part when the ledger has reserved.
     drawn: Vec<Option<Drawn>>,
     _kept: Kept,
 }
@@ -69,6 +69,10 @@ impl Hold {
         // first the record: what is back in the lease may be returned at once
         let entry = Entry { entry: Some(Value::Settled(settlement)) };
         written.leases.journal.put_one(self.tenant, entry);
+        if written.drawn.is_empty() {
+            // near a limit, where somebody may be waiting for what was not spent
+            written.leases.journal.hurry();
+        }
         written.end(|at, _| spent.get(at).copied().unwrap_or_default());
         None
     }
