@@ -49,7 +49,7 @@ const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Memory taken for an answer before all of it has come.
 const MAX_RESERVED: usize = 1024 * 1024;
-/// Pooled connections that may turn out to be closed before a request gives up.
+/// New connections that may turn out to be closed before a request gives up.
 const MAX_UNSENT: u32 = 3;
 
 /// A successful answer.
@@ -141,10 +141,15 @@ impl<R: Resolve> HttpClient<R> {
         place: &Place,
         deadline: Instant,
     ) -> Result<(Box<Connection>, Response<Incoming>), ProviderError> {
-        for _ in 0..=MAX_UNSENT {
+        let mut made = 0;
+        while made <= MAX_UNSENT {
+            // those that were closed while they were idle are found out one after the other, and tell nothing of the provider
             let mut connection = match self.pool.take(place) {
                 Some(connection) => connection,
-                None => self.connect(place, deadline).await?,
+                None => {
+                    made += 1;
+                    self.connect(place, deadline).await?
+                }
             };
             let late = |_| ProviderError::new(Failure::TimedOut, "no answer in time");
             let mut error = match timeout_at(deadline, connection.send(request)).await.map_err(late)? {
