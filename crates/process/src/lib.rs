@@ -20,7 +20,10 @@ use embermesh_subscription::{Options, Section, Subscription, Surroundings};
 use embermesh_telemetry::{LogLevels, Metrics, start_logs};
 use embermesh_transport::{GrpcMetrics, HttpLimits, Ops, Transport, serve};
 use embermesh_types::Clock;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+};
 
 pub use debug::DebugHandler;
 
@@ -122,6 +125,14 @@ impl Process {
     }
 }
 
+/// The runtime of a server, by the cores that it may use.
+pub fn runtime() -> std::io::Result<Runtime> {
+    // with one core there is nobody to share work with, and a scheduler that could is the slower one
+    let lone = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
+    let mut builder = if lone { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    builder.enable_all().build()
+}
+
 async fn listen(address: SocketAddr) -> Result<TcpListener, BoxError> {
     TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}").into())
 }
@@ -169,7 +180,7 @@ where
         return Ok(());
     }
     let log_levels = start_logs(&config.logging)?;
-    let runtime = tokio::runtime::Runtime::new()?;
+    let runtime = runtime()?;
     runtime.block_on(async {
         let (process, lifecycle) = Process::new(config, log_levels)?;
         let listener = process.bind(port).await?;

@@ -72,8 +72,7 @@ impl Provider for Azure {
                 (url.parse().map_err(wrong)?, None)
             }
         };
-        let body = wire::Body::new(model, &call);
-        let answer: wire::Answer = self.api.post(url, &call, &body).await?;
+        let answer: wire::Answer = self.api.send(url, &call, wire::body(model, &call)).await?;
         answer.into_answer(call.texts.len())
     }
 }

@@ -7,33 +7,36 @@
 //! call is [`Failure::Broken`]. Idle connections are let go early to keep that moment rare.
 
 mod classify;
+mod connection;
 mod guarded;
+mod pool;
 mod retry_after;
 #[cfg(test)]
 mod tests;
 
-use std::{error::Error as StdError, pin::pin, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri,
+    header::HOST,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{
-        self, Client,
-        connect::{capture_connection, dns::GaiResolver},
-    },
-    rt::{TokioExecutor, TokioTimer},
-};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use hyper_util::client::legacy::connect::dns::GaiResolver;
+use tokio::time::{Instant, timeout_at};
+use tower::{BoxError, Service};
 
 use crate::{Failure, ProviderError, google_error::retry_info};
 
 pub(crate) use classify::{Refusal, by_status};
+use connection::{Connection, Sent};
 use embermesh_egress::Rules;
 pub(crate) use guarded::within;
 use guarded::{Resolve, TcpConnector};
+use pool::{Place, Pool};
 pub(crate) use retry_after::retry_after;
 
 /// 2,048 vectors of 4,096 dimensions as JSON floats stay below this.
@@ -44,11 +47,9 @@ const MAX_REFUSAL_BYTES: usize = 64 * 1024;
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
 /// Until name, TCP and TLS are through.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Below the 60 s of AWS load balancers, the shortest of the large providers' own.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
-/// Idle connections kept to one host.
-const MAX_IDLE: usize = 128;
-/// Pooled connections that may turn out to be closed before a request gives up.
+/// Memory taken for an answer before all of it has come.
+const MAX_RESERVED: usize = 1024 * 1024;
+/// New connections that may turn out to be closed before a request gives up.
 const MAX_UNSENT: u32 = 3;
 
 /// A successful answer.
@@ -63,7 +64,10 @@ pub(crate) type Classify = fn(StatusCode, &HeaderMap, &[u8]) -> Failure;
 
 /// A pooled client. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct HttpClient<R = GaiResolver>(Client<HttpsConnector<TcpConnector<R>>, Full<Bytes>>);
+pub(crate) struct HttpClient<R = GaiResolver> {
+    connector: HttpsConnector<TcpConnector<R>>,
+    pool: Arc<Pool>,
+}
 
 impl HttpClient {
     /// Trusts the machine's certificate authorities.
@@ -84,28 +88,27 @@ impl<R: Resolve> HttpClient<R> {
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(MAX_IDLE)
-            // done here, and only where nothing was written
-            .retry_canceled_requests(false)
-            .build(https);
-        Ok(Self(client))
+        Ok(Self { connector: https, pool: Arc::default() })
     }
 
     /// Sends a request and reads the whole answer within `timeout`. Statuses other than 2xx are errors. Dropping the future
     /// closes the connection.
     pub async fn send(
         &self,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
         timeout: Duration,
         classify: impl FnOnce(StatusCode, &HeaderMap, &[u8]) -> Failure + Send,
     ) -> Result<Answer, ProviderError> {
         let deadline = Instant::now() + timeout;
-        let (head, body) = self.head_of(request, deadline).await?.into_parts();
+        let place = address(&mut request)?;
+        let (mut connection, answer) = self.head_of(request, &place, deadline).await?;
+        let (head, mut body) = answer.into_parts();
         if !head.status.is_success() {
-            let body = what_is_said(body, deadline).await;
+            let said = what_is_said(&mut connection, &mut body, deadline).await;
+            if said.is_some() {
+                self.keep(place, connection).await;
+            }
+            let body = said.unwrap_or_default();
             tracing::debug!(status = head.status.as_u16(), request_id = ?head.headers.get("x-request-id"), "call refused");
             return Err(ProviderError {
                 // the provider's own text is not repeated: it may quote the input
@@ -114,78 +117,143 @@ impl<R: Resolve> HttpClient<R> {
                 retry_after: retry_after(&head.headers).or_else(|| retry_info(&body)),
             });
         }
-        let too_large =
-            || ProviderError::bad_answer(format!("the answer is larger than {MAX_ANSWER_BYTES} bytes"));
-        if body.size_hint().lower() > MAX_ANSWER_BYTES as u64 {
-            return Err(too_large());
-        }
-        match timeout_at(deadline, Limited::new(body, MAX_ANSWER_BYTES).collect()).await {
-            Ok(Ok(body)) => Ok(Answer { headers: head.headers, body: body.to_bytes() }),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-            Ok(Err(error)) => {
-                tracing::debug!(error, "the answer broke off");
+        match timeout_at(deadline, read(&mut connection, &mut body, MAX_ANSWER_BYTES)).await {
+            Ok(Ok(body)) => {
+                self.keep(place, connection).await;
+                Ok(Answer { headers: head.headers, body })
+            }
+            Ok(Err(Unread::TooLarge)) => {
+                let message = format!("the answer is larger than {MAX_ANSWER_BYTES} bytes");
+                Err(ProviderError::bad_answer(message))
+            }
+            Ok(Err(Unread::Broken(error))) => {
+                tracing::debug!(%error, "the answer broke off");
                 Err(ProviderError::new(Failure::Broken, "the answer broke off"))
             }
             Err(_) => Err(ProviderError::new(Failure::TimedOut, "the answer was not complete in time")),
         }
     }
 
+    /// The head of the answer, and the connection that its body comes over.
     async fn head_of(
         &self,
-        request: Request<Full<Bytes>>,
+        mut request: Sent,
+        place: &Place,
         deadline: Instant,
-    ) -> Result<Response<Incoming>, ProviderError> {
-        let mut unsent = 0;
-        loop {
-            let error = match self.attempt(request.clone(), deadline).await? {
-                Ok(response) => return Ok(response),
+    ) -> Result<(Box<Connection>, Response<Incoming>), ProviderError> {
+        let mut made = 0;
+        while made <= MAX_UNSENT {
+            // those that were closed while they were idle are found out one after the other, and tell nothing of the provider
+            let mut connection = match self.pool.take(place) {
+                Some(connection) => connection,
+                None => {
+                    made += 1;
+                    self.connect(place, deadline).await?
+                }
+            };
+            let late = |_| ProviderError::new(Failure::TimedOut, "no answer in time");
+            let mut error = match timeout_at(deadline, connection.send(request)).await.map_err(late)? {
+                Ok(answer) => return Ok((connection, answer)),
                 Err(error) => error,
             };
-            let cause = error.source();
-            let unwritten = cause.and_then(<dyn StdError>::downcast_ref::<hyper::Error>);
-            let unwritten = unwritten.is_some_and(hyper::Error::is_canceled);
-            unsent += u32::from(unwritten);
-            if unwritten && unsent <= MAX_UNSENT {
-                continue;
-            }
-            let (failure, what) = if unwritten || error.is_connect() {
-                (Failure::Unreachable, "cannot connect")
-            } else {
-                (Failure::Broken, "the connection broke")
+            let unwritten = error.take_message();
+            let error = error.into_error();
+            let Some(unwritten) = unwritten else {
+                tracing::debug!(%error, "the connection broke");
+                return Err(ProviderError::new(Failure::Broken, "the connection broke"));
             };
-            tracing::debug!(%error, cause, what);
-            return Err(ProviderError::new(failure, what));
+            tracing::debug!(%error, "a connection had been closed");
+            request = unwritten;
+        }
+        Err(ProviderError::new(Failure::Unreachable, "cannot connect"))
+    }
+
+    /// A connection of its own. Nothing is written before it is there.
+    async fn connect(&self, place: &Place, deadline: Instant) -> Result<Box<Connection>, ProviderError> {
+        let connected_by = deadline.min(Instant::now() + CONNECT_TIMEOUT);
+        let connecting = async {
+            let stream = self.connector.clone().call(root_of(place)?).await?;
+            Ok::<_, BoxError>(Box::new(Connection::over(stream).await?))
+        };
+        match timeout_at(connected_by, connecting).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => {
+                tracing::debug!(error, "cannot connect");
+                Err(ProviderError::new(Failure::Unreachable, "cannot connect"))
+            }
+            Err(_) => Err(ProviderError::new(Failure::Unreachable, "no connection in time")),
         }
     }
 
-    /// The outer error is a deadline, the inner one the connection's.
-    async fn attempt(
-        &self,
-        mut request: Request<Full<Bytes>>,
-        deadline: Instant,
-    ) -> Result<Result<Response<Incoming>, legacy::Error>, ProviderError> {
-        let mut connection = capture_connection(&mut request);
-        let mut response = pin!(self.0.request(request));
-        let connected_by = deadline.min(Instant::now() + CONNECT_TIMEOUT);
-        tokio::select! {
-            biased;
-            response = &mut response => return Ok(response),
-            // nothing is written before this
-            _ = connection.wait_for_connection_metadata() => {}
-            () = sleep_until(connected_by) => {
-                return Err(ProviderError::new(Failure::Unreachable, "no connection in time"));
-            }
+    /// Keeps a connection for the next call, after an answer that was read to its end.
+    async fn keep(&self, place: Place, mut connection: Box<Connection>) {
+        if connection.is_reusable().await {
+            self.pool.put(place, connection);
         }
-        let late = |_| ProviderError::new(Failure::TimedOut, "no answer in time");
-        timeout_at(deadline, response).await.map_err(late)
     }
 }
 
-/// The body of an unsuccessful answer, as far as it comes.
-async fn what_is_said(body: Incoming, deadline: Instant) -> Bytes {
-    let patience = deadline.min(Instant::now() + REFUSAL_PATIENCE);
-    match timeout_at(patience, Limited::new(body, MAX_REFUSAL_BYTES).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) | Err(_) => Bytes::new(),
+/// Where a request goes. Its URI becomes what an HTTP/1 server reads, with the host in its header.
+fn address(request: &mut Sent) -> Result<Place, ProviderError> {
+    let unsendable = || ProviderError::new(Failure::Local, "cannot build the request: its URL names no host");
+    let uri = std::mem::take(request.uri_mut()).into_parts();
+    let (Some(scheme), Some(authority)) = (uri.scheme, uri.authority) else { return Err(unsendable()) };
+    let path = uri.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from(path);
+    if !request.headers().contains_key(HOST) {
+        let host = host(&scheme, &authority).ok_or_else(unsendable)?;
+        request.headers_mut().insert(HOST, host);
     }
+    Ok((scheme, authority))
+}
+
+/// Without what a URL may hold before the host, and without the port that goes without saying.
+fn host(scheme: &Scheme, authority: &Authority) -> Option<HeaderValue> {
+    let usual = if *scheme == Scheme::HTTPS { 443 } else { 80 };
+    let named = authority.as_str().rsplit('@').next().unwrap_or_default();
+    match authority.port_u16() {
+        Some(port) if port != usual => HeaderValue::from_str(named).ok(),
+        _ => HeaderValue::from_str(authority.host()).ok(),
+    }
+}
+
+fn root_of((scheme, authority): &Place) -> Result<Uri, http::Error> {
+    Uri::builder().scheme(scheme.clone()).authority(authority.clone()).path_and_query("/").build()
+}
+
+/// Why an answer has no body.
+enum Unread {
+    TooLarge,
+    Broken(hyper::Error),
+}
+
+/// Reads a body of at most so many bytes to its end. What comes in one piece is not copied.
+async fn read(connection: &mut Connection, body: &mut Incoming, most: usize) -> Result<Bytes, Unread> {
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if declared > most {
+        return Err(Unread::TooLarge);
+    }
+    let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = connection.frame(body).await {
+        let Ok(data) = frame.map_err(Unread::Broken)?.into_data() else { continue };
+        if first.len() + rest.len() + data.len() > most {
+            return Err(Unread::TooLarge);
+        }
+        if first.is_empty() && rest.is_empty() {
+            first = data;
+            continue;
+        }
+        if rest.is_empty() {
+            rest.reserve(declared.min(MAX_RESERVED).max(first.len() + data.len()));
+            rest.extend_from_slice(&std::mem::take(&mut first));
+        }
+        rest.extend_from_slice(&data);
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// The body of an unsuccessful answer; nothing unless it comes in time and is short.
+async fn what_is_said(connection: &mut Connection, body: &mut Incoming, deadline: Instant) -> Option<Bytes> {
+    let patience = deadline.min(Instant::now() + REFUSAL_PATIENCE);
+    timeout_at(patience, read(connection, body, MAX_REFUSAL_BYTES)).await.ok()?.ok()
 }

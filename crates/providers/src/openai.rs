@@ -41,8 +41,8 @@ impl Provider for OpenAi {
 
     async fn embed(&self, call: ProviderCall) -> Result<ProviderAnswer, ProviderError> {
         tracing::debug!(attempt = %call.attempt, model = %call.name, texts = call.texts.len(), "asking for vectors");
-        let body = wire::Body::new(Some(&call.name), &call);
-        let answer: wire::Answer = self.api.post(self.url.clone(), &call, &body).await?;
+        let body = wire::body(Some(&call.name), &call);
+        let answer: wire::Answer = self.api.send(self.url.clone(), &call, body).await?;
         answer.into_answer(call.texts.len())
     }
 }

@@ -1,6 +1,7 @@
 //! N inputs in, N vectors out: what a provider's answer must be before anybody sees it.
 
 use bytes::Bytes;
+use pulp::Arch;
 
 /// What is wrong with an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,21 +66,22 @@ pub fn check(vectors: &[Bytes], asked: usize, dimensions: u32) -> Result<(), Bad
         if numbers.len() != expected || !rest.is_empty() {
             return Err(BadAnswer::Dimensions { at, got: numbers.len(), expected });
         }
-        // bit patterns: an exponent of all ones is NaN or infinity, and all bits but the sign zero is a zero
-        let (mut finite, mut any) = (true, false);
-        for number in numbers {
-            let bits = u32::from_le_bytes(*number) & 0x7fff_ffff;
-            finite &= bits < 0x7f80_0000;
-            any |= bits != 0;
-        }
-        if !finite {
-            return Err(BadAnswer::NotFinite(at));
-        }
-        if !any {
-            return Err(BadAnswer::Zero(at));
+        match largest(numbers) {
+            0 => return Err(BadAnswer::Zero(at)),
+            INFINITE.. => return Err(BadAnswer::NotFinite(at)),
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// The bits of infinity; those of every NaN are above.
+const INFINITE: i32 = 0x7f80_0000;
+
+/// The bits of the largest number but for its sign. Numbers are in the order of their bits, so that this tells of all of them at once.
+fn largest(numbers: &[[u8; 4]]) -> i32 {
+    let bits = |number: &[u8; 4]| i32::from_le_bytes(*number) & i32::MAX;
+    Arch::new().dispatch(|| numbers.iter().fold(0, |largest, number| largest.max(bits(number))))
 }
 
 #[cfg(test)]

@@ -7,11 +7,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
+use foldhash::fast::RandomState;
 use futures::channel::oneshot;
 use futures::future::{FutureExt as _, Shared};
 
 type Landing<V> = Shared<oneshot::Receiver<V>>;
-type Airborne<K, V> = Mutex<HashMap<K, Landing<V>>>;
+type InTheAir<K, V> = HashMap<K, Landing<V>, RandomState>;
+type Airborne<K, V> = Mutex<InTheAir<K, V>>;
 
 /// The things that are being fetched. Clones share one set.
 pub struct Flights<K, V>(Arc<Airborne<K, V>>);
@@ -31,6 +33,8 @@ pub struct Lead<K: Hash + Eq, V> {
     of: Arc<Airborne<K, V>>,
     key: K,
     landing: Option<oneshot::Sender<V>>,
+    /// Only to count who else holds one.
+    place: Landing<V>,
 }
 
 /// Resolves to the value, or to nothing when the lead gave up. Dropping it, at any time, disturbs nobody else.
@@ -53,7 +57,8 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
         let (sender, receiver) = oneshot::channel();
         let landing = receiver.shared();
         airborne.insert(key.clone(), landing.clone());
-        let lead = Lead { of: Arc::clone(&self.0), key, landing: Some(sender) };
+        let (of, place) = (Arc::clone(&self.0), landing.clone());
+        let lead = Lead { of, key, landing: Some(sender), place };
         Joined { lead: Some(lead), flight: Flight(landing) }
     }
 
@@ -83,8 +88,8 @@ impl<K: Hash + Eq, V> Lead<K, V> {
     /// Whether anyone still waits: when not, the fetching may stop.
     #[must_use]
     pub fn is_awaited(&self) -> bool {
-        // one is the set's own
-        lock(&self.of).get(&self.key).and_then(Shared::strong_count).is_some_and(|holders| holders > 1)
+        // one is the set's own, and one this one's
+        self.place.strong_count().is_some_and(|holders| holders > 2)
     }
 
     fn leave(&self) {
@@ -110,13 +115,13 @@ impl<V: Clone> Future for Flight<V> {
     }
 }
 
-fn lock<K, V>(airborne: &Airborne<K, V>) -> MutexGuard<'_, HashMap<K, Landing<V>>> {
+fn lock<K, V>(airborne: &Airborne<K, V>) -> MutexGuard<'_, InTheAir<K, V>> {
     airborne.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<K, V> Default for Flights<K, V> {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(HashMap::new())))
+        Self(Arc::new(Mutex::default()))
     }
 }
 

@@ -36,6 +36,11 @@ impl Snapshot {
         self.tenant(tenant)?.quotas.as_ref()
     }
 
+    /// Every tenant that has quotas.
+    pub fn all_quotas(&self) -> impl Iterator<Item = (TenantId, &v1::Quotas)> {
+        self.tenants.iter().filter_map(|(tenant, entry)| Some((*tenant, entry.quotas.as_ref()?)))
+    }
+
     /// A tenant's own policy about personal data.
     pub fn pii_policy(&self, tenant: TenantId) -> Option<&Arc<v1::PiiPolicy>> {
         self.pii_policies.get(&tenant)

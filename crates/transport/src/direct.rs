@@ -38,10 +38,34 @@ impl<T: ?Sized> Direct<T> {
         message: M,
         by: impl for<'a> FnOnce(&'a T, Request<M>) -> BoxFuture<'a, Result<Response<R>, Status>>,
     ) -> Result<R, Status> {
-        let mut count = Count::new(&self.metrics, self.name, method);
         let mut request = Request::new(message);
         request.extensions_mut().insert(context.clone());
         let left = context.time_left().unwrap_or(deadline::LONGEST);
+        self.carry(method, left, request, by).await
+    }
+
+    /// [`call`](Self::call) for nobody's request, of a method that needs no context, for as long as `left`.
+    ///
+    /// # Errors
+    /// What the service answers, `DeadlineExceeded` or `Internal`.
+    pub async fn tell<M, R>(
+        &self,
+        method: &'static str,
+        left: Duration,
+        message: M,
+        by: impl for<'a> FnOnce(&'a T, Request<M>) -> BoxFuture<'a, Result<Response<R>, Status>>,
+    ) -> Result<R, Status> {
+        self.carry(method, left, Request::new(message), by).await
+    }
+
+    async fn carry<M, R>(
+        &self,
+        method: &'static str,
+        left: Duration,
+        request: Request<M>,
+        by: impl for<'a> FnOnce(&'a T, Request<M>) -> BoxFuture<'a, Result<Response<R>, Status>>,
+    ) -> Result<R, Status> {
+        let mut count = Count::new(&self.metrics, self.name, method);
         let answer = self.within(left, || by(&*self.service, request)).await;
         count.code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
         answer.map(Response::into_inner)

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use uuid::{Uuid, fmt::Hyphenated};
 
 /// Why a text is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +51,11 @@ macro_rules! uuid_id {
             /// The UUID inside.
             pub const fn uuid(self) -> Uuid {
                 self.0
+            }
+
+            /// As `to_string`, without the way through a formatter.
+            pub fn text(self) -> String {
+                self.0.hyphenated().encode_lower(&mut [0; Hyphenated::LENGTH]).to_owned()
             }
         }
 
@@ -186,6 +191,12 @@ impl Default for AgentId {
 impl KeyId {
     fn check(text: &str) -> Result<(), IdError> {
         check("key id", text)
+    }
+}
+
+impl From<Uuid> for RequestId {
+    fn from(uuid: Uuid) -> Self {
+        Self((&*uuid.hyphenated().encode_lower(&mut [0; Hyphenated::LENGTH])).into())
     }
 }
 

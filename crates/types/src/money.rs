@@ -74,8 +74,11 @@ impl fmt::Display for NanoUsd {
         if fraction == 0 {
             return write!(f, "{sign}{whole}");
         }
-        let digits = format!("{fraction:09}");
-        write!(f, "{sign}{whole}.{}", digits.trim_end_matches('0'))
+        let (mut fraction, mut places) = (fraction, 9);
+        while fraction % 10 == 0 {
+            (fraction, places) = (fraction / 10, places - 1);
+        }
+        write!(f, "{sign}{whole}.{fraction:0places$}")
     }
 }
 

@@ -1,6 +1,10 @@
 //! The embedding space: what makes two vectors comparable.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt::{self, Write},
+    str::FromStr,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,12 +28,19 @@ impl SpaceId {
 
     /// The space of `family`, of `revision` when it is not empty, at `dimensions`.
     pub fn new(family: &str, revision: &str, dimensions: u32) -> Result<Self, SpaceError> {
-        let id = if revision.is_empty() {
-            format!("{family}@{dimensions}")
-        } else {
-            format!("{family}:{revision}@{dimensions}")
-        };
-        id.parse()
+        let mut id = String::with_capacity(family.len() + revision.len() + 12);
+        id.push_str(family);
+        if !revision.is_empty() {
+            id.push(':');
+            id.push_str(revision);
+        }
+        let named = is_name(&id);
+        // writing to a string cannot fail
+        let _ = write!(id, "@{dimensions}");
+        if named && (1..=Self::MAX_DIMENSIONS).contains(&dimensions) {
+            return Ok(Self { id: id.into(), dimensions });
+        }
+        Err(SpaceError(id.chars().take(300).collect()))
     }
 
     /// The id.
@@ -48,6 +59,10 @@ impl SpaceId {
     }
 }
 
+fn is_name(family: &str) -> bool {
+    (1..=200).contains(&family.len()) && family.bytes().all(|b| b.is_ascii_graphic())
+}
+
 impl FromStr for SpaceId {
     type Err = SpaceError;
 
@@ -57,9 +72,8 @@ impl FromStr for SpaceId {
         let canonical = dimensions.bytes().all(|b| b.is_ascii_digit()) && !dimensions.starts_with('0');
         let dimensions =
             dimensions.parse().ok().filter(|d| canonical && (1..=Self::MAX_DIMENSIONS).contains(d));
-        let named = (1..=200).contains(&family.len()) && family.bytes().all(|b| b.is_ascii_graphic());
         match dimensions {
-            Some(dimensions) if named => Ok(Self { id: text.into(), dimensions }),
+            Some(dimensions) if is_name(family) => Ok(Self { id: text.into(), dimensions }),
             _ => Err(error()),
         }
     }

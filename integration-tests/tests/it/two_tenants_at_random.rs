@@ -69,7 +69,8 @@ async fn operate(tenants: &[Tenant; 2], told: &Told, seed: u64) {
         }
         45..65 => {
             let query = json!({"query": text, "limit": 50, "exact": rng.random_bool(0.5)});
-            tenant.agent.post("/api/v1/embeddings/search", query).await
+            let path = if rng.random_bool(0.3) { "search/cross-model" } else { "search" };
+            tenant.agent.post(&format!("{EMBED}/{path}"), query).await
         }
         65..72 => tenant.agent.get(&format!("{EMBED}?page_size=20")).await,
         // by the id of a row of either

@@ -8,7 +8,9 @@ use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_postgres::{Database, DbError, Role, Schema, migrate};
 use embermesh_proto::{
     internal::v1::{
-        api_calls_server::ApiCallsServer, config_server::ConfigServer, key_use_server::KeyUseServer,
+        api_calls_server::{ApiCalls, ApiCallsServer},
+        config_server::ConfigServer,
+        key_use_server::KeyUseServer,
     },
     v1::{
         agents_server::AgentsServer, audit_server::AuditServer, budgets_server::BudgetsServer,
@@ -218,6 +220,11 @@ impl AdminService {
     /// Which calls of the API there were, from the gateways.
     pub fn api_calls_server(&self) -> ApiCallsServer<Handler> {
         ApiCallsServer::new(self.handler()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// The same for callers in this process.
+    pub fn api_calls(&self) -> Arc<dyn ApiCalls> {
+        Arc::new(self.handler())
     }
 
     /// The configuration stream, for the other services.

@@ -11,19 +11,20 @@ use std::{
 };
 
 use embermesh_errors::Error;
-use embermesh_escrow::day_of;
+use embermesh_escrow::{Account, Limits, Path, Quota, day_of};
 use embermesh_lifecycle::Tasks;
 use embermesh_subscription::Snapshot;
 use embermesh_telemetry::Metrics;
 use embermesh_types::{NanoUsd, TenantId};
 use gauges::Gauges;
+use jiff::civil::Date;
 use prometheus::{IntCounterVec, Opts};
 use tokio::time::sleep;
 
 use crate::{
     domain::{
         balance::BalanceKey,
-        limited::{self, Limited},
+        limited::{self, Limited, share},
     },
     service::Shared,
     store::{Passed, failed},
@@ -90,12 +91,19 @@ pub(crate) async fn look(shared: &Shared) -> Result<usize, Error> {
     let watched: Vec<Watched> = watched(&snapshot)
         .map(|(tenant, limited)| Watched { tenant, key: limited.key(day), limited })
         .collect();
-    let keys: Vec<_> = watched.iter().map(|one| (one.tenant, &one.key)).collect();
+    let quotas: Vec<QuotaLimit> = quotas(&snapshot, day);
+    let keys = watched.iter().map(|one| (one.tenant, &one.key));
+    let keys: Vec<_> = keys.chain(quotas.iter().map(|one| (one.tenant, &one.key))).collect();
     let balances = shared.store.standings_of_all(&keys).await.map_err(|error| failed(&error))?;
-    let used: Vec<NanoUsd> = balances.iter().map(|balance| balance.used().nano_usd()).collect();
-    shared.alerts.gauges.show(watched.iter().zip(&used).filter_map(|(one, used)| {
+    let (of_budgets, of_quotas) = balances.split_at(watched.len().min(balances.len()));
+    let used: Vec<NanoUsd> = of_budgets.iter().map(|balance| balance.used().nano_usd()).collect();
+    let budgets = watched.iter().zip(&used).filter_map(|(one, used)| {
         Some((one.tenant, &one.limited.account, one.limited.period, one.limited.utilization(*used)?))
-    }));
+    });
+    let quotas = quotas.iter().zip(of_quotas).filter_map(|(one, balance)| {
+        Some((one.tenant, &one.account, one.key.period, share(balance.used().0, one.limit)?))
+    });
+    shared.alerts.gauges.show(budgets.chain(quotas));
     let mut passed: BTreeMap<TenantId, Vec<Passed>> = BTreeMap::new();
     for (Watched { tenant, key, limited }, used) in watched.iter().zip(used) {
         for percent in limited.passed(used).filter(|percent| shared.alerts.unknown(*tenant, key, *percent)) {
@@ -119,6 +127,31 @@ struct Watched {
     tenant: TenantId,
     key: BalanceKey,
     limited: Limited,
+}
+
+/// A quota's limit and where its balance is.
+struct QuotaLimit {
+    tenant: TenantId,
+    account: Account,
+    key: BalanceKey,
+    limit: i64,
+}
+
+/// The quotas of every tenant.
+fn quotas(snapshot: &Snapshot, day: Date) -> Vec<QuotaLimit> {
+    let mut limits = Vec::new();
+    for (tenant, quotas) in snapshot.all_quotas() {
+        for quota in Quota::BOTH {
+            let path = Path::Quota(quota);
+            limits.extend(Limits::of_quota(quota, Some(quotas)).over().iter().map(|limit| QuotaLimit {
+                tenant,
+                account: path.account(limit.scope),
+                key: BalanceKey::new(&path, limit.scope, limit.period, day),
+                limit: limit.amount.0,
+            }));
+        }
+    }
+    limits
 }
 
 /// The limits that calls have to pass, of every tenant.

@@ -6,7 +6,10 @@ use embermesh_errors::Error;
 use embermesh_escrow::day_of;
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_postgres::{Database, DbError, Role, Schema, migrate};
-use embermesh_proto::{internal::v1::ledger_server::LedgerServer, v1::reports_server::ReportsServer};
+use embermesh_proto::{
+    internal::v1::ledger_server::{Ledger, LedgerServer},
+    v1::reports_server::ReportsServer,
+};
 use embermesh_subscription::Subscription;
 use embermesh_telemetry::Metrics;
 use embermesh_transport::MAX_MESSAGE_BYTES;
@@ -132,6 +135,11 @@ impl CostLedger {
     pub fn ledger_server(&self) -> LedgerServer<Handler> {
         let server = LedgerServer::new(Handler::new(Arc::clone(&self.0)));
         server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// The same for callers in this process.
+    pub fn ledger(&self) -> Arc<dyn Ledger> {
+        Arc::new(Handler::new(Arc::clone(&self.0)))
     }
 
     /// What was spent, for everybody who may ask.

@@ -1,13 +1,16 @@
 //! Everything between a connection and the services: routes, who may call them, limits, and how answers look.
 
+mod front;
+
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, middleware::from_fn_with_state};
+use axum::{Router, middleware::from_fn_with_state, routing::post};
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::v1::embeddings_server::Embeddings;
 use embermesh_subscription::Subscription;
 use embermesh_transport::{GrpcMetrics, Ops};
 use embermesh_types::Clock;
+use front::Front;
 use ipnet::IpNet;
 
 use crate::{
@@ -16,8 +19,9 @@ use crate::{
     authenticate::Authenticator,
     backends::{Backends, Upstreams},
     cache::Cache,
-    http::{HttpMetrics, admit_openai, no_such_method, no_such_route, observe, operations},
+    http::{HttpMetrics, admit_lookup, no_such_method, no_such_route, observe_route, operations},
     key_use::KeyUse,
+    openai::{EMBEDDINGS, OpenAi},
     public_grpc, rest,
 };
 
@@ -53,8 +57,8 @@ pub(crate) struct EdgeParts<E> {
     pub embeddings: Arc<E>,
     /// Served here.
     pub cache: Arc<Cache>,
-    /// The OpenAI-compatible routes, for requests that have been let in.
-    pub openai: Router,
+    /// What is OpenAI-compatible, for requests that have been let in.
+    pub openai: OpenAi,
     /// Served elsewhere.
     pub upstreams: Upstreams,
     /// Keys.
@@ -91,15 +95,18 @@ pub(crate) async fn router<E: Embeddings>(
     });
     let own = (parts.embeddings, parts.cache);
     let grpc = public_grpc::router(&app, own, &parts.upstreams, parts.grpc_metrics).await?;
-    let openai = parts.openai.route_layer(from_fn_with_state(app.clone(), admit_openai));
+    let lookups = parts.openai.lookups.route_layer(from_fn_with_state(app.clone(), admit_lookup));
+    // taken by the front; here for the answer to other methods
+    let lookups = lookups.route(EMBEDDINGS, post(no_such_method));
     let http =
-        rest::routes().with_state(app.clone()).merge(openai).merge(operations(&parts.ops, app.clone()));
-    Ok(grpc
+        rest::routes().with_state(app.clone()).merge(lookups).merge(operations(&parts.ops, app.clone()));
+    let routes = grpc
         .reset_fallback()
         .merge(http)
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
-        .layer(from_fn_with_state(app, observe)))
+        .layer(from_fn_with_state(app.clone(), observe_route));
+    Ok(Router::new().fallback_service(Front::new(app, parts.openai.embeddings, routes)))
 }
 
 #[cfg(test)]

@@ -20,7 +20,8 @@ use crate::{
     edge::{self, EdgeParts},
     embeddings::{Costs, EmbeddingParts, Embeddings},
     key_use::{KeyUse, Reporting},
-    openai, provider_health,
+    openai::OpenAi,
+    provider_health,
     read_your_writes::ReadYourWrites,
     scrub::{ScrubError, Scrubbing},
 };
@@ -119,7 +120,7 @@ impl Gateway {
             ],
         };
         let edge = EdgeParts {
-            openai: openai::router(embeddings.clone()),
+            openai: OpenAi::new(embeddings.clone()),
             embeddings: Arc::new(Embeddings::new(embeddings)),
             cache: Arc::new(Cache {
                 admin: parts.admin.clone(),

@@ -15,13 +15,14 @@ use axum::{
     Router,
     extract::{Path, Request, State},
     response::Response,
-    routing::{get, post},
+    routing::get,
 };
-use embermesh_errors::{Code, Error};
+use bytes::Bytes;
+use embermesh_errors::Error;
 use embermesh_transport::CallContext;
 use embermesh_types::{AgentId, RequestId};
+use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
-use http_body_util::BodyExt;
 
 use crate::{
     embeddings::{
@@ -36,31 +37,58 @@ use float_texts::FloatTexts;
 use request::EmbeddingsRequest;
 
 const AGENT_ID: HeaderName = HeaderName::from_static("x-agent-id");
+/// Room for those of an answer, those of the edge included.
+const HEADERS: usize = 12;
 /// Leaves the choice of the model to the agent's configuration.
 const AUTO: &str = "auto";
+
+/// Where texts are sent.
+pub(crate) const EMBEDDINGS: &str = "/v1/embeddings";
 
 #[derive(Debug)]
 struct Edge(EmbeddingParts, FloatTexts);
 
-/// `/v1/embeddings` and `/v1/models`. Whoever mounts it authenticates, limits the body, and leaves the [`CallContext`] beside the
-/// request.
-pub(crate) fn router(parts: EmbeddingParts) -> Router {
-    Router::new()
-        .route("/v1/embeddings", post(embeddings))
-        .route("/v1/models", get(list_models))
-        // ids may hold a slash, which SDKs do not escape
-        .route("/v1/models/{*id}", get(one_model))
-        .with_state(Arc::new(Edge(parts, FloatTexts::new())))
+/// A request for embeddings that has been let in, and whose body has come.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    /// Who asks, as which request, until when.
+    pub context: CallContext,
+    /// Under which the answer is kept.
+    pub key: Option<IdempotencyKey>,
+    pub headers: HeaderMap,
+    pub body: Bytes,
 }
 
-/// Takes its request apart by hand: extractors would copy the headers.
-async fn embeddings(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Failure> {
-    let (parts, body) = request.into_parts();
-    let context = context(&parts.extensions)?;
-    let key = parts.extensions.get().map(|IdempotencyKey(key)| key);
-    let body = body.collect().await.map_err(|_| Error::new(Code::Invalid, "the body broke off"))?.to_bytes();
-    // on the heap: the layers around it move what they are given from one to the next
-    Ok(Box::pin(edge.embed(context, key, &parts.headers, &body)).await?)
+/// Answers [`EMBEDDINGS`].
+pub(crate) type EmbeddingsHandler =
+    Box<dyn Fn(Admitted) -> BoxFuture<'static, Result<Response, Error>> + Send + Sync>;
+
+/// What OpenAI's SDKs find here.
+pub(crate) struct OpenAi {
+    pub embeddings: EmbeddingsHandler,
+    /// The routes that tell of models. Whoever mounts them authenticates, limits the body, and leaves the [`CallContext`] beside the
+    /// request.
+    pub lookups: Router,
+}
+
+impl OpenAi {
+    /// Over what the embeddings service stands on.
+    pub fn new(parts: EmbeddingParts) -> Self {
+        let edge = Arc::new(Edge(parts, FloatTexts::new()));
+        let lookups = Router::new()
+            .route("/v1/models", get(list_models))
+            // ids may hold a slash, which SDKs do not escape
+            .route("/v1/models/{*id}", get(one_model))
+            .with_state(Arc::clone(&edge));
+        let embeddings = Box::new(move |request: Admitted| -> BoxFuture<'static, _> {
+            let edge = Arc::clone(&edge);
+            Box::pin(async move {
+                let Admitted { context, key, headers, body } = request;
+                edge.embed(&context, key.as_ref().map(|key| &key.0), &headers, &body).await
+            })
+        });
+        Self { embeddings, lookups }
+    }
 }
 
 async fn list_models(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Failure> {
@@ -113,6 +141,7 @@ impl Edge {
         };
         let answer = encode::answer(&routed.model, items.iter(), encoding, summary.tokens, floats);
         let mut response = Response::new(answer.into());
+        *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         summary.write(response.headers_mut());
         Ok(response)

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use embermesh_config::HealthCache;
@@ -13,6 +13,7 @@ use embermesh_proto::internal::v1::{DeploymentHealth, HealthRequest, router_clie
 use embermesh_telemetry::Metrics;
 use embermesh_transport::Transport;
 use prometheus::{GaugeVec, IntGaugeVec, Opts};
+use tokio::time::Instant;
 
 /// Between two questions, and the longest wait for an answer.
 const EVERY: Duration = Duration::from_secs(2);

@@ -1,7 +1,7 @@
 //! A provider entry of the configuration: one credential at one place, whatever the models behind it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -14,7 +14,7 @@ use embermesh_proto::v1::CatalogModel;
 use embermesh_providers::Provider;
 use embermesh_resilience::Breaker;
 
-use crate::{credential::Credential, deployment::Deployment, pace::Pace, spec::Spec};
+use crate::{credential::Credential, deployment::Deployment, hashing::HashMap, pace::Pace, spec::Spec};
 
 /// One credential at one place.
 #[derive(Debug)]

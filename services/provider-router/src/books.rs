@@ -13,7 +13,7 @@ use embermesh_lifecycle::Tasks;
 use embermesh_proto::internal::v1::{
     AttemptOutcome, Charge, Hit, RefusedPart, ReserveRequest, SettleRequest, ledger_client::LedgerClient,
 };
-use embermesh_transport::{CallContext, Transport};
+use embermesh_transport::{CallContext, MAX_MESSAGE_BYTES, Transport};
 use embermesh_types::{AttemptId, TenantId, TokenCount};
 use rand::RngExt;
 use tokio::time::timeout;
@@ -34,6 +34,13 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 const RESERVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long an answer waits for its settlement.
 const KEEP_CALLER: Duration = Duration::from_secs(2);
+
+/// A client of the ledger.
+pub(crate) fn ledger_client(ledger: &Transport) -> LedgerClient<Transport> {
+    LedgerClient::new(ledger.clone())
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
 
 #[derive(Debug)]
 pub(crate) struct Books {
@@ -251,15 +258,15 @@ fn message(settlement: Settlement) -> SettleRequest {
     let Settlement { attempt, outcome, tokens, billed_units, charges } = settlement;
     let total: Share = charges.iter().map(|(_, share, _)| *share).sum();
     let charges = charges.into_iter().map(|(asker, share, inputs)| Charge {
-        request_id: asker.ctx.request_id.to_string(),
-        agent_id: asker.agent.to_string(),
-        key_id: asker.ctx.principal.key.to_string(),
+        request_id: asker.ctx.request_id.as_str().to_owned(),
+        agent_id: asker.agent.as_str().to_owned(),
+        key_id: asker.ctx.principal.key.as_str().to_owned(),
         tokens: share.tokens.0,
         amount_nano_usd: share.cost.0,
         inputs: u32::try_from(inputs).unwrap_or(u32::MAX),
     });
     SettleRequest {
-        attempt_id: attempt.to_string(),
+        attempt_id: attempt.text(),
         outcome: outcome.into(),
         amount_nano_usd: total.cost.0,
         tokens: tokens.0,

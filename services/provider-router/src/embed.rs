@@ -112,7 +112,7 @@ impl Embedder {
         );
         Ok(RouteReply {
             model: served.model.id.clone(),
-            space_id: served.space.to_string(),
+            space_id: served.space.as_str().to_owned(),
             dimensions: served.space.dimensions(),
             items,
             instead_of: if served.space == choice.space { String::new() } else { choice.space.to_string() },
@@ -254,9 +254,9 @@ impl Embedder {
         let ctx = &job.asker.ctx;
         for (provider, (tokens, inputs)) in by_provider {
             let hit = Hit {
-                request_id: ctx.request_id.to_string(),
-                agent_id: job.asker.agent.to_string(),
-                key_id: ctx.principal.key.to_string(),
+                request_id: ctx.request_id.as_str().to_owned(),
+                agent_id: job.asker.agent.as_str().to_owned(),
+                key_id: ctx.principal.key.as_str().to_owned(),
                 provider: provider.to_owned(),
                 model: choice.model.id.clone(),
                 tokens,

@@ -4,15 +4,13 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use embermesh_escrow::{Amount, day_of};
 use embermesh_lifecycle::Tasks;
-use embermesh_proto::internal::v1::{
-    Entry, LeasedAttempt, entry::Entry as Value, ledger_client::LedgerClient,
-};
+use embermesh_proto::internal::v1::{Entry, LeasedAttempt, entry::Entry as Value};
 use embermesh_subscription::Subscription;
 use embermesh_transport::Transport;
 use embermesh_types::Clock;
 
 use crate::{
-    books::Wanted,
+    books::{Wanted, ledger_client},
     hold::Hold,
     ids::uuid_v7,
     journal::{Journal, Poster, replay, ship, sync},
@@ -30,7 +28,7 @@ impl Escrow {
     /// Begins a journal under `dir`, brings those of earlier processes there to the ledger, and starts what keeps leases and journal.
     pub fn start(
         dir: PathBuf,
-        ledger: LedgerClient<Transport>,
+        ledger: &Transport,
         subscription: Subscription,
         clock: Clock,
         metrics: &JournalMetrics,
@@ -41,7 +39,8 @@ impl Escrow {
         tasks.spawn("replay", replay(dir, poster.clone()));
         tasks.spawn("journal", ship(Arc::clone(&journal), poster, tasks.clone()));
         tasks.spawn("journal sync", sync(Arc::clone(&journal), metrics.clone(), tasks.clone()));
-        let (leases, asks) = Leases::new(journal, ledger, subscription, clock, metrics.leases.clone());
+        let (leases, asks) =
+            Leases::new(journal, ledger_client(ledger), subscription, clock, metrics.leases.clone());
         tasks.spawn("leases", keep(Arc::clone(&leases), asks, tasks.clone()));
         tasks.spawn("renew", renew(Arc::clone(&leases), tasks.clone()));
         Ok(Self { leases })

@@ -1,7 +1,7 @@
 //! Brings the vectors of a request's texts together: from a cache, from a call that is under way for somebody else, or from a call of
 //! its own. Each distinct text is looked up and sent once.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use embermesh_errors::{Code, Error};
 use embermesh_proto::v1::CatalogModel;
@@ -13,9 +13,11 @@ use crate::{
     admission::too_late,
     answer::{Found, Outcome, Unit},
     batch::Order,
-    cache::{Cached, Key, key_maker, lone_key},
+    cache::{Cached, Key, lone_key},
     domain::{space::space_of, unit_length::cut},
     groups::Groups,
+    hashing::HashMap,
+    key_makers::KeyMakers,
     profile::Profile,
     text::{Asker, Landed, Text, Waiting},
     tiers::{Tiers, Wanted},
@@ -28,6 +30,7 @@ const MAX_ROUNDS: usize = 3;
 /// Fetches vectors.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
+    pub key_makers: KeyMakers,
     pub tiers: Tiers,
     pub flights: Flights<Key, Landed>,
     pub groups: Arc<Groups>,
@@ -42,7 +45,7 @@ type Results = HashMap<Key, Result<Found, Arc<Error>>>;
 impl Fetcher {
     /// Gives every open part of `units` its result.
     pub async fn fetch(&self, asker: &Arc<Asker>, order: Order, profile: &Profile, units: &mut [Unit]) {
-        let keys = key_maker(order.tenant, &order.space, input_type_of(&order));
+        let keys = self.key_makers.of(order.tenant, &order.space, input_type_of(&order));
         let clears = Clears { snapshot: self.subscription.current(), agent: &asker.agent };
         let floor = clears.floor(&order, &order.space);
         let mut open: Vec<(Key, &Arc<str>, &mut Outcome)> = Vec::new();
@@ -52,7 +55,7 @@ impl Fetcher {
             open.push((key, text, result));
         }
         let mut missing: Vec<(Key, Arc<str>)> = Vec::new();
-        let mut results = Results::new();
+        let mut results = Results::default();
         for (key, text, _) in &open {
             if results.contains_key(key) {
                 continue;
@@ -93,7 +96,7 @@ impl Fetcher {
 
     /// Whether this process keeps the vector of a text.
     pub fn is_known(&self, agent: &AgentId, order: &Order, profile: &Profile, text: &str) -> bool {
-        let key = key_maker(order.tenant, &order.space, input_type_of(order)).key(text);
+        let key = self.key_makers.of(order.tenant, &order.space, input_type_of(order)).key(text);
         let clears = Clears { snapshot: self.subscription.current(), agent };
         profile.max_age.is_some_and(|age| self.known(&key, text, order, age, &clears).is_some())
     }
@@ -111,7 +114,7 @@ impl Fetcher {
         let wanted = Wanted { space: &order.space, max_age, floor };
         self.tiers.in_memory(key, &wanted).or_else(|| {
             longer_spaces(&order.model, &order.space).into_iter().find_map(|longer| {
-                let keys = key_maker(order.tenant, &longer, input_type_of(order));
+                let keys = self.key_makers.of(order.tenant, &longer, input_type_of(order));
                 let floor = clears.floor(order, &longer).max(floor);
                 let wanted = Wanted { space: &longer, max_age, floor };
                 let cached = self.tiers.in_memory(&keys.key(text), &wanted)?;

@@ -2,7 +2,7 @@
 //! A lone text finds a deployment free and waits for nobody; under load calls grow instead of queues.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
@@ -15,6 +15,7 @@ use crate::{
     admission::{Admission, NotNow, Tried, too_late},
     attempts::Attempts,
     batch::{Batch, Load, Order},
+    hashing::HashMap,
     text::Text,
 };
 
@@ -127,7 +128,11 @@ impl Groups {
             queue.extend(texts);
         }
         if let Some(group) = starting {
-            self.attempts.tasks.spawn("dispatch", Arc::clone(self).dispatch(group));
+            let dispatching = Dispatching { groups: Arc::clone(self), group };
+            // a lone text is on its way before this returns; only who has to wait needs a task
+            if let Some(waits) = dispatching.go_on() {
+                self.attempts.tasks.spawn("dispatch", dispatch(dispatching, waits));
+            }
         }
     }
 
@@ -142,39 +147,8 @@ impl Groups {
         self.attempts.estimate(order, 0, tokens)
     }
 
-    /// Sends calls until nobody waits.
-    async fn dispatch(self: Arc<Self>, group: Arc<Group>) {
-        let _guard = Dispatching { groups: &self, group: &group };
-        let tried = Tried::default();
-        loop {
-            if !group.is_awaited() {
-                if self.retire(&group) {
-                    return;
-                }
-                continue;
-            }
-            let order = group.order();
-            match self.attempts.admit(&order, &|limits| group.load(limits), &tried) {
-                Ok(admission) => self.send(&group, order, admission),
-                Err(NotNow::Never(error)) => {
-                    let texts = group.queue().drain(..).collect();
-                    refuse(order, texts, &error);
-                }
-                Err(NotNow::Wait(wait)) => {
-                    let impatient = group.impatient(wait);
-                    let error = too_late(&order, wait);
-                    refuse(order, impatient, &error);
-                    tokio::select! {
-                        () = tokio::time::sleep(wait.min(LOOK_AGAIN)) => {}
-                        () = group.room.notified() => {}
-                    }
-                }
-            }
-        }
-    }
-
     /// Starts one call with what fits into it.
-    fn send(self: &Arc<Self>, group: &Arc<Group>, order: Arc<Order>, admission: Admission) {
+    fn send(&self, group: &Arc<Group>, order: Arc<Order>, admission: Admission) {
         let texts = group.draw(admission.limits);
         if texts.is_empty() {
             return;
@@ -200,16 +174,60 @@ impl Groups {
 }
 
 /// A dispatcher at work. One that dies leaves no group behind that nobody serves.
-struct Dispatching<'a> {
-    groups: &'a Groups,
-    group: &'a Arc<Group>,
+struct Dispatching {
+    groups: Arc<Groups>,
+    group: Arc<Group>,
 }
 
-impl Drop for Dispatching<'_> {
+impl Dispatching {
+    /// Sends calls until no further one can begin now: how long to wait then. `None`: nobody waits any more.
+    fn go_on(&self) -> Option<Duration> {
+        let Self { groups, group } = self;
+        let tried = Tried::default();
+        loop {
+            if !group.is_awaited() {
+                if groups.retire(group) {
+                    return None;
+                }
+                continue;
+            }
+            let order = group.order();
+            match groups.attempts.admit(&order, &|limits| group.load(limits), &tried) {
+                Ok(admission) => groups.send(group, order, admission),
+                Err(NotNow::Never(error)) => {
+                    let texts = group.queue().drain(..).collect();
+                    refuse(order, texts, &error);
+                }
+                Err(NotNow::Wait(wait)) => {
+                    let impatient = group.impatient(wait);
+                    let error = too_late(&order, wait);
+                    refuse(order, impatient, &error);
+                    return Some(wait.min(LOOK_AGAIN));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Dispatching {
     fn drop(&mut self) {
-        self.groups.waiting().retain(|_, other| !Arc::ptr_eq(other, self.group));
+        self.groups.waiting().retain(|_, other| !Arc::ptr_eq(other, &self.group));
         // nobody who waits for them is left waiting
         self.group.queue().clear();
+    }
+}
+
+/// Sends calls until nobody waits.
+async fn dispatch(dispatching: Dispatching, mut wait: Duration) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = dispatching.group.room.notified() => {}
+        }
+        match dispatching.go_on() {
+            Some(longer) => wait = longer,
+            None => return,
+        }
     }
 }
 

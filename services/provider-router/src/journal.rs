@@ -19,7 +19,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -44,7 +44,7 @@ pub(crate) struct Journal {
     /// Something was written.
     written: Notify,
     /// Somebody waits for the ledger to have what was written.
-    urgent: AtomicBool,
+    hurried: Notify,
     entries: AtomicU64,
     taken: AtomicU64,
 }
@@ -96,7 +96,7 @@ impl Journal {
             session,
             inner: Mutex::new(inner),
             written: Notify::new(),
-            urgent: AtomicBool::new(false),
+            hurried: Notify::new(),
             entries: AtomicU64::new(0),
             taken: AtomicU64::new(0),
         })
@@ -161,7 +161,7 @@ impl Journal {
 
     /// Has the ledger get what was written without waiting for more.
     pub fn hurry(&self) {
-        self.urgent.store(true, Ordering::Release);
+        self.hurried.notify_one();
         self.written.notify_one();
     }
 

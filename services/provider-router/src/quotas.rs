@@ -49,11 +49,11 @@ struct Inner {
 pub(crate) struct Taken {
     amount: Amount,
     /// `None`: it has ended.
-    from: Option<From>,
+    from: Option<Source>,
 }
 
 #[derive(Debug)]
-enum From {
+enum Source {
     Lease(Arc<Leases>, Drawn),
     Ledger { quotas: Arc<Inner>, tenant: TenantId, lease: String },
 }
@@ -84,10 +84,12 @@ impl Quotas {
         let leases = inner.leases.as_ref();
         let drawn = leases.and_then(|leases| leases.count(tenant, quota, amount, inner.clock.now()));
         let from = match leases.zip(drawn) {
-            Some((leases, drawn)) => From::Lease(Arc::clone(leases), drawn),
-            None => {
-                From::Ledger { quotas: Arc::clone(inner), tenant, lease: self.ask(ctx, quota, amount).await? }
-            }
+            Some((leases, drawn)) => Source::Lease(Arc::clone(leases), drawn),
+            None => Source::Ledger {
+                quotas: Arc::clone(inner),
+                tenant,
+                lease: self.ask(ctx, quota, amount).await?,
+            },
         };
         Ok(Some(Taken { amount, from: Some(from) }))
     }
@@ -112,7 +114,8 @@ impl Quotas {
         if let Some(leases) = inner.leases.as_ref().filter(|_| error.code == Code::QuotaExceeded) {
             leases.run_short_of(ctx.principal.tenant, quota);
         }
-        Err(if error.code == Code::Unavailable {
+        // one of the release before knows no quotas
+        Err(if matches!(error.code, Code::Unavailable | Code::NotImplemented) {
             let quota = quota.as_str();
             Error::unavailable(format!(
                 "the ledger is away and no {quota} are leased for this call, try again"
@@ -132,16 +135,16 @@ impl Taken {
     /// Whether nobody was asked for it.
     #[cfg(test)]
     pub const fn is_leased(&self) -> bool {
-        matches!(self.from, Some(From::Lease(..)))
+        matches!(self.from, Some(Source::Lease(..)))
     }
 
     fn finish(&mut self, used: Amount) {
         match self.from.take() {
-            Some(From::Lease(leases, drawn)) => leases.end_count(&drawn, used),
-            Some(From::Ledger { quotas, tenant, lease }) if used != self.amount => {
+            Some(Source::Lease(leases, drawn)) => leases.end_count(&drawn, used),
+            Some(Source::Ledger { quotas, tenant, lease }) if used != self.amount => {
                 quotas.tell(tenant, QuotaUse { lease_id: lease, used: used.0, sequence: 1 });
             }
-            Some(From::Ledger { .. }) | None => {}
+            Some(Source::Ledger { .. }) | None => {}
         }
     }
 }

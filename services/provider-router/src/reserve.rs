@@ -174,21 +174,21 @@ fn reservation(
     tariff: Tariff,
 ) -> ReserveRequest {
     let parts = parts.iter().zip(bounds).map(|(part, bound)| ReservePart {
-        request_id: part.asker.ctx.request_id.to_string(),
-        agent_id: part.asker.agent.to_string(),
-        key_id: part.asker.ctx.principal.key.to_string(),
+        request_id: part.asker.ctx.request_id.as_str().to_owned(),
+        agent_id: part.asker.agent.as_str().to_owned(),
+        key_id: part.asker.ctx.principal.key.as_str().to_owned(),
         amount_nano_usd: tariff.price.cost(bound.units).0,
         tokens_bound: bound.tokens.0,
         inputs: u32::try_from(part.texts.len()).unwrap_or(u32::MAX),
         lease_id: String::new(),
     });
     ReserveRequest {
-        attempt_id: attempt.to_string(),
+        attempt_id: attempt.text(),
         parts: parts.collect(),
-        provider: deployment.account.name.to_string(),
-        deployment: deployment.account.name.to_string(),
+        provider: (*deployment.account.name).to_owned(),
+        deployment: (*deployment.account.name).to_owned(),
         model: batch.order.model.id.clone(),
-        space_id: batch.order.space.to_string(),
+        space_id: batch.order.space.as_str().to_owned(),
         price_per_million_nano_usd: tariff.price.0.0,
         session_id: String::new(),
     }

@@ -10,8 +10,7 @@ use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_minilm::{LoadError, MiniLm};
 use embermesh_proto::{
     internal::v1::{
-        Section, config_client::ConfigClient, ledger_client::LedgerClient, router_server::RouterServer,
-        throttle_client::ThrottleClient,
+        Section, config_client::ConfigClient, router_server::RouterServer, throttle_client::ThrottleClient,
     },
     v1::operations_server::OperationsServer,
 };
@@ -26,7 +25,7 @@ use crate::{
     account_builder::{AccountBuilder, MakePace},
     agent_limits::AgentLimits,
     attempts::{Attempts, retry_budgets},
-    books::Books,
+    books::{Books, ledger_client},
     cache::Cache,
     canary,
     deployments::Deployments,
@@ -40,6 +39,7 @@ use crate::{
     grpc::Grpc,
     hits::{Destination, Hits},
     kept::Kept,
+    key_makers::KeyMakers,
     metrics::{JournalMetrics, RouterMetrics},
     operations::OperationsGrpc,
     pace::{Burst, Pace},
@@ -178,6 +178,7 @@ impl ProviderRouter {
                 clock: parts.clock,
             },
             fetcher: Fetcher {
+                key_makers: KeyMakers::default(),
                 tokenizers: attempts.tokenizers.clone(),
                 tiers,
                 flights: Flights::new(),
@@ -229,16 +230,13 @@ fn books(
     subscription: &Subscription,
     metrics: &RouterMetrics,
 ) -> Result<Books, StartError> {
-    let ledger = LedgerClient::new(parts.ledger.clone())
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let ledger = ledger_client(&parts.ledger);
     let (tasks, clock) = (&parts.tasks, parts.clock.clone());
     let escrow = match config.data_dir.as_deref().map(|dir: &Path| dir.join("journal")) {
         None => None,
         Some(dir) => {
             let metrics = JournalMetrics::new(&parts.metrics)?;
-            let (ledger, subscription) = (ledger.clone(), subscription.clone());
-            let started = Escrow::start(dir, ledger, subscription, clock, &metrics, tasks);
+            let started = Escrow::start(dir, &parts.ledger, subscription.clone(), clock, &metrics, tasks);
             let failed = |error: &std::io::Error| {
                 tracing::error!(%error, "no journal can be kept in data_dir, the ledger is asked for every call");
             };

@@ -1,7 +1,7 @@
 //! Where vectors are kept: in this process, and in Redis for all of them. What either holds is only ever a vector that was paid for
 //! once and would come out the same again.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use embermesh_lifecycle::Tasks;
 use embermesh_types::{Clock, SpaceId};
@@ -9,6 +9,7 @@ use embermesh_types::{Clock, SpaceId};
 use crate::{
     cache::{Cache, Cached, Key},
     freshness::Freshness,
+    hashing::HashMap,
     kept::Kept,
     metrics::RouterMetrics,
     suspicion::Suspicions,
@@ -52,7 +53,7 @@ impl Tiers {
     /// What Redis keeps of `keys`, in one round trip; nothing while it is away.
     pub async fn in_redis(&self, keys: &[Key], wanted: &Wanted<'_>) -> HashMap<Key, Cached> {
         if keys.is_empty() || !self.redis.is_there() {
-            return HashMap::new();
+            return HashMap::default();
         }
         let found = self.redis.get(keys).await;
         let found = keys.iter().zip(found).filter_map(|(key, cached)| Some((*key, cached?)));

@@ -71,7 +71,7 @@ fn start(arguments: &UpArguments) -> Result<ExitCode, BoxError> {
     }
     let log_levels = start_logs(&config.logging)?;
     let config = credential_keys::prepare(config)?;
-    let runtime = tokio::runtime::Runtime::new()?;
+    let runtime = embermesh_process::runtime()?;
     runtime.block_on(async {
         let mut config = config;
         let database = Database::prepare(&mut config, arguments.postgres_dir.clone()).await?;

@@ -1,4 +1,4 @@
-//! Works on jobs, one at a time in each process. A job is held by a lease that every step renews: when its worker is gone another one
+//! Works on jobs, one at a time in each process. A job is held by a lease that is renewed all the time: when its worker is gone another one
 //! begins it anew, which no job minds.
 
 mod clear;
@@ -109,13 +109,32 @@ impl Worker {
         });
     }
 
+    /// Holds a job through steps that take long; ends when somebody else has it.
+    async fn lost(&self, job: &Claimed) {
+        loop {
+            sleep(LEASE / 3).await;
+            match self.store.keep_job(self.id, job, LEASE).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                // the next word of it may come through
+                Err(error) => tracing::debug!(job = %job.id, %error, "a job cannot be held"),
+            }
+        }
+    }
+
     async fn work(&self, job: &Claimed) {
         let Claimed { tenant, id, task } = job;
         tracing::info!(job = %id, %tenant, kind = task.kind(), "begins a job");
         let mut run = Run { worker: self, job, progress: Progress::default() };
-        let outcome = match task {
-            Task::CacheWarm(warm) => self.warm(&mut run, warm).await,
-            Task::CacheClear(clear) => self.clear(&mut run, clear).await,
+        let work = async {
+            match task {
+                Task::CacheWarm(warm) => self.warm(&mut run, warm).await,
+                Task::CacheClear(clear) => self.clear(&mut run, clear).await,
+            }
+        };
+        let outcome = tokio::select! {
+            outcome = work => outcome,
+            () = self.lost(job) => Err(Stop::Lost),
         };
         let (state, note) = match outcome {
             Ok(note) => ("done", note),

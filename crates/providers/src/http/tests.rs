@@ -10,7 +10,7 @@ use http::header;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{Barrier, Semaphore, mpsc},
     task::JoinSet,
 };
 
@@ -233,6 +233,44 @@ async fn a_connection_closed_while_idle_costs_nothing_that_is_not_reported() {
     assert!(seen.windows(2).all(|pair| pair[0] != pair[1]), "a request went out twice");
     assert!(seen.len() >= answered);
     assert!(answered > CALLS / 2, "{answered} of {CALLS}");
+}
+
+#[tokio::test]
+async fn however_many_idle_connections_were_closed_a_call_finds_its_way() {
+    const IDLE: usize = 12;
+    let (all_here, closing) = (Arc::new(Barrier::new(IDLE)), Arc::new(Semaphore::new(0)));
+    let closed = Arc::new(AtomicUsize::new(0));
+    let server = Server::start({
+        let (closing, closed) = (Arc::clone(&closing), Arc::clone(&closed));
+        move |mut stream| {
+            let (all_here, closing) = (Arc::clone(&all_here), Arc::clone(&closing));
+            let closed = Arc::clone(&closed);
+            async move {
+                let first = request_of(&mut stream).await.unwrap();
+                if first.ends_with("first") {
+                    all_here.wait().await;
+                }
+                stream.write_all(OK.as_bytes()).await.unwrap();
+                closing.acquire().await.unwrap().forget();
+                drop(stream);
+                closed.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    })
+    .await;
+    let client = HttpClient::new().unwrap();
+    let calls = (0..IDLE).map(|_| client.send(request(&server.url(), "first"), LONG, by_status));
+    for answer in futures::future::join_all(calls.collect::<Vec<_>>()).await {
+        answer.unwrap();
+    }
+    assert_eq!(server.connections.load(Ordering::SeqCst), IDLE);
+    closing.add_permits(IDLE);
+    while closed.load(Ordering::SeqCst) < IDLE {
+        tokio::task::yield_now().await;
+    }
+    // until the client's side has heard of it
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    client.send(request(&server.url(), "second"), LONG, by_status).await.unwrap();
 }
 
 #[tokio::test]

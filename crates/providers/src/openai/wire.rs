@@ -1,15 +1,14 @@
 //! OpenAI's wire format, which Azure and many other servers share. Asks for base64, which is a quarter of the bytes and needs no
 //! number parsing, and takes floats from servers that answer them anyway.
 
-use std::sync::Arc;
-
 use embermesh_types::TokenCount;
 use http::{HeaderMap, StatusCode};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::{
     BatchLimits, Failure, ProviderAnswer, ProviderCall, ProviderError, Usage,
     http::{Refusal, by_status},
+    json::push_text,
     numbers::{Count, Vector},
     verify::in_order,
 };
@@ -18,21 +17,30 @@ use crate::{
 pub(crate) const LIMITS: BatchLimits = BatchLimits { texts: 2048, tokens: 300_000, bytes: u64::MAX };
 
 /// `POST …/embeddings`.
-#[derive(Debug, Serialize)]
-pub(crate) struct Body<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<&'a str>,
-    input: &'a [Arc<str>],
-    encoding_format: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dimensions: Option<u32>,
-}
-
-impl<'a> Body<'a> {
-    /// `model` is absent where the path names it.
-    pub fn new(model: Option<&'a str>, call: &'a ProviderCall) -> Self {
-        Self { model, input: &call.texts, encoding_format: "base64", dimensions: call.shortened() }
+///
+/// `model` is absent where the path names it.
+pub(crate) fn body(model: Option<&str>, call: &ProviderCall) -> Vec<u8> {
+    let texts: usize = call.texts.iter().map(|text| text.len() + 3).sum();
+    let mut json = Vec::with_capacity(texts + model.map_or(0, str::len) + 96);
+    json.push(b'{');
+    if let Some(model) = model {
+        json.extend_from_slice(br#""model":"#);
+        push_text(&mut json, model);
+        json.push(b',');
     }
+    json.extend_from_slice(br#""input":["#);
+    for (at, text) in call.texts.iter().enumerate() {
+        if at > 0 {
+            json.push(b',');
+        }
+        push_text(&mut json, text);
+    }
+    json.extend_from_slice(br#"],"encoding_format":"base64""#);
+    if let Some(dimensions) = call.shortened() {
+        json.extend_from_slice(format!(r#","dimensions":{dimensions}"#).as_bytes());
+    }
+    json.push(b'}');
+    json
 }
 
 /// What is answered.

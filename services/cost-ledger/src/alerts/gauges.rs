@@ -62,10 +62,13 @@ impl Gauges {
 }
 
 impl Shown {
-    /// The name of an account's line. A tenant's is its id; tenants may have agents of the same name, and share providers.
+    /// The name of an account's line. A tenant's, also of its quotas, is its id; tenants may have agents of the same name, and share
+    /// providers.
     fn label(&mut self, tenant: TenantId, account: &Account) -> String {
-        let subject =
-            if account.scope == Scope::Tenant { tenant.to_string() } else { account.subject.clone() };
+        let subject = match account.scope {
+            Scope::Tenant | Scope::Quota(_) => tenant.to_string(),
+            Scope::Agent | Scope::Key | Scope::Provider => account.subject.clone(),
+        };
         let known = self.subjects.entry(account.scope).or_default();
         if known.contains(&subject) {
             return subject;
@@ -117,19 +120,24 @@ mod tests {
     fn of_two_tenants_agents_of_one_name_the_fuller_is_shown_and_tenants_are_told_apart() {
         let metrics = Metrics::default();
         let gauges = Gauges::new(&metrics).unwrap();
-        let (docs, whole) = (agent("docs"), Account { scope: Scope::Tenant, subject: String::new() });
+        let of_tenant = |scope| Account { scope, subject: String::new() };
+        let (docs, whole) = (agent("docs"), of_tenant(Scope::Tenant));
+        let requests = of_tenant(Scope::Quota(embermesh_escrow::Quota::Requests));
         let other = TenantId::new(uuid::Uuid::from_u128(7));
         let used = [
             (TenantId::SYSTEM, &docs, Period::Day, 0.75),
             (other, &docs, Period::Day, 0.25),
             (TenantId::SYSTEM, &whole, Period::Month, 0.5),
             (other, &whole, Period::Month, 0.125),
+            (other, &requests, Period::Day, 0.375),
         ];
         gauges.show(used.into_iter());
         let shown = lines(&metrics);
-        assert_eq!(shown.len(), 3, "{shown:?}");
+        assert_eq!(shown.len(), 4, "{shown:?}");
         assert!(shown.iter().any(|line| line.ends_with("subject=\"docs\"} 0.75")), "{shown:?}");
         let of_other = format!("subject=\"{other}\"}} 0.125");
         assert!(shown.iter().any(|line| line.ends_with(&of_other)), "{shown:?}");
+        let quota = format!("scope=\"requests\",subject=\"{other}\"}} 0.375");
+        assert!(shown.iter().any(|line| line.ends_with(&quota)), "{shown:?}");
     }
 }

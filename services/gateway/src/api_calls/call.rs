@@ -63,7 +63,8 @@ struct Who {
 /// What was called, of which there are only so many: the template of the route, or the name of a public gRPC method.
 #[derive(Debug, Clone)]
 pub(crate) enum Endpoint {
-    Grpc(&'static str),
+    /// Under its own name.
+    Named(&'static str),
     Route(MatchedPath),
     Other,
 }
@@ -72,14 +73,14 @@ impl Endpoint {
     /// Of a request.
     pub fn of(uri: &Uri, matched: Option<&MatchedPath>) -> Self {
         match authorise::method(uri.path()) {
-            Some(method) => Self::Grpc(method.path),
+            Some(method) => Self::Named(method.path),
             None => matched.map_or(Self::Other, |path| Self::Route(path.clone())),
         }
     }
 
     pub fn as_str(&self) -> &str {
         match self {
-            Self::Grpc(name) => name,
+            Self::Named(name) => name,
             Self::Route(template) => template.as_str(),
             Self::Other => "other",
         }
@@ -196,7 +197,7 @@ impl From<Row> for ApiCall {
     fn from(row: Row) -> Self {
         let user = row.agent.as_ref().map_or(row.key.as_str(), AgentId::as_str).to_owned();
         Self {
-            tenant_id: row.tenant.to_string(),
+            tenant_id: row.tenant.text(),
             api_key_id: row.key.into(),
             user_id: user,
             method: row.method.as_str().to_owned(),

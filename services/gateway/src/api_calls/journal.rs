@@ -45,8 +45,15 @@ struct Inner {
 
 #[derive(Debug)]
 enum Waiting {
-    Disk(Disk),
-    Memory { batches: VecDeque<RecordApiCallsRequest>, bytes: u64 },
+    Disk {
+        disk: Disk,
+        /// The one batch that waits, and the length of its record: it need not be read again for an admin that takes it at once.
+        fresh: Option<(RecordApiCallsRequest, usize)>,
+    },
+    Memory {
+        batches: VecDeque<RecordApiCallsRequest>,
+        bytes: u64,
+    },
 }
 
 impl Journal {
@@ -54,7 +61,7 @@ impl Journal {
     pub fn open(data_dir: Option<&Path>, most: u64, share: f32) -> Self {
         let memory = || (Waiting::Memory { batches: VecDeque::new(), bytes: 0 }, MOST_IN_MEMORY);
         let (waiting, most) = match data_dir.map(|dir| Disk::open(&dir.join("api-requests"))) {
-            Some(Ok(disk)) => (Waiting::Disk(disk), most),
+            Some(Ok(disk)) => (Waiting::Disk { disk, fresh: None }, most),
             Some(Err(error)) => {
                 tracing::warn!(%error, "calls of the API are kept in memory until admin has them");
                 memory()
@@ -98,7 +105,14 @@ impl Journal {
         let length = batch.encoded_len() as u64;
         let written = match waiting {
             _ if waiting.bytes() + length > *most => Err(None),
-            Waiting::Disk(disk) => disk.append(&batch.encode_to_vec()).map_err(Some),
+            Waiting::Disk { disk, fresh } => {
+                let (record, alone) = (batch.encode_to_vec(), disk.bytes() == 0);
+                let written = disk.append(&record).map_err(Some);
+                if written.is_ok() && alone {
+                    *fresh = Some((batch, record.len()));
+                }
+                written
+            }
             Waiting::Memory { batches, bytes } => {
                 batches.push_back(batch);
                 *bytes += length;
@@ -125,7 +139,11 @@ impl Journal {
     pub fn first(&self) -> Option<RecordApiCallsRequest> {
         match &mut self.inner().waiting {
             Waiting::Memory { batches, .. } => batches.front().cloned(),
-            Waiting::Disk(disk) => loop {
+            Waiting::Disk { disk, fresh } => loop {
+                if let Some((batch, length)) = fresh.take() {
+                    disk.found(length);
+                    return Some(batch);
+                }
                 let record = disk.first()?;
                 match RecordApiCallsRequest::decode(record.as_slice()) {
                     Ok(batch) => return Some(batch),
@@ -141,7 +159,7 @@ impl Journal {
     /// The oldest batch need not be kept any more.
     pub fn done(&self) {
         match &mut self.inner().waiting {
-            Waiting::Disk(disk) => disk.done(),
+            Waiting::Disk { disk, .. } => disk.done(),
             Waiting::Memory { batches, bytes } => {
                 if let Some(batch) = batches.pop_front() {
                     *bytes = bytes.saturating_sub(batch.encoded_len() as u64);
@@ -159,7 +177,7 @@ impl Journal {
 impl Waiting {
     fn bytes(&self) -> u64 {
         match self {
-            Self::Disk(disk) => disk.bytes(),
+            Self::Disk { disk, .. } => disk.bytes(),
             Self::Memory { bytes, .. } => *bytes,
         }
     }

@@ -10,7 +10,9 @@ use std::{
 
 use embermesh_errors::{Code, Error};
 use embermesh_lifecycle::Tasks;
-use embermesh_proto::internal::v1::{RecordApiCallsRequest, api_calls_client::ApiCallsClient};
+use embermesh_proto::internal::v1::{
+    RecordApiCallsRequest, api_calls_client::ApiCallsClient, api_calls_server::ApiCalls,
+};
 use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 use futures::future::join;
 use tokio::{
@@ -34,8 +36,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Runs until the process stops, then until the last call is told.
 pub(super) async fn run(log: Arc<Log>, admin: Transport, interval: Duration, tasks: Tasks) {
     let signal = Signal::default();
-    let admin = ApiCallsClient::new(admin).max_encoding_message_size(MAX_MESSAGE_BYTES);
-    join(gather(&log, interval, &tasks, &signal), deliver(&log, admin, &signal)).await;
+    join(gather(&log, interval, &tasks, &signal), deliver(&log, &admin, &signal)).await;
 }
 
 /// From the one loop to the other.
@@ -69,10 +70,10 @@ async fn gather(log: &Log, interval: Duration, tasks: &Tasks, signal: &Signal) {
     signal.written.notify_one();
 }
 
-async fn deliver(log: &Log, mut admin: ApiCallsClient<Transport>, signal: &Signal) {
+async fn deliver(log: &Log, admin: &Transport, signal: &Signal) {
     let mut pause = PAUSE;
     while !signal.ended.load(Ordering::Acquire) {
-        if tell_all(log, &mut admin).await {
+        if tell_all(log, admin).await {
             pause = PAUSE;
             signal.written.notified().await;
         } else {
@@ -80,7 +81,7 @@ async fn deliver(log: &Log, mut admin: ApiCallsClient<Transport>, signal: &Signa
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
-    let all = timeout(LAST_WORDS, tell_all(log, &mut admin)).await;
+    let all = timeout(LAST_WORDS, tell_all(log, admin)).await;
     let left = log.journal.bytes();
     if left > 0 {
         tracing::info!(bytes = left, timely = all.is_ok(), "admin does not have all calls of the API");
@@ -94,7 +95,7 @@ async fn until_ended(signal: &Signal) {
 }
 
 /// Tells admin what is in the journal. `false`: it did not take something.
-async fn tell_all(log: &Log, admin: &mut ApiCallsClient<Transport>) -> bool {
+async fn tell_all(log: &Log, admin: &Transport) -> bool {
     while let Some(batch) = log.journal.first() {
         let count = batch.calls.len() as u64;
         match tell(admin, batch).await {
@@ -114,8 +115,17 @@ async fn tell_all(log: &Log, admin: &mut ApiCallsClient<Transport>) -> bool {
     true
 }
 
-async fn tell(admin: &mut ApiCallsClient<Transport>, batch: RecordApiCallsRequest) -> Result<(), Error> {
-    let mut request = tonic::Request::new(batch);
-    request.set_timeout(TIMEOUT);
-    admin.record(request).await.map(drop).map_err(Error::from)
+async fn tell(admin: &Transport, batch: RecordApiCallsRequest) -> Result<(), Error> {
+    let told = match admin.direct::<dyn ApiCalls>() {
+        Some(direct) => {
+            direct.tell("Record", TIMEOUT, batch, |admin, request| admin.record(request)).await.map(drop)
+        }
+        None => {
+            let mut request = tonic::Request::new(batch);
+            request.set_timeout(TIMEOUT);
+            let client = ApiCallsClient::new(admin.clone());
+            client.max_encoding_message_size(MAX_MESSAGE_BYTES).record(request).await.map(drop)
+        }
+    };
+    told.map_err(Error::from)
 }

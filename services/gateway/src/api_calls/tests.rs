@@ -116,7 +116,7 @@ impl World {
 
     /// A call by a key that costs so much.
     async fn call(&self, cost: i64) {
-        let call = self.calls.begin(SystemTime::UNIX_EPOCH, &Method::POST, &Endpoint::Grpc("/a/B"));
+        let call = self.calls.begin(SystemTime::UNIX_EPOCH, &Method::POST, &Endpoint::Named("/a/B"));
         let work = async {
             is_of(&key(None));
             charged(&reply(cost));

@@ -6,6 +6,7 @@ use embermesh_errors::{Code, Error};
 use embermesh_proto::internal::v1::{RouteItem, RouteReply, RouteRequest, router_server::Router};
 use embermesh_transport::CallContext;
 use embermesh_types::{AgentId, NanoUsd, SpaceId};
+use pulp::Arch;
 use tonic::Status;
 
 use super::{EmbeddingParts, OnTooLong, defect, too_long::Cut};
@@ -228,21 +229,18 @@ fn checked(reply: RouteReply, expected: &Expected<'_>) -> Result<Routed, Error> 
 
 /// Whether a vector has its length, and is finite and not all zero.
 pub(super) fn check_vector(vector: &[u8], dimensions: u32) -> Result<(), Error> {
-    const EXPONENT: u32 = 0x7f80_0000;
+    /// The bits of infinity; those of every NaN are above.
+    const INFINITE: i32 = 0x7f80_0000;
     let (floats, rest) = vector.as_chunks::<4>();
     if !rest.is_empty() || u32::try_from(floats.len()) != Ok(dimensions) {
         return Err(defect("a vector has not the length of its space"));
     }
-    // without branches, so that it vectorises
-    let (mut finite, mut any) = (true, 0_u32);
-    for float in floats {
-        let bits = u32::from_le_bytes(*float);
-        finite &= bits & EXPONENT != EXPONENT;
-        any |= bits << 1;
-    }
-    match (finite, any) {
-        (false, _) => Err(defect("a vector is not finite")),
-        (true, 0) => Err(defect("a vector is all zero")),
+    // but for their signs, numbers are in the order of their bits: the largest tells of all of them
+    let bits = |float: &[u8; 4]| i32::from_le_bytes(*float) & i32::MAX;
+    let largest = Arch::new().dispatch(|| floats.iter().fold(0, |largest, float| largest.max(bits(float))));
+    match largest {
+        0 => Err(defect("a vector is all zero")),
+        INFINITE.. => Err(defect("a vector is not finite")),
         _ => Ok(()),
     }
 }

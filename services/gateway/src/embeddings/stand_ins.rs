@@ -2,7 +2,10 @@
 //! flow over the real ones is tested in `integration-tests`.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -40,6 +43,8 @@ pub(crate) fn vector_of(text: &str, dimensions: u32) -> Vec<f32> {
 
 #[derive(Default)]
 pub(crate) struct RouterStandIn {
+    /// Whether it tells nothing of its providers.
+    pub is_silent: AtomicBool,
     pub seen: Mutex<Vec<RouteRequest>>,
 }
 
@@ -161,6 +166,9 @@ impl Router for RouterStandIn {
     }
 
     async fn health(&self, _: Request<HealthRequest>) -> Result<Response<HealthReply>, Status> {
+        if self.is_silent.load(Ordering::Relaxed) {
+            return Err(Status::unavailable("connection refused"));
+        }
         let of = DeploymentHealth {
             provider: "stand-in".into(),
             deployment: "stand-in".into(),

@@ -1,7 +1,5 @@
 //! What the headers of an embedding answer say: where its vectors lie, who made them, how many were known, what they cost.
 
-use std::fmt::Write;
-
 use embermesh_proto::v1;
 use embermesh_types::NanoUsd;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -67,18 +65,25 @@ impl Summary {
 
     /// Writes the headers.
     pub fn write(&self, headers: &mut HeaderMap) {
-        let mut cached = String::new();
-        // writing to a string cannot fail
-        let _ = write!(cached, "{}/{}", self.cached, self.inputs);
-        for (name, text) in [
-            (SPACE, self.spaces.0.as_str()),
-            (PROVIDER, &self.providers.0),
-            (CACHED, &cached),
-            (COST, &self.cost.to_string()),
-        ] {
+        for (name, text) in [(SPACE, &self.spaces.0), (PROVIDER, &self.providers.0)] {
             if let Ok(value) = HeaderValue::from_str(text)
                 && !text.is_empty()
             {
+                headers.insert(name, value);
+            }
+        }
+        // of one text, which most answers are of, there is little to write
+        let cached = match (self.cached, self.inputs) {
+            (0, 1) => Ok(HeaderValue::from_static("0/1")),
+            (1, 1) => Ok(HeaderValue::from_static("1/1")),
+            (cached, inputs) => HeaderValue::try_from(format!("{cached}/{inputs}")),
+        };
+        let cost = match self.cost {
+            NanoUsd::ZERO => Ok(HeaderValue::from_static("0")),
+            cost => HeaderValue::try_from(cost.to_string()),
+        };
+        for (name, value) in [(CACHED, cached), (COST, cost)] {
+            if let Ok(value) = value {
                 headers.insert(name, value);
             }
         }

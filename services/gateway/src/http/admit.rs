@@ -11,7 +11,7 @@ use embermesh_auth::Scope;
 use embermesh_errors::Error;
 use embermesh_transport::{CallContext, read_timeout};
 use embermesh_types::RequestId;
-use http::{Extensions, HeaderMap, Method};
+use http::{Extensions, HeaderMap};
 
 use super::{Failure, body, is_grpc};
 use crate::{
@@ -29,25 +29,37 @@ pub(crate) struct Arrival {
     pub deadline: Instant,
 }
 
-/// Lets a request with these headers in if its key has any of `scopes`. What travels with the call is put into `extensions` too.
+/// Lets a request with these headers in if its key has any of `scopes`: what travels with the call, and the key under which its answer
+/// is kept.
+pub(crate) fn let_in(
+    app: &App,
+    headers: &HeaderMap,
+    arrival: Arrival,
+    scopes: &[Scope],
+) -> Result<(CallContext, Option<IdempotencyKey>), Error> {
+    let principal = app.authenticator.authenticate(headers)?;
+    require(&principal, scopes)?;
+    let key = idempotency_key(headers)?;
+    let own_limit = read_timeout(headers).filter(|_| is_grpc(headers)).map(|left| Instant::now() + left);
+    let deadline = own_limit.map_or(arrival.deadline, |limit| limit.min(arrival.deadline));
+    Ok((CallContext { principal, request_id: arrival.request_id, deadline: Some(deadline) }, key))
+}
+
+/// [`let_in`] for a request on its way through the routes: what travels with the call is put into `extensions` too.
 pub(crate) fn admit(
     app: &App,
     headers: &HeaderMap,
     extensions: &mut Extensions,
     scopes: &[Scope],
 ) -> Result<CallContext, Error> {
-    let principal = app.authenticator.authenticate(headers)?;
-    require(&principal, scopes)?;
     let arrival = extensions
         .get::<Arrival>()
         .cloned()
         .ok_or_else(|| Error::internal("the request has not passed the edge"))?;
-    if let Some(key) = idempotency_key(headers)? {
+    let (context, key) = let_in(app, headers, arrival, scopes)?;
+    if let Some(key) = key {
         extensions.insert(key);
     }
-    let own_limit = read_timeout(headers).filter(|_| is_grpc(headers)).map(|left| Instant::now() + left);
-    let deadline = own_limit.map_or(arrival.deadline, |limit| limit.min(arrival.deadline));
-    let context = CallContext { principal, request_id: arrival.request_id, deadline: Some(deadline) };
     extensions.insert(context.clone());
     Ok(context)
 }
@@ -73,16 +85,14 @@ pub(crate) fn admit_request(app: &App, request: Request, scopes: &[Scope]) -> Re
     Ok(Request::from_parts(parts, body))
 }
 
-/// Middleware of the OpenAI-compatible routes, which are not in the contracts: whoever may embed may look up models. Handlers get
-/// a body that has been read within its limit.
-pub(crate) async fn admit_openai(
+/// Middleware of the OpenAI-compatible routes that only tell something, which are not in the contracts: whoever may embed may look up
+/// models.
+pub(crate) async fn admit_lookup(
     State(app): State<AppState>,
     request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    let scopes: &[Scope] =
-        if request.method() == Method::POST { &[Scope::Embed] } else { &[Scope::Embed, Scope::Read] };
-    let (parts, body) = admit_request(&app, request, scopes)?.into_parts();
+    let (parts, body) = admit_request(&app, request, &[Scope::Embed, Scope::Read])?.into_parts();
     let body = body::read_json(&parts.headers, body, app.max_body_bytes, &app.tasks).await?;
     Ok(next.run(Request::from_parts(parts, body.into())).await)
 }

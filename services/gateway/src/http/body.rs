@@ -18,7 +18,7 @@ const MAX_RESERVED: usize = 1024 * 1024;
 const DISCARD_FOR: Duration = Duration::from_secs(10);
 
 /// A body that should be JSON; or nothing, whatever type that has.
-pub(super) async fn read_json(
+pub(crate) async fn read_json(
     headers: &HeaderMap,
     body: Body,
     limit: usize,

@@ -20,25 +20,41 @@ use uuid::Uuid;
 use super::{Arrival, Failure, failure, is_grpc};
 use crate::{
     api_calls::{self, Endpoint},
-    edge::AppState,
+    edge::{App, AppState},
 };
 
 /// The header that names a request, in both directions.
 const REQUEST_ID: &str = "x-request-id";
 
 /// Middleware around all routes.
-pub(crate) async fn observe(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn observe_route(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let endpoint = Endpoint::of(request.uri(), request.extensions().get());
+    let serve = |mut request: Request, arrival| {
+        request.extensions_mut().insert::<Arrival>(arrival);
+        next.run(request)
+    };
+    observe(&app, request, endpoint, serve).await
+}
+
+/// Has a request served, and sees to all around it.
+pub(crate) async fn observe<F: Future<Output = Response>>(
+    app: &App,
+    request: Request,
+    endpoint: Endpoint,
+    serve: impl FnOnce(Request, Arrival) -> F,
+) -> Response {
     let started = Instant::now();
     let deadline = started + app.request_timeout;
     let now = app.clock.now();
     let request_id = request_id(request.headers(), now);
     let method = request.method().clone();
-    let endpoint = Endpoint::of(request.uri(), request.extensions().get());
     let call = app.api_calls.begin(now, &method, &endpoint);
     let grpc = is_grpc(request.headers());
-    request.extensions_mut().insert(Arrival { request_id: request_id.clone(), deadline });
+    let arrival = Arrival { request_id: request_id.clone(), deadline };
 
-    let answer = AssertUnwindSafe(api_calls::within(call.clone(), next.run(request))).catch_unwind();
+    // the handler may panic before it is a future
+    let answer = async { serve(request, arrival).await };
+    let answer = AssertUnwindSafe(api_calls::within(call.clone(), answer)).catch_unwind();
     let mut response = match tokio::time::timeout_at(deadline.into(), answer).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
@@ -81,8 +97,7 @@ fn request_id(headers: &HeaderMap, now: SystemTime) -> RequestId {
     given.unwrap_or_else(|| {
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let time = uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos());
-        let id = Uuid::new_v7(time).to_string();
-        id.parse().unwrap_or_else(|_| unreachable!("a UUID is a request id"))
+        Uuid::new_v7(time).into()
     })
 }
 

@@ -1,3 +1,6 @@
+use std::sync::atomic::Ordering;
+
+use embermesh_config::Span;
 use embermesh_subscription::Snapshot;
 
 use super::*;
@@ -28,6 +31,26 @@ async fn the_router_is_asked_without_an_identity() {
     }
     tasks.stop();
     tasks.finished().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_silent_router_told_counts_for_its_time() {
+    let (bench, tasks) = (Bench::new(Snapshot::default()), Tasks::new());
+    let keep = HealthCache { ttl: Some(Span::seconds(30)), max_entries: Some(1) };
+    start(bench.parts.router.clone(), &keep, &bench.metrics, &tasks).unwrap();
+    let is_shown = || has(&bench.metrics, r#"embedding_provider_health{provider="stand-in""#);
+    while !is_shown() {
+        tokio::time::sleep(EVERY).await;
+    }
+    bench.router.is_silent.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(is_shown());
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(!is_shown());
+    bench.router.is_silent.store(false, Ordering::Relaxed);
+    tokio::time::sleep(2 * EVERY).await;
+    assert!(is_shown());
+    tasks.stop();
 }
 
 #[test]

@@ -6,14 +6,17 @@ use std::{
 };
 
 use embermesh_errors::{Code, Error};
-use embermesh_proto::internal::v1::{Entry, PostRequest, entry::Entry as Value, ledger_client::LedgerClient};
-use embermesh_transport::Transport;
+use embermesh_proto::internal::v1::{
+    Entry, PostReply, PostRequest, entry::Entry as Value, ledger_server::Ledger,
+};
+use embermesh_transport::{CallContext, Transport};
 use embermesh_types::TenantId;
 use futures::{StreamExt, stream};
 use prometheus::IntCounter;
 use tokio::time::{sleep, timeout};
+use tonic::Status;
 
-use crate::probe::for_itself;
+use crate::{books::ledger_client, probe::for_itself};
 
 /// How long the ledger may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,12 +30,12 @@ const TRIES: u32 = 8;
 /// Posts entries.
 #[derive(Debug, Clone)]
 pub(crate) struct Poster {
-    ledger: LedgerClient<Transport>,
+    ledger: Transport,
     rejected: IntCounter,
 }
 
 impl Poster {
-    pub const fn new(ledger: LedgerClient<Transport>, rejected: IntCounter) -> Self {
+    pub const fn new(ledger: Transport, rejected: IntCounter) -> Self {
         Self { ledger, rejected }
     }
 
@@ -110,16 +113,22 @@ impl Poster {
         ctx.deadline = Some(Instant::now() + PATIENCE);
         let named: Vec<Named> = entries.iter().map(Named::of).collect();
         let request = PostRequest { session_id: session.to_owned(), entries, closes };
-        let mut ledger = self.ledger.clone();
-        let sent = timeout(PATIENCE, ledger.post(ctx.request(request))).await;
+        let sent = timeout(PATIENCE, self.tell(&ctx, request)).await;
         let reply = sent.map_err(|_| Error::new(Code::DeadlineExceeded, "the ledger does not answer"))??;
-        for rejected in reply.into_inner().rejected {
+        for rejected in reply.rejected {
             let error = rejected.failure.map(Error::from);
             let error = error.unwrap_or_else(|| Error::internal("the ledger rejects without a reason"));
             let at = usize::try_from(rejected.entry).unwrap_or(usize::MAX);
             self.log(tenant, named.get(at), &error);
         }
         Ok(())
+    }
+
+    async fn tell(&self, ctx: &CallContext, request: PostRequest) -> Result<PostReply, Status> {
+        match self.ledger.direct::<dyn Ledger>() {
+            Some(ledger) => ledger.call("Post", ctx, request, |ledger, request| ledger.post(request)).await,
+            None => Ok(ledger_client(&self.ledger).post(ctx.request(request)).await?.into_inner()),
+        }
     }
 
     fn reject(&self, tenant: TenantId, entry: &Entry, error: &Error) {
@@ -181,8 +190,11 @@ const fn may_pass(code: Code) -> bool {
 
 fn by_tenant(entries: Vec<(TenantId, Entry)>) -> HashMap<TenantId, Vec<Entry>> {
     let mut by_tenant: HashMap<TenantId, Vec<Entry>> = HashMap::with_capacity(1);
+    let all = entries.len();
     for (tenant, entry) in entries {
-        by_tenant.entry(tenant).or_default().push(entry);
+        // nearly always all are of one tenant
+        let room = if by_tenant.is_empty() { all } else { 0 };
+        by_tenant.entry(tenant).or_insert_with(|| Vec::with_capacity(room)).push(entry);
     }
     by_tenant
 }

@@ -18,10 +18,11 @@ use super::{
     segments::Place,
 };
 
-/// How long an entry waits for company: the ledger books many as fast as one.
-const GATHER: Duration = Duration::from_millis(10);
+/// How long an entry waits for company: the ledger books many as fast as one, and an attempt that begins and ends in one message is a row
+/// that is written once.
+const GATHER: Duration = Duration::from_millis(100);
 /// Entries of one message.
-const TOGETHER: usize = 512;
+const TOGETHER: usize = 1024;
 /// At the end: how long after the last entry another may come.
 const DRAIN: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(20);
@@ -34,8 +35,9 @@ pub(crate) async fn ship(journal: Arc<Journal>, poster: Poster, tasks: Tasks) {
             () = shipper.journal.written.notified() => {}
             () = tasks.stopping() => break,
         }
-        if !shipper.journal.urgent.swap(false, Ordering::AcqRel) {
-            sleep(GATHER).await;
+        tokio::select! {
+            () = shipper.journal.hurried.notified() => {}
+            () = sleep(GATHER) => {}
         }
         shipper.deliver().await;
     }

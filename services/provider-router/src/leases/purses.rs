@@ -1,12 +1,12 @@
 //! Purses by what they are for.
 
 use std::{
-    collections::HashMap,
     hash::Hash,
     sync::{Arc, PoisonError, RwLock},
 };
 
 use super::Purse;
+use crate::hashing::HashMap;
 
 /// Those of one kind.
 #[derive(Debug)]

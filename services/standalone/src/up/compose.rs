@@ -7,7 +7,9 @@ use embermesh_admin::{AdminService, FirstStart};
 use embermesh_cost_ledger::CostLedger;
 use embermesh_gateway::{Gateway, Services};
 use embermesh_process::{BoxError, Process};
-use embermesh_proto::internal::v1::router_server::RouterServer;
+use embermesh_proto::internal::v1::{
+    api_calls_server::ApiCallsServer, ledger_server::LedgerServer, router_server::RouterServer,
+};
 use embermesh_provider_router::ProviderRouter;
 use embermesh_transport::InProcess;
 use embermesh_vector_store::VectorStore;
@@ -42,6 +44,7 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
         .service(admin.key_use_server())
         .service(admin.settings_server())
         .service(admin.api_calls_server())
+        .direct::<ApiCallsServer<()>, _>(admin.api_calls())
         .service(admin.config_server())
         .service(process.debug_server())
         .transport();
@@ -51,6 +54,7 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
     let ledger = CostLedger::start(embermesh_cost_ledger::settings(config)?, parts).await?;
     let to_ledger = in_process()
         .service(ledger.ledger_server())
+        .direct::<LedgerServer<()>, _>(ledger.ledger())
         .service(ledger.reports_server())
         .service(process.debug_server())
         .transport();

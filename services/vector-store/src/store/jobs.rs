@@ -92,6 +92,21 @@ impl Store {
         Ok(self.pools.owner.system().execute(sql, &parameters).await? > 0)
     }
 
+    /// Holds a job for another `lease` in the middle of a long step.
+    pub(crate) async fn keep_job(
+        &self,
+        worker: Uuid,
+        job: &Claimed,
+        lease: Duration,
+    ) -> Result<bool, DbError> {
+        let sql = "UPDATE jobs SET claimed_until = now() + $5 * interval '1 second'
+            WHERE tenant_id = $1 AND shard_key = $2 AND job_id = $3 AND worker = $4 AND state = 'running'";
+        let Owner { tenant, shard } = Owner::of(job.tenant);
+        let seconds = lease.as_secs_f64();
+        let parameters: [&(dyn ToSql + Sync); 5] = [&tenant, &shard, &job.id, &worker, &seconds];
+        Ok(self.pools.owner.system().execute(sql, &parameters).await? > 0)
+    }
+
     /// Ends a job, if it is still `worker`'s.
     pub(crate) async fn end_job(
         &self,

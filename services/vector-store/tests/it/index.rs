@@ -7,7 +7,7 @@ use embermesh_proto::{
     internal::v1::{PutRow, StoreFilter, StoreSearchRequest},
     to_le_bytes,
 };
-use embermesh_vector_store::{Hnsw, Settings};
+use embermesh_vector_store::{Hnsw, IndexKind, Ivfflat, Settings};
 
 use crate::harness::{Bench, Caller, Numbers, row};
 
@@ -138,4 +138,83 @@ async fn what_a_crashed_build_left_is_replaced() {
     let new = "SELECT i.indexrelid::bigint FROM pg_index i
         WHERE i.indexrelid = 'space_1_2025_11_hnsw'::regclass AND i.indisvalid";
     assert_ne!(bench.number(new).await, old);
+}
+
+#[tokio::test]
+async fn lists_are_built_and_searched_where_they_are_set() {
+    let lists = Ivfflat { rows_per_list: 100, probes: 20, ..Ivfflat::default() };
+    let bench = Bench::with(Settings { index: IndexKind::Ivfflat, ivfflat: lists, ..settings() }).await;
+    let caller = bench.caller();
+    let centres = fill(&caller).await;
+    bench.store.maintain().await.unwrap();
+    let (mut same, mut of) = (0, 0);
+    for centre in &centres {
+        let request = StoreSearchRequest {
+            space_id: SPACE.into(),
+            query: to_le_bytes(centre),
+            limit: 10,
+            ..StoreSearchRequest::default()
+        };
+        let (approximate, scan) = found(&caller, request.clone()).await;
+        assert_eq!((approximate.len(), scan.as_str()), (10, "ivfflat"));
+        let (exact, _) = found(&caller, StoreSearchRequest { exact: true, ..request }).await;
+        same += approximate.intersection(&exact).count();
+        of += 10;
+    }
+    assert!(same * 10 >= of * 9, "{same} of {of}");
+}
+
+#[tokio::test]
+async fn many_small_tenants_earn_no_index_and_a_large_one_does() {
+    let bench = Bench::with(settings()).await;
+    let mut numbers = Numbers::new(5);
+    for _ in 0..8 {
+        let caller = bench.caller();
+        let rows = (0..500).map(|n| row(&n.to_string(), &numbers.vector(DIMENSIONS)));
+        caller.put_into(SPACE, rows.collect()).await.unwrap();
+    }
+    bench.store.maintain().await.unwrap();
+    let indexes = "SELECT count(*) FROM pg_class WHERE relname LIKE '%\\_hnsw'";
+    assert_eq!(bench.number(indexes).await, 0);
+    fill(&bench.caller()).await;
+    // a partition that was just looked at is left alone for a moment
+    for _ in 0..600 {
+        bench.store.maintain().await.unwrap();
+        if bench.number(indexes).await == 1 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("the large tenant earned no index");
+}
+
+#[tokio::test]
+async fn months_with_and_without_an_index_are_searched_together() {
+    let bench = Bench::with(settings()).await;
+    let caller = bench.caller();
+    let centres = fill(&caller).await;
+    bench.store.maintain().await.unwrap();
+    bench.clock.advance(std::time::Duration::from_secs(31 * 24 * 3600));
+    // nearer to each centre than anything before
+    let rows = centres.iter().enumerate().map(|(n, centre)| row(&format!("new {n}"), centre));
+    caller.put_into(SPACE, rows.collect()).await.unwrap();
+    for (n, centre) in centres.iter().enumerate().take(20) {
+        let request = StoreSearchRequest {
+            space_id: SPACE.into(),
+            query: to_le_bytes(centre),
+            limit: 10,
+            ..StoreSearchRequest::default()
+        };
+        let reply = caller.search(request.clone()).await.unwrap();
+        assert_eq!(reply.scan, "hnsw");
+        assert!(reply.hits.is_sorted_by(|a, b| a.similarity >= b.similarity));
+        let names = crate::harness::contents(reply);
+        assert_eq!((names[0].as_str(), names.len()), (format!("new {n}").as_str(), 10));
+        // the new month alone has no index to ask
+        let after = bench.clock.clock().now() - std::time::Duration::from_secs(24 * 3600);
+        let filter = StoreFilter { created_after: Some(after.into()), ..StoreFilter::default() };
+        let reply = caller.search(StoreSearchRequest { filter: Some(filter), ..request }).await.unwrap();
+        assert_eq!(reply.scan, "exact");
+        assert!(reply.hits.iter().all(|hit| hit.row.as_ref().unwrap().content.starts_with("new")));
+    }
 }

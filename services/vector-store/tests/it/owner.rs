@@ -5,12 +5,12 @@ use std::time::Duration;
 use embermesh_postgres::{Database, PoolConfig, Role, Schema};
 use embermesh_private_postgres::TestDatabase;
 use embermesh_proto::internal::v1::KeyState;
-use embermesh_vector_store::{Hnsw, Settings};
+use embermesh_vector_store::{Archive, Hnsw, Settings};
 
 use crate::harness::{Bench, row, search};
 
 #[tokio::test]
-async fn creates_spaces_builds_indexes_and_expires_without_superuser_rights() {
+async fn creates_spaces_builds_indexes_expires_and_archives_without_superuser_rights() {
     let first = Bench::start().await;
     // roles are there now; a database of its own for a user of little power
     let database = TestDatabase::create().await;
@@ -25,7 +25,12 @@ async fn creates_spaces_builds_indexes_and_expires_without_superuser_rights() {
     drop(first);
 
     let url = database.url_as(&name, "pw");
-    let settings = Settings { hnsw: Hnsw { min_rows: 2, ..Hnsw::default() }, ..Settings::default() };
+    let folder = tempfile::TempDir::new().unwrap();
+    let settings = Settings {
+        hnsw: Hnsw { min_rows: 2, min_tenant_rows: 2, ..Hnsw::default() },
+        archive: Archive { after_months: 1, folder: Some(folder.path().to_owned()) },
+        ..Settings::default()
+    };
     let bench = Bench::logged_in(database, url, settings).await;
     let caller = bench.caller();
     caller.put(vec![row("one", &[1.0, 0.0, 0.0, 0.0]), row("two", &[0.0, 1.0, 0.0, 0.0])]).await;
@@ -37,4 +42,10 @@ async fn creates_spaces_builds_indexes_and_expires_without_superuser_rights() {
     assert_eq!(bench.number("SELECT count(*) FROM answers").await, 0);
     assert_eq!(bench.number("SELECT count(*) FROM pg_indexes WHERE indexname LIKE '%hnsw'").await, 1);
     assert_eq!(bench.rows_and_keys().await, (2, 2));
+
+    bench.clock.advance(Duration::from_secs(62 * 24 * 3600));
+    bench.store.maintain().await.unwrap();
+    assert_eq!(bench.rows_and_keys().await, (0, 0));
+    assert_eq!(bench.store.restore(&folder.path().join("space_1_2025_11.json")).await.unwrap(), 2);
+    assert_eq!(caller.search(search(&[1.0; 4])).await.unwrap().hits.len(), 2);
 }

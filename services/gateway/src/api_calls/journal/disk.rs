@@ -125,6 +125,11 @@ impl Disk {
         None
     }
 
+    /// As if [`first`](Self::first) had found a record of this length.
+    pub fn found(&mut self, length: usize) {
+        self.found = (HEAD + length) as u64;
+    }
+
     /// The record that [`first`](Self::first) found is.
     pub fn done(&mut self) {
         self.done += std::mem::take(&mut self.found);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
 
-use axum::{Extension, Json, Router, body::Body, routing::post};
+use axum::{Json, Router, body::Body, response::IntoResponse};
 use embermesh_auth::{ApiKey, Principal, Scopes};
 use embermesh_errors::{Code, Error};
 use embermesh_lifecycle::{Readiness, Tasks};
@@ -27,6 +27,7 @@ use crate::{
     debug::Debugger,
     edge::{EdgeParts, router},
     embeddings::IdempotencyKey,
+    openai::{Admitted, OpenAi},
     read_your_writes::ReadYourWrites,
 };
 
@@ -273,17 +274,19 @@ impl TestEdge {
         let (metrics, tasks) = (Metrics::default(), Tasks::new());
         let grpc_metrics = GrpcMetrics::new(&metrics).unwrap();
         let remote = in_process(AgentsServer::new(Remote), &grpc_metrics);
-        let openai = post(|Extension(context): Extension<CallContext>| async move {
-            Json(json!({"key": context.principal.key.as_str()}))
-        });
+        let openai = OpenAi {
+            embeddings: Box::new(|Admitted { context, .. }| {
+                let answer = Json(json!({"key": context.principal.key.as_str()}));
+                Box::pin(async { Ok(answer.into_response()) })
+            }),
+            lookups: Router::new().route("/v1/models", axum::routing::get(|| async {})),
+        };
         let subscription = Subscription::fixed(snapshot);
         let admin = ReadYourWrites::new(remote.clone(), subscription.clone());
         let clock = ManualClock::new(SystemTime::UNIX_EPOCH).clock();
         let parts = EdgeParts {
             embeddings: Arc::new(Echo),
-            openai: Router::new()
-                .route("/v1/embeddings", openai)
-                .route("/v1/models", axum::routing::get(|| async {})),
+            openai,
             cache: Arc::new(Cache {
                 admin: remote.clone(),
                 store: remote.clone(),

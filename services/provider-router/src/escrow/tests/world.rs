@@ -220,7 +220,7 @@ impl Router {
         let escrow = dir.clone().map(|dir| {
             let metrics = JournalMetrics::new(&metrics).unwrap();
             let (subscription, clock) = (world.subscription.clone(), world.clock.clock());
-            Escrow::start(dir, ledger.clone(), subscription, clock, &metrics, &tasks).unwrap()
+            Escrow::start(dir, &world.wire, subscription, clock, &metrics, &tasks).unwrap()
         });
         let destination = match &escrow {
             Some(escrow) => Destination::Journal(Arc::clone(&escrow.leases.journal)),
