@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     books,
     client::{Client, cosine, floats},
-    running::Running,
+    running::{Running, wait_until},
 };
 use providers::{Provider, first_system, second_system};
 
@@ -244,6 +244,14 @@ async fn run_all(simulator: &Simulator, running: &Running, providers: &[Provider
 
     // tokens of each call, as booked
     let sql = running.sql().await;
+    // the ledger may know of another call first
+    let attempts: Vec<&str> = calls.iter().filter_map(|call| call.attempt.as_deref()).collect();
+    let ended = "SELECT count(*) FROM ledger.attempts WHERE attempt_id = ANY($1::text[]::uuid[]) AND state <> 'reserved'";
+    wait_until(|| async {
+        let row = sql.query_one(ended, &[&attempts]).await.unwrap();
+        row.get::<_, i64>(0) == attempts.len() as i64
+    })
+    .await;
     books::ended(&sql, calls.len()).await;
     books::add_up(&sql).await;
     let rows = sql.query("SELECT attempt_id::text, state, tokens FROM ledger.attempts", &[]).await.unwrap();

@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// What only some requests leave behind, for every tenant: a call that several shared, a lease, a budget that is nearly used up, an answer
-/// under a key, an anchor of the audit chain.
-const RARE_ROWS: [&str; 7] = [
+/// under a key, an anchor of the audit chain, an order to clear a cache, a job, the use of a row, an archived row.
+const RARE_ROWS: [&str; 11] = [
     "INSERT INTO ledger.attempt_parts
          (tenant_id, attempt_id, created_at, part, request_id, agent_id, key_id, asked_nano_usd, tokens_bound, inputs)
      SELECT tenant_id, attempt_id, created_at, 0, 'r', 'a', 'k', 0, 0, 1 FROM ledger.attempts",
@@ -34,6 +34,13 @@ const RARE_ROWS: [&str; 7] = [
      SELECT tenant_id, 'k', 'a', 'GET', '/', 200, 0, now(), 1 FROM admin.tenants",
     "INSERT INTO admin.api_request_journals (tenant_id, session_id, last_batch, kept_at)
      SELECT tenant_id, gen_random_uuid(), 1, now() FROM admin.tenants",
+    "INSERT INTO admin.cache_clears (tenant_id, agent_id, space_id, number, ordered_by, ordered_at)
+     SELECT tenant_id, '', '', 1, 'k', now() FROM admin.tenants",
+    "INSERT INTO store.jobs (tenant_id, shard_key, job_id, kind, request, state, created_at)
+     SELECT tenant_id, 0, gen_random_uuid(), 'warm', '{}', 'done', now() FROM admin.tenants",
+    "INSERT INTO store.row_uses (tenant_id, shard_key, embedding_id, space_no, agent_id, uses, last_used)
+     SELECT tenant_id, 0, gen_random_uuid(), 1, 'a', 1, now() FROM admin.tenants",
+    "INSERT INTO store.embeddings_archive SELECT * FROM store.embeddings",
 ];
 
 #[tokio::test]
@@ -85,6 +92,7 @@ async fn the_database_itself_shows_rows_to_their_tenant_alone() {
         "admin.audit_anchors",
         "admin.audit_records",
         "admin.budgets",
+        "admin.cache_clears",
         "admin.changes",
         "admin.pii_policies",
         "admin.pins",
@@ -97,6 +105,9 @@ async fn the_database_itself_shows_rows_to_their_tenant_alone() {
         "ledger.leases",
         "store.answers",
         "store.embedding_keys",
+        "store.embeddings_archive",
+        "store.jobs",
+        "store.row_uses",
         "store.space_1",
     ];
     assert!(expected.iter().all(|name| guarded.contains(*name)), "{guarded:?}");
