@@ -103,6 +103,10 @@ impl Written {
                 self.leases.end(drawn, spent(at, drawn.amount));
             }
         }
+        if self.drawn.is_empty() {
+            // the ledger has set it aside, and refuses others meanwhile who could have it
+            self.leases.journal.hurry();
+        }
     }
 }
 
