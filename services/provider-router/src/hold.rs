@@ -69,10 +69,6 @@ impl Hold {
         // first the record: what is back in the lease may be returned at once
         let entry = Entry { entry: Some(Value::Settled(settlement)) };
         written.leases.journal.put_one(self.tenant, entry);
-        if written.drawn.is_empty() {
-            // near a limit, where somebody may be waiting for what was not spent
-            written.leases.journal.hurry();
-        }
         written.end(|at, _| spent.get(at).copied().unwrap_or_default());
         None
     }
