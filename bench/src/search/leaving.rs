@@ -102,7 +102,8 @@ pub async fn watch(
             failed
         });
     }
-    let watching = tokio::spawn(longest_wait(url.to_owned(), Arc::clone(&over)));
+    let mut watching = tokio::task::JoinSet::new();
+    watching.spawn(longest_wait(url.to_owned(), Arc::clone(&over)));
     // some load before, and some after
     tokio::time::sleep(Duration::from_secs(1)).await;
     let begun = Instant::now();
@@ -126,7 +127,8 @@ pub async fn watch(
     }
     let failed = clients.join_all().await.into_iter().flatten().collect();
     let (searches, stored) = (searches.load(Ordering::Relaxed), stored.load(Ordering::Relaxed));
-    Ok(Noticed { searches, stored, failed, longest_wait: watching.await??, took })
+    let longest_wait = watching.join_next().await.ok_or("nobody watched")???;
+    Ok(Noticed { searches, stored, failed, longest_wait, took })
 }
 
 /// Of everybody but the detaching itself, which is there to wait for others.

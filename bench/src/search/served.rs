@@ -21,7 +21,8 @@ use embermesh_proto::{
 };
 use embermesh_transport::{CallContext, Endpoint, MAX_MESSAGE_BYTES, Transport};
 use embermesh_types::TenantId;
-use futures::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::task::JoinSet;
 
 use super::{K, SearchError, corpus::Corpus, figures::Run};
 use crate::faults::service::{Service, ServiceSpec, port};
@@ -228,9 +229,10 @@ pub async fn run(
 ) -> Result<Run, SearchError> {
     let (over, next) = (Duration::from_secs(seconds), Arc::new(AtomicUsize::new(0)));
     let until = Instant::now() + over;
-    let clients = callers.iter().cloned().map(|caller| {
-        let (corpus, next) = (Arc::clone(corpus), Arc::clone(&next));
-        tokio::spawn(async move {
+    let mut running = JoinSet::new();
+    for caller in callers {
+        let (caller, corpus, next) = (caller.clone(), Arc::clone(corpus), Arc::clone(&next));
+        running.spawn(async move {
             let mut taken = Vec::new();
             while Instant::now() < until {
                 let query = &corpus.queries[next.fetch_add(1, Ordering::Relaxed) % corpus.queries.len()];
@@ -239,10 +241,10 @@ pub async fn run(
                 taken.push(begun.elapsed());
             }
             Ok::<_, SearchError>(taken)
-        })
-    });
+        });
+    }
     let mut taken = Vec::new();
-    for client in try_join_all(clients).await? {
+    for client in running.join_all().await {
         taken.extend(client?);
     }
     Ok(Run::of(taken, over))

@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::task::JoinSet;
 
 use super::{
     K, SearchError,
@@ -60,9 +61,10 @@ pub async fn search(
     let callers: Arc<Vec<Tenant>> =
         Arc::new((0..tenants).map(|tenant| served.tenant(FIRST + tenant)).collect::<Result<_, _>>()?);
     let until = Instant::now() + over;
-    let clients = (0..clients).map(|_| {
+    let mut running = JoinSet::new();
+    for _ in 0..clients {
         let (corpus, next, callers) = (Arc::clone(corpus), Arc::clone(&next), Arc::clone(&callers));
-        tokio::spawn(async move {
+        running.spawn(async move {
             let mut taken = Vec::new();
             while Instant::now() < until {
                 let turn = next.fetch_add(1, Ordering::Relaxed);
@@ -77,10 +79,10 @@ pub async fn search(
                 }
             }
             Ok::<_, SearchError>(taken)
-        })
-    });
+        });
+    }
     let mut taken = Vec::new();
-    for client in try_join_all(clients).await? {
+    for client in running.join_all().await {
         taken.extend(client?);
     }
     Ok(Run::of(taken, over))
