@@ -88,8 +88,9 @@ async fn write(store: &Store, leaving: &Leaving, rows: u64, folder: &Path) -> Re
     if let Ok(whole) = read_manifest(&manifest)
         && whole.rows == rows
         && whole.space_id == leaving.space_id
+        && check(&whole, &path).is_ok()
     {
-        // of an archiving that was cut off later, when keys were on their way out
+        // of an archiving that was cut off later, when keys were on their way out; a manifest alone is no archive
         return Ok(whole);
     }
     let part = path.with_extension("part");

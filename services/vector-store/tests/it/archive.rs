@@ -114,6 +114,21 @@ async fn a_file_that_was_changed_brings_nothing_back() {
     assert_eq!(bench.rows_and_keys().await, (0, 0));
 }
 
+#[tokio::test]
+async fn a_manifest_whose_file_was_taken_away_does_not_stand_for_the_month() {
+    let folder = TempDir::new().unwrap();
+    let bench = Bench::with(settings(folder.path())).await;
+    bench.caller().put_one(row("november", &[1.0; 4])).await;
+    bench.clock.advance(2 * MONTH);
+    bench.store.maintain().await.unwrap();
+    let manifest = folder.path().join("space_1_2025_11.json");
+    bench.store.restore(&manifest).await.unwrap();
+    std::fs::remove_file(folder.path().join("space_1_2025_11.copy")).unwrap();
+    bench.store.maintain().await.unwrap();
+    assert_eq!(bench.rows_and_keys().await, (0, 0));
+    assert_eq!(bench.store.restore(&manifest).await.unwrap(), 1);
+}
+
 /// Each step of an archiving, cut off right after it.
 #[tokio::test]
 async fn an_archiving_that_was_cut_off_is_taken_up() {
