@@ -6,7 +6,7 @@ BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
 ALL := --workspace --bins
 RUN_SELECTS ?= -p embermesh-standalone
 
-.PHONY: help run test lint services bench search ingest rounds faults away setup setup-tests manifests fmt
+.PHONY: help run test lint services bench search ingest rounds faults away timing setup setup-tests manifests fmt
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -50,6 +50,9 @@ faults: setup-tests ## 1,000 rounds of kill -9 under load; writes docs/faults.md
 away: setup-tests ## Admin and its database stopped for ten minutes; writes docs/away.md
 	cargo build $(ALL) --tests
 	scripts/away.sh $(ARGS)
+
+timing: ## Whether the time of a refusal tells of a key
+	cargo test --workspace --lib timing:: -- --ignored --nocapture --test-threads 1
 
 setup: ## PostgreSQL with pgvector and the model weights, into .tools
 	scripts/setup.sh

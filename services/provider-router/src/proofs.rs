@@ -155,18 +155,14 @@ impl Proofs {
         MayServe::Soon
     }
 
-    /// The first deployment that serves a space nothing is recorded of; another may take its place while it has never answered.
+    /// Whether a space that nothing is recorded of is held to this deployment.
     fn is_founder(&self, space: &SpaceId, deployment: &Arc<Deployment>, peers: &[&Arc<Deployment>]) -> bool {
         let mut state = self.state();
-        let founder = state.founders.entry(space.clone()).or_insert_with(|| Arc::clone(&deployment.name));
-        if *founder == deployment.name {
-            return true;
-        }
-        let answered = peers.iter().any(|peer| peer.name == *founder && peer.ever_answered());
-        if !answered {
-            *founder = Arc::clone(&deployment.name);
-        }
-        !answered
+        let peers: Vec<_> = peers.iter().map(|peer| (&peer.name, peer.ever_answered())).collect();
+        let founder = Arc::clone(founder(state.founders.get(space), &deployment.name, &peers));
+        let is_it = founder == deployment.name;
+        state.founders.insert(space.clone(), founder);
+        is_it
     }
 
     /// Whether a look has shown that `deployment` gives its space's vectors, or none is wanted.
@@ -284,5 +280,41 @@ impl Proofs {
     pub fn concerns(&self, deployment: &Deployment) -> bool {
         // the model in this process is the file that it was loaded from
         self.interval.is_some() && deployment.account.kind != ProviderKind::Local
+    }
+}
+
+/// Whose vectors a space is held to while nothing is recorded: whoever has given some, above all the one that was taken so far; who
+/// came first may have served alone, and so without being asked. `peers` are all that serve it, and whether they have answered.
+fn founder<'a>(
+    so_far: Option<&'a Arc<str>>,
+    asking: &'a Arc<str>,
+    peers: &[(&'a Arc<str>, bool)],
+) -> &'a Arc<str> {
+    let mut answered = peers.iter().filter(|(_, answered)| *answered).map(|(name, _)| *name);
+    let kept = so_far.filter(|so_far| answered.clone().any(|name| name == *so_far));
+    kept.or_else(|| answered.next()).unwrap_or(asking)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_served_alone_is_not_overtaken_by_a_newcomer() {
+        let [first, second]: [Arc<str>; 2] = ["first".into(), "second".into()];
+        for (so_far, asking, answered, expected) in [
+            // it served before there was anybody to be compared with
+            (None, &second, [true, false], &first),
+            (None, &first, [true, false], &first),
+            // nobody has answered: whoever is asked
+            (None, &second, [false, false], &second),
+            (Some(&first), &second, [false, false], &second),
+            // who was taken stays, whoever else has answered
+            (Some(&second), &first, [true, true], &second),
+            (Some(&second), &first, [true, false], &first),
+        ] {
+            let peers = [(&first, answered[0]), (&second, answered[1])];
+            assert_eq!(founder(so_far, asking, &peers), expected, "{so_far:?} {asking} {answered:?}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Whether the time that a refusal takes tells what is known of a key: a two-sample t statistic over many requests.
 //!
+//! Times of a busy machine tell nothing, so that these run alone: `make timing`.
+//!
 //! Without the hash for an unknown id, which is a sixth of the time, |t| was at least 12 in nine of nine comparisons; with it, below 3.
 
 use std::time::Instant;
@@ -126,6 +128,7 @@ fn welch(samples: &[Vec<f64>; 2]) -> f64 {
 }
 
 #[test]
+#[ignore = "measures time: make timing"]
 fn the_time_of_a_refusal_does_not_tell_whether_there_is_such_a_key() {
     let mut rng = StdRng::seed_from_u64(7);
     let world = World::new(&mut rng);
@@ -135,6 +138,7 @@ fn the_time_of_a_refusal_does_not_tell_whether_there_is_such_a_key() {
 }
 
 #[test]
+#[ignore = "measures time: make timing"]
 fn what_takes_less_work_is_found_out() {
     let mut rng = StdRng::seed_from_u64(8);
     let world = World::new(&mut rng);
