@@ -17,6 +17,8 @@ pub(crate) fn well_known(variable: &dyn Fn(&str) -> Option<String>) -> Dict {
         ("DB_PASSWORD", "database.password"),
         ("REDIS_URL", "redis.url"),
         ("OPENAI_API_KEY", "embedding.providers.openai.api_key"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "tracing.endpoint"),
+        ("OTEL_SERVICE_NAME", "tracing.service_name"),
     ] {
         if let Some(value) = get(name) {
             set(path, value.into());

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use embermesh_pii::PiiConfig;
-use embermesh_telemetry::LogSettings;
+use embermesh_telemetry::{LogSettings, TraceSettings};
 use figment::{
     Figment, Profile,
     providers::{Format, Yaml},
@@ -38,6 +38,8 @@ pub struct Config {
     pub redis: Redis,
     /// Logs.
     pub logging: LogSettings,
+    /// Traces.
+    pub tracing: TraceSettings,
     /// Personal data.
     pub pii_detection: PiiConfig,
     /// Backups.

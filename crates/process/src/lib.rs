@@ -17,7 +17,7 @@ use embermesh_config::{Config, ConfigError, Source};
 use embermesh_lifecycle::{Lifecycle, Readiness, Tasks};
 use embermesh_proto::v1::debug_server::DebugServer;
 use embermesh_subscription::{Options, Section, Subscription, Surroundings};
-use embermesh_telemetry::{LogLevels, Metrics, start_logs};
+use embermesh_telemetry::{LogLevels, Metrics, Traces, start_logs};
 use embermesh_transport::{GrpcMetrics, HttpLimits, Ops, Transport, serve};
 use embermesh_types::Clock;
 use tokio::{
@@ -66,7 +66,7 @@ pub struct Process {
 impl Process {
     /// A process with this configuration, whose logs were started, and its lifecycle.
     pub fn new(config: Config, log_levels: LogLevels) -> Result<(Self, Lifecycle), prometheus::Error> {
-        let lifecycle = Lifecycle::new(config.server.shutdown_grace.0);
+        let lifecycle = Lifecycle::new(config.server.shutdown_notice.0, config.server.shutdown_grace.0);
         let metrics = Metrics::default();
         let grpc_metrics = GrpcMetrics::new(&metrics)?;
         let (tasks, readiness) = (lifecycle.tasks.clone(), lifecycle.readiness.clone());
@@ -137,6 +137,16 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, BoxError> {
     TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}").into())
 }
 
+/// Sends traces where the configuration says, under the name of this binary.
+///
+/// # Errors
+/// When that is nowhere.
+pub fn start_traces(config: &Config) -> Result<Traces, BoxError> {
+    let name = std::env::current_exe().ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+    let service = name.unwrap_or_else(|| "embermesh".to_owned());
+    Traces::start(&config.tracing, &service).map_err(|error| format!("tracing.endpoint: {error}").into())
+}
+
 /// Reads the configuration that the arguments name.
 pub fn load(arguments: &Arguments) -> Result<Config, ConfigError> {
     let mut config = Config::load(&Source::process(arguments.config.as_deref()))?;
@@ -182,6 +192,7 @@ where
     let log_levels = start_logs(&config.logging)?;
     let runtime = runtime()?;
     runtime.block_on(async {
+        let traces = start_traces(&config)?;
         let (process, lifecycle) = Process::new(config, log_levels)?;
         let listener = process.bind(port).await?;
         let address = listener.local_addr()?;
@@ -190,6 +201,7 @@ where
         process.serve_operations().await?;
         tracing::info!(%address, "serving");
         let outcome = lifecycle.run().await?;
+        traces.stop().await;
         tracing::info!(?outcome, "stopped");
         Ok(())
     })

@@ -31,6 +31,8 @@ use tower::{BoxError, Service};
 
 use crate::{Failure, ProviderError, google_error::retry_info};
 
+use embermesh_telemetry::Trace;
+
 pub(crate) use classify::{Refusal, by_status};
 use connection::{Connection, Sent};
 use embermesh_egress::Rules;
@@ -101,6 +103,9 @@ impl<R: Resolve> HttpClient<R> {
     ) -> Result<Answer, ProviderError> {
         let deadline = Instant::now() + timeout;
         let place = address(&mut request)?;
+        if let Some(trace) = Trace::current() {
+            trace.write(request.headers_mut());
+        }
         let (mut connection, answer) = self.head_of(request, &place, deadline).await?;
         let (head, mut body) = answer.into_parts();
         if !head.status.is_success() {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use embermesh_auth::Principal;
 use embermesh_errors::{Code, Error};
+use embermesh_telemetry::{TRACEPARENT, Trace};
 use embermesh_types::RequestId;
 use http::HeaderMap;
 use tonic::{Request, metadata::MetadataMap};
@@ -55,6 +56,9 @@ impl CallContext {
         if let Some(left) = self.time_left() {
             request.set_timeout(left);
         }
+        if let Some(trace) = Trace::current() {
+            trace.write(request.metadata_mut().as_mut());
+        }
         request
     }
 
@@ -65,6 +69,10 @@ impl CallContext {
         identity::set(headers, &self.principal, &self.request_id);
         if let Some(left) = self.time_left() {
             deadline::write(headers, left);
+        }
+        headers.remove(TRACEPARENT);
+        if let Some(trace) = Trace::current() {
+            trace.write(headers);
         }
     }
 

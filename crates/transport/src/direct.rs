@@ -5,6 +5,7 @@
 
 use std::{any::Any, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use embermesh_telemetry::{Span, Trace, within};
 use futures::{FutureExt, future::BoxFuture};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Request, Response, Status};
@@ -66,12 +67,19 @@ impl<T: ?Sized> Direct<T> {
         by: impl for<'a> FnOnce(&'a T, Request<M>) -> BoxFuture<'a, Result<Response<R>, Status>>,
     ) -> Result<R, Status> {
         let mut count = Count::new(&self.metrics, self.name, method);
-        let answer = self.within(left, || by(&*self.service, request)).await;
+        let mut span = match Trace::current() {
+            Some(trace) => Span::under(Some(&trace), format!("{}/{method}", self.name)),
+            None => Span::default(),
+        };
+        let answer = within(span.trace(), self.answer(left, || by(&*self.service, request))).await;
         count.code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
+        if count.code != Code::Ok {
+            span.fail(count.code.description());
+        }
         answer.map(Response::into_inner)
     }
 
-    async fn within<'a, R>(
+    async fn answer<'a, R>(
         &self,
         left: Duration,
         call: impl FnOnce() -> BoxFuture<'a, Result<Response<R>, Status>>,

@@ -1,11 +1,11 @@
-//! Counts every call by its outcome, at the side that serves it.
+//! Counts every call by its outcome, at the side that serves it, and makes it a part of its trace.
 
 use std::{
     borrow::Cow,
     task::{Context, Poll},
 };
 
-use embermesh_telemetry::Metrics;
+use embermesh_telemetry::{Metrics, Span, within};
 use futures::future::BoxFuture;
 use prometheus::{IntCounterVec, Opts};
 use tonic::{Code, Status, server::NamedService};
@@ -77,14 +77,20 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let mut count =
             CountByUri { uri: request.uri().clone(), metrics: self.metrics.clone(), code: Code::Cancelled };
+        let mut span = Span::serving(request.headers(), || {
+            Cow::Owned(request.uri().path().trim_start_matches('/').to_owned())
+        });
         let call = self.inner.call(request);
-        Box::pin(async move {
+        Box::pin(within(span.trace(), async move {
             let answer = call.await?;
             // an error is in the headers, success in the trailers
             count.code = Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code());
+            if count.code != Code::Ok {
+                span.fail(count.code.description());
+            }
             drop(count);
             Ok(answer)
-        })
+        }))
     }
 }
 

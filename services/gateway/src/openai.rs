@@ -19,6 +19,7 @@ use axum::{
 };
 use bytes::Bytes;
 use embermesh_errors::Error;
+use embermesh_telemetry::Span;
 use embermesh_transport::CallContext;
 use embermesh_types::{AgentId, RequestId};
 use futures::future::BoxFuture;
@@ -172,7 +173,9 @@ impl Edge {
         check_total(texts.iter().map(|text| text.len()).sum(), limits.max_total_bytes)?;
 
         let scrubber = self.0.scrubber(principal.tenant, Some(&agent))?;
+        let span = Span::new("scrub");
         let texts = scrubbed(&scrubber, texts, is_array)?;
+        drop(span);
         let route = Route {
             agent,
             model,

@@ -9,6 +9,7 @@ use std::{
 use embermesh_errors::{Code, Error};
 use embermesh_proto::internal::v1::AttemptOutcome;
 use embermesh_providers::{Billing, Failure, ProviderAnswer, ProviderCall, ProviderError, verify};
+use embermesh_telemetry::{Span, within};
 use embermesh_types::{AttemptId, TenantId, TokenCount};
 
 use crate::{
@@ -44,8 +45,20 @@ pub(crate) enum Ended {
 }
 
 impl Attempts {
-    /// Makes one call for `batch`.
+    /// Makes one call for `batch`, as a part of the request that asked first: others only go along.
     pub async fn attempt(self: &Arc<Self>, batch: Batch, admission: Admission) -> Ended {
+        let trace = batch.texts.first().and_then(|text| text.asker.trace.as_ref());
+        let mut span = Span::under(trace, "attempt");
+        span.set("embermesh.deployment", admission.deployment.name.to_string());
+        span.set("embermesh.texts", i64::try_from(batch.texts.len()).unwrap_or(i64::MAX));
+        let ended = within(span.trace(), self.make(batch, admission)).await;
+        if let Ended::Failed { error, .. } = &ended {
+            span.fail(error.failure.as_str());
+        }
+        ended
+    }
+
+    async fn make(self: &Arc<Self>, batch: Batch, admission: Admission) -> Ended {
         let Admission { deployment, permit, host, slot, limits: _ } = admission;
         let Some((batch, reserved)) = self.reserve(batch, &deployment).await else {
             return Ended::Landed;
@@ -119,6 +132,9 @@ impl Attempts {
             timeout,
         };
         deployment.count_call();
+        let mut span = Span::calling("provider");
+        span.set("embermesh.provider", deployment.account.kind.as_str());
+        span.set("gen_ai.request.model", model.id.clone());
         let abandoned = async {
             let mut gone = None;
             loop {
@@ -131,7 +147,7 @@ impl Attempts {
             }
         };
         let answer = tokio::select! {
-            answer = deployment.account.provider.embed(call) => answer?,
+            answer = within(span.trace(), deployment.account.provider.embed(call)) => answer?,
             () = abandoned => {
                 return Err(ProviderError::new(Failure::Abandoned, "everybody who asked has gone"));
             }

@@ -7,6 +7,7 @@ use embermesh_errors::{Code, Error};
 use embermesh_escrow::Quota;
 use embermesh_proto::internal::v1::{Hit, RouteReply, RouteRequest};
 use embermesh_providers::InputType;
+use embermesh_telemetry::Trace;
 use embermesh_transport::CallContext;
 use embermesh_types::{AgentId, NanoUsd, TokenCount};
 
@@ -67,7 +68,7 @@ impl Embedder {
         let choice = self.resolver.choose(&ctx, question, input_type == InputType::Document).await?;
         let may_leave = request.model.is_empty() && profile.cross_space && !request.stay_in_space;
         let job = Job {
-            asker: Arc::new(Asker { ctx: ctx.clone(), agent: agent.clone() }),
+            asker: Arc::new(Asker { ctx: ctx.clone(), agent: agent.clone(), trace: Trace::current() }),
             profile,
             input_type,
             on_too_long: OnTooLong::parse(&request.on_too_long)?,

@@ -7,6 +7,7 @@ use embermesh_errors::{Code, Error};
 use embermesh_proto::v1::CatalogModel;
 use embermesh_resilience::Flights;
 use embermesh_subscription::{Snapshot, Subscription};
+use embermesh_telemetry::Span;
 use embermesh_types::{AgentId, SpaceId, TokenCount};
 
 use crate::{
@@ -45,6 +46,7 @@ type Results = HashMap<Key, Result<Found, Arc<Error>>>;
 impl Fetcher {
     /// Gives every open part of `units` its result.
     pub async fn fetch(&self, asker: &Arc<Asker>, order: Order, profile: &Profile, units: &mut [Unit]) {
+        let mut span = Span::new("cache");
         let keys = self.key_makers.of(order.tenant, &order.space, input_type_of(&order));
         let clears = Clears { snapshot: self.subscription.current(), agent: &asker.agent };
         let floor = clears.floor(&order, &order.space);
@@ -79,6 +81,9 @@ impl Fetcher {
             missing.retain(|(key, _)| !found.contains_key(key));
             results.extend(found.into_iter().map(|(key, cached)| (key, Ok(Found::hit(cached)))));
         }
+        span.set("embermesh.texts", results.len() as i64);
+        span.set("embermesh.hits", (results.len() - missing.len()) as i64);
+        drop(span);
         let stamp = clears.snapshot.version;
         let keep = profile.max_age.map(|_| stamp);
         self.send(asker, &order, keep, floor, missing, &mut results).await;

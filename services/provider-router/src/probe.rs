@@ -57,7 +57,7 @@ impl Attempts {
         let agent =
             AgentId::SYSTEM.parse().map_err(|_| Error::internal("the system's agent has a bad name"))?;
         let deadline = Some(Instant::now() + PATIENCE);
-        let asker = Arc::new(Asker { ctx: CallContext { deadline, ..ctx }, agent });
+        let asker = Arc::new(Asker { ctx: CallContext { deadline, ..ctx }, agent, trace: None });
         let flights: Flights<Key, Landed> = Flights::new();
         let (mut waiting, mut sent) = (Vec::new(), Vec::new());
         for text in texts {

@@ -63,7 +63,7 @@ impl LeasedCalls {
             request_id: "0192d5a0-0000-7000-8000-000000000001".parse()?,
             deadline: None,
         };
-        let asker = Arc::new(Asker { ctx, agent: "agent".parse()? });
+        let asker = Arc::new(Asker { ctx, agent: "agent".parse()?, trace: None });
         let books = Books {
             ledger,
             hits: Hits::start(Destination::Journal(journal), &tasks),

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use embermesh_errors::Error;
 use embermesh_resilience::{Flight, Lead};
+use embermesh_telemetry::Trace;
 use embermesh_transport::CallContext;
 use embermesh_types::{AgentId, NanoUsd, TokenCount};
 
@@ -14,6 +15,8 @@ use crate::cache::{Cached, Key};
 pub(crate) struct Asker {
     pub ctx: CallContext,
     pub agent: AgentId,
+    /// What the request is part of: calls to providers are made in tasks of their own.
+    pub trace: Option<Trace>,
 }
 
 /// A vector that has come.

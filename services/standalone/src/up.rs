@@ -75,8 +75,10 @@ fn start(arguments: &UpArguments) -> Result<ExitCode, BoxError> {
     runtime.block_on(async {
         let mut config = config;
         let database = Database::prepare(&mut config, arguments.postgres_dir.clone()).await?;
+        let traces = embermesh_process::start_traces(&config)?;
         let (process, lifecycle) = Process::new(config, log_levels)?;
         let served = serve(&process, lifecycle, started).await;
+        traces.stop().await;
         // PostgreSQL goes last: what drains may still write
         let stopped = database.stop().await;
         let outcome = served?;

@@ -1,7 +1,7 @@
 //! What the store measures.
 
 use embermesh_postgres::Database;
-use embermesh_telemetry::{LATENCY_BUCKETS, Metrics};
+use embermesh_telemetry::{LATENCY_BUCKETS, Metrics, Span};
 use prometheus::{HistogramOpts, HistogramTimer, HistogramVec, IntGaugeVec, Opts};
 
 /// Handles on the store's metrics.
@@ -31,9 +31,11 @@ impl StoreMetrics {
         })
     }
 
-    /// Measures an operation until the timer is dropped.
-    pub(crate) fn query(&self, kind: &'static str) -> HistogramTimer {
-        self.queries.with_label_values(&[kind]).start_timer()
+    /// Measures an operation until this is dropped.
+    pub(crate) fn query(&self, kind: &'static str) -> (HistogramTimer, Span) {
+        let mut span = Span::calling("postgresql");
+        span.set("db.operation.name", kind);
+        (self.queries.with_label_values(&[kind]).start_timer(), span)
     }
 
     pub(crate) fn searched(&self, scan: &'static str, seconds: f64) {

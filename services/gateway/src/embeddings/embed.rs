@@ -4,6 +4,7 @@ use std::{collections::HashMap, time::Instant};
 
 use embermesh_errors::Error;
 use embermesh_proto::v1;
+use embermesh_telemetry::Span;
 use embermesh_types::SpaceId;
 use futures::{StreamExt, stream};
 
@@ -81,7 +82,9 @@ impl Embeddings {
             return Err(Error::invalid("request_id", message));
         }
         let key = entry.request_id.clone();
+        let span = Span::new("scrub");
         let scrubbed = self.scrub(caller, entry)?;
+        drop(span);
         match key {
             None => self.answer_one(caller, scrubbed).await.map_err(|refusal| refusal.error),
             Some(key) => self.embed_under_key(caller, &key, scrubbed).await,
@@ -116,7 +119,9 @@ impl Embeddings {
         let parse = |request| {
             Entry::parse(request, caller, &self.0.limits).and_then(|entry| self.scrub(caller, entry))
         };
+        let span = Span::new("scrub");
         let entries: Vec<Result<Scrubbed, Error>> = requests.into_iter().map(parse).collect();
+        drop(span);
         let has_key = |scrubbed: &Scrubbed| scrubbed.entry.request_id.is_some();
         if caller.idempotency_key.is_some() || entries.iter().flatten().any(has_key) {
             return self.embed_under_keys(caller, entries).await;

@@ -6,6 +6,7 @@ use embermesh_proto::{
     internal::v1::{StoreFilter, StoreHit, StoreSearchRequest},
     to_le_bytes, v1,
 };
+use embermesh_telemetry::Span;
 use embermesh_types::{AgentId, SpaceId};
 
 use super::{
@@ -155,6 +156,7 @@ impl Embeddings {
             Query::Text { route, .. } => Some(&route.agent),
             Query::Vector { .. } => filtered,
         };
+        let _span = Span::new("scrub");
         let scrubber = self.0.scrubber(caller.context.principal.tenant, agent)?;
         let mut tally = Tally::default();
         if let Some(filter) = filter {

@@ -9,6 +9,7 @@ use axum::{
 };
 use embermesh_auth::Scope;
 use embermesh_errors::Error;
+use embermesh_telemetry::Span;
 use embermesh_transport::{CallContext, read_timeout};
 use embermesh_types::RequestId;
 use http::{Extensions, HeaderMap};
@@ -37,7 +38,9 @@ pub(crate) fn let_in(
     arrival: Arrival,
     scopes: &[Scope],
 ) -> Result<(CallContext, Option<IdempotencyKey>), Error> {
+    let span = Span::new("authenticate");
     let principal = app.authenticator.authenticate(headers)?;
+    drop(span);
     require(&principal, scopes)?;
     let key = idempotency_key(headers)?;
     let own_limit = read_timeout(headers).filter(|_| is_grpc(headers)).map(|left| Instant::now() + left);

@@ -1,6 +1,7 @@
 //! Around every request: its id, its deadline, what is counted and logged, and the last word on how a failure looks.
 
 use std::{
+    borrow::Cow,
     panic::AssertUnwindSafe,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -11,6 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use embermesh_errors::{Code, Error};
+use embermesh_telemetry::{Span, within};
 use embermesh_types::RequestId;
 use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -52,9 +54,13 @@ pub(crate) async fn observe<F: Future<Output = Response>>(
     let grpc = is_grpc(request.headers());
     let arrival = Arrival { request_id: request_id.clone(), deadline };
 
+    let mut span =
+        Span::arriving(request.headers(), || Cow::Owned(format!("{method} {}", endpoint.as_str())));
+
     // the handler may panic before it is a future
     let answer = async { serve(request, arrival).await };
-    let answer = AssertUnwindSafe(api_calls::within(call.clone(), answer)).catch_unwind();
+    let answer = within(span.trace(), api_calls::within(call.clone(), answer));
+    let answer = AssertUnwindSafe(answer).catch_unwind();
     let mut response = match tokio::time::timeout_at(deadline.into(), answer).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
@@ -76,6 +82,11 @@ pub(crate) async fn observe<F: Future<Output = Response>>(
     };
     if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
+    }
+    span.set("http.response.status_code", i64::from(status.as_u16()));
+    span.set("embermesh.request_id", request_id.to_string());
+    if status.is_server_error() {
+        span.fail(status.as_str().to_owned());
     }
     call.warn(response.headers_mut());
     call.ended(status);

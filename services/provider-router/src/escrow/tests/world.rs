@@ -259,7 +259,8 @@ impl Router {
     }
 
     fn askers(&self, agents: &[&str]) -> Vec<Arc<Asker>> {
-        let asker = |agent: &&str| Arc::new(Asker { ctx: self.ctx(), agent: agent.parse().unwrap() });
+        let asker =
+            |agent: &&str| Arc::new(Asker { ctx: self.ctx(), agent: agent.parse().unwrap(), trace: None });
         agents.iter().map(asker).collect()
     }
 
