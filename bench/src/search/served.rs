@@ -128,6 +128,12 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// The same tenant, working in another space of as many dimensions.
+    #[must_use]
+    pub fn in_space(self, space: &str) -> Self {
+        Self { space: space.to_owned(), ..self }
+    }
+
     /// Stores these rows of the corpus, some calls at a time; returns rows a second.
     ///
     /// # Errors

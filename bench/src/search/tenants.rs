@@ -20,6 +20,8 @@ use super::{
 
 /// Tenants of this bench begin here.
 const FIRST: usize = 1_000_000;
+/// Their space: with a table of its own, of which no tenant earns an index.
+const SPACE: &str = "bench/all-minilm-l6-v2-of-many@384";
 /// Rows of each.
 pub const ROWS: usize = 200;
 
@@ -36,7 +38,7 @@ pub async fn fill(
     stream::iter(tenants)
         .map(|tenant| async move {
             let rows: Vec<usize> = (0..ROWS).map(|row| (tenant * ROWS + row) % corpus.texts.len()).collect();
-            served.tenant(FIRST + tenant)?.put_batch(corpus, &rows).await
+            served.tenant(FIRST + tenant)?.in_space(SPACE).put_batch(corpus, &rows).await
         })
         .buffer_unordered(4)
         .try_collect::<Vec<()>>()
@@ -58,8 +60,11 @@ pub async fn search(
     seconds: u64,
 ) -> Result<Run, SearchError> {
     let (over, next) = (Duration::from_secs(seconds), Arc::new(AtomicUsize::new(0)));
-    let callers: Arc<Vec<Tenant>> =
-        Arc::new((0..tenants).map(|tenant| served.tenant(FIRST + tenant)).collect::<Result<_, _>>()?);
+    let callers: Arc<Vec<Tenant>> = Arc::new(
+        (0..tenants)
+            .map(|tenant| Ok::<_, SearchError>(served.tenant(FIRST + tenant)?.in_space(SPACE)))
+            .collect::<Result<_, _>>()?,
+    );
     let until = Instant::now() + over;
     let mut running = JoinSet::new();
     for _ in 0..clients {

@@ -11,6 +11,7 @@ pub(crate) mod metadata;
 pub(crate) mod metadata_filter;
 pub(crate) mod month;
 pub(crate) mod page_token;
+pub(crate) mod recall;
 pub(crate) mod row;
 pub(crate) mod shard;
 pub(crate) mod text;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Element, IndexKind};
 
 /// Settings of the vector store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The pool of requests.
@@ -34,7 +34,7 @@ pub struct Settings {
 }
 
 /// When an HNSW index is built, and how. See pgvector's documentation for the trade-offs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Hnsw {
     /// A month's partition of a space gets its index when it has this many rows,
@@ -45,8 +45,12 @@ pub struct Hnsw {
     pub m: u16,
     /// Candidates looked at for each new row, 4 to 1,000 and at least twice `m`.
     pub ef_construction: u16,
-    /// Candidates looked at by a search, 1 to 1,000; a search for more rows looks at as many as it wants rows.
+    /// Candidates looked at by a search, 1 to 1,000; a search for more rows looks at as many as it wants rows. More where an index needs
+    /// more for `recall`.
     pub ef_search: u16,
+    /// The part of the nearest ten rows that a search is to find, 0 to 0.999. Measured for every index once it is built; 0 leaves
+    /// `ef_search` alone to decide.
+    pub recall: f64,
     /// Rows that a filtered search may visit before every candidate is read instead.
     pub max_scan_tuples: u32,
     /// Memory of a build. A graph that outgrows it is finished several times slower.
@@ -142,7 +146,8 @@ impl Default for Hnsw {
             min_tenant_rows: 2_500,
             m: 16,
             ef_construction: 64,
-            ef_search: 100,
+            ef_search: 60,
+            recall: 0.99,
             max_scan_tuples: 20_000,
             build_memory_mb: 256,
             build_workers: 0,
@@ -172,6 +177,9 @@ impl Hnsw {
                     range.end()
                 ));
             }
+        }
+        if !(0.0..=0.999).contains(&self.recall) {
+            return Some(format!("hnsw.recall is {}, it must be 0 to 0.999", self.recall));
         }
         (self.ef_construction < 2 * self.m)
             .then(|| "hnsw.ef_construction must be at least twice hnsw.m".to_owned())

@@ -13,6 +13,7 @@ mod partitions;
 mod pools;
 mod put;
 mod read;
+mod recall;
 mod row;
 mod row_uses;
 mod search;

@@ -40,6 +40,8 @@ impl fmt::Display for IndexKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Index {
     pub(crate) kind: IndexKind,
+    /// What a search has to look at in it, if that was measured.
+    pub(crate) ef_search: Option<u16>,
     /// The month's first instant.
     pub(crate) from: SystemTime,
     /// The first instant after it.
@@ -75,7 +77,7 @@ mod tests {
     #[test]
     fn an_index_overlaps_what_has_an_instant_in_common_with_it() {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        let index = Index { kind: IndexKind::Hnsw, from: at(10), until: at(20) };
+        let index = Index { kind: IndexKind::Hnsw, ef_search: None, from: at(10), until: at(20) };
         for (after, before, expected) in [
             (None, None, true),
             (Some(20), None, false),

@@ -49,6 +49,8 @@ impl Store {
                 match self.earned(&leaf).await? {
                     Some(rows) => {
                         self.build_index(&space, &leaf, rows).await?;
+                        // rows are found by it from now on; by how many is not worth waiting for
+                        self.refresh_spaces().await?;
                         built += 1;
                     }
                     None => {
@@ -57,8 +59,9 @@ impl Store {
                 }
             }
         }
+        let measured = self.measure_indexes().await?;
         right.rollback().await?;
-        if built > 0 {
+        if measured > 0 {
             self.refresh_spaces().await?;
         }
         Ok(built)

@@ -79,15 +79,16 @@ impl Spaces {
     }
 }
 
-/// The indexes in columns 3 to 5: kinds, first instants, and the first ones after.
+/// The indexes in columns 3 to 6: kinds, first instants, the first ones after, and what to look at.
 fn indexes(row: &Row) -> Result<Arc<[Index]>, DbError> {
     let (kinds, from, until): (Vec<String>, Vec<SystemTime>, Vec<SystemTime>) =
         (row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
-    let months = from.into_iter().zip(until);
-    let indexes = kinds
-        .iter()
-        .zip(months)
-        .filter_map(|(kind, (from, until))| Some(Index { kind: IndexKind::named(kind)?, from, until }));
+    let looked_at: Vec<Option<i32>> = row.try_get(6)?;
+    let months = from.into_iter().zip(until).zip(looked_at);
+    let indexes = kinds.iter().zip(months).filter_map(|(kind, ((from, until), ef_search))| {
+        let ef_search = ef_search.and_then(|ef| u16::try_from(ef).ok());
+        Some(Index { kind: IndexKind::named(kind)?, ef_search, from, until })
+    });
     Ok(indexes.collect())
 }
 
@@ -99,14 +100,16 @@ impl Store {
                 coalesce(array_agg(i.kind ORDER BY i.month) FILTER (WHERE i.kind IS NOT NULL), '{}'),
                 coalesce(array_agg(i.month AT TIME ZONE 'UTC' ORDER BY i.month) FILTER (WHERE i.kind IS NOT NULL), '{}'),
                 coalesce(array_agg((i.month + interval '1 month') AT TIME ZONE 'UTC' ORDER BY i.month)
-                    FILTER (WHERE i.kind IS NOT NULL), '{}')
+                    FILTER (WHERE i.kind IS NOT NULL), '{}'),
+                coalesce(array_agg(i.ef_search ORDER BY i.month) FILTER (WHERE i.kind IS NOT NULL), '{}')
             FROM spaces s LEFT JOIN (
-                SELECT h.inhparent, a.amname::text AS kind, to_timestamp(right(p.relname, 7), 'YYYY_MM')::timestamp AS month
+                SELECT h.inhparent, a.amname::text AS kind, r.ef_search, to_timestamp(right(p.relname, 7), 'YYYY_MM')::timestamp AS month
                 FROM pg_inherits h
                     JOIN pg_class p ON p.oid = h.inhrelid
                     JOIN pg_index x ON x.indrelid = h.inhrelid AND x.indisvalid
                     JOIN pg_class c ON c.oid = x.indexrelid
                     JOIN pg_am a ON a.oid = c.relam AND a.amname IN ('hnsw', 'ivfflat')
+                    LEFT JOIN index_recall r ON r.index_name = c.relname
             ) i ON i.inhparent = to_regclass(s.table_name)
             GROUP BY s.space_no";
         for row in self.pools.app.system().query(sql, &[]).await? {
@@ -130,7 +133,7 @@ impl Store {
         if let Some(space) = self.space(id).await? {
             return Ok(space);
         }
-        let sql = "SELECT space_no, space_id, element, '{}'::text[], '{}'::timestamptz[], '{}'::timestamptz[]
+        let sql = "SELECT space_no, space_id, element, '{}'::text[], '{}'::timestamptz[], '{}'::timestamptz[], '{}'::int4[]
             FROM create_space($1, $2, $3, $4)";
         let dimensions = i32::try_from(id.dimensions()).unwrap_or(i32::MAX);
         let element = self.settings.element.as_str();

@@ -50,7 +50,9 @@ async fn found(caller: &Caller, request: StoreSearchRequest) -> (HashSet<String>
 
 #[tokio::test]
 async fn is_built_at_its_size_and_finds_nearly_what_an_exact_search_finds() {
-    let bench = Bench::with(settings()).await;
+    // fewer than a search needs: how many those are is measured
+    let few = Hnsw { ef_search: 10, ..settings().hnsw };
+    let bench = Bench::with(Settings { hnsw: few, ..settings() }).await;
     let caller = bench.caller();
     let centres = fill(&caller).await;
     let request = |centre: &[f32]| StoreSearchRequest {
@@ -64,6 +66,10 @@ async fn is_built_at_its_size_and_finds_nearly_what_an_exact_search_finds() {
     let valid = "SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
         WHERE c.relname LIKE '%\\_hnsw' AND i.indisvalid";
     assert_eq!(bench.number(valid).await, 1);
+    let measured = "SELECT count(*) FROM store.index_recall WHERE recall >= 0.99 AND ef_search > 10";
+    assert_eq!(bench.number(measured).await, 1);
+    bench.store.maintain().await.unwrap();
+    assert_eq!(bench.number("SELECT count(*) FROM store.index_recall").await, 1);
 
     let mut same = 0;
     for centre in &centres {

@@ -62,9 +62,11 @@ impl Store {
     fn asking_indexes(&self, owner: Owner, indexed: &[Index], limit: u32) -> Session<'_> {
         let (hnsw, ivfflat) = (&self.settings.hnsw, &self.settings.ivfflat);
         let mut session = self.session(owner);
+        let measured = indexed.iter().filter_map(|index| index.ef_search).max().unwrap_or_default();
+        let looked_at = u32::from(hnsw.ef_search.max(measured));
         if indexed.iter().any(|index| index.kind == IndexKind::Hnsw) {
             session = session
-                .with("hnsw.ef_search", u32::from(hnsw.ef_search).max(limit).min(1000))
+                .with("hnsw.ef_search", looked_at.max(limit).min(1000))
                 .with("hnsw.iterative_scan", "relaxed_order")
                 .with("hnsw.max_scan_tuples", hnsw.max_scan_tuples);
         }
