@@ -6,7 +6,7 @@ BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
 ALL := --workspace --bins
 RUN_SELECTS ?= -p embermesh-standalone
 
-.PHONY: help run test lint services bench search ingest rounds faults away timing setup setup-tests manifests fmt
+.PHONY: help run test lint services bench search ingest rounds faults away timing rolling hosts setup setup-tests manifests fmt
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -53,6 +53,15 @@ away: setup-tests ## Admin and its database stopped for ten minutes; writes docs
 
 timing: ## Whether the time of a refusal tells of a key
 	cargo test --workspace --lib timing:: -- --ignored --nocapture --test-threads 1
+
+rolling: setup-tests ## Two replicas of each service restarted one by one under load; writes docs/rolling.md
+	cargo build --release $(ALL)
+	cargo build $(ALL) --tests
+	scripts/rolling.sh
+
+hosts: setup-tests ## Services on hosts of their own (network namespaces, needs root), each cut off once; writes docs/hosts.md
+	cargo build $(ALL) --tests
+	scripts/hosts.sh
 
 setup: ## PostgreSQL with pgvector and the model weights, into .tools
 	scripts/setup.sh

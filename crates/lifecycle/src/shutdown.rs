@@ -17,6 +17,7 @@ pub struct Lifecycle {
     /// For every part that has to be ready.
     pub readiness: Readiness,
     serving: crate::Condition,
+    notice: Duration,
     grace: Duration,
 }
 
@@ -30,12 +31,13 @@ pub enum Outcome {
 }
 
 impl Lifecycle {
-    /// A process that may take `grace` to finish its work once it is told to stop.
-    pub fn new(grace: Duration) -> Self {
+    /// A process that goes on for `notice` once it is told to stop, ready no more, so that whoever sends it work learns of that, and may
+    /// then take `grace` to finish what it has.
+    pub fn new(notice: Duration, grace: Duration) -> Self {
         let readiness = Readiness::default();
         let serving = readiness.condition("serving");
         serving.set(true);
-        Self { tasks: Tasks::new(), readiness, serving, grace }
+        Self { tasks: Tasks::new(), readiness, serving, notice, grace }
     }
 
     /// Waits for SIGTERM, SIGINT, or [`Tasks::stop`], then for the tasks.
@@ -48,6 +50,13 @@ impl Lifecycle {
             () = self.tasks.stopping() => {}
         }
         self.serving.set(false);
+        // a second signal does not wait, and is not taken for a third
+        tokio::select! {
+            () = tokio::time::sleep(self.notice) => {}
+            () = self.tasks.stopping() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
         self.tasks.stop();
         let outcome = tokio::select! {
             finished = timeout(self.grace, self.tasks.finished()) => match finished {
@@ -73,7 +82,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_task_that_does_not_end_is_cut_off_after_the_grace_period() {
-        let lifecycle = Lifecycle::new(Duration::from_secs(5));
+        let lifecycle = Lifecycle::new(Duration::ZERO, Duration::from_secs(5));
         let tasks = lifecycle.tasks.clone();
         tasks.spawn("stubborn", std::future::pending::<()>());
         tasks.stop();
@@ -82,7 +91,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn tasks_that_end_are_drained_and_readiness_is_withdrawn() {
-        let lifecycle = Lifecycle::new(Duration::from_secs(5));
+        let lifecycle = Lifecycle::new(Duration::ZERO, Duration::from_secs(5));
         let (tasks, readiness) = (lifecycle.tasks.clone(), lifecycle.readiness.clone());
         tasks.spawn("polite", {
             let tasks = tasks.clone();

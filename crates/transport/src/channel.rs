@@ -13,19 +13,20 @@ use crate::{
 
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
 
-/// Where a service is: `http://host:port`, or `https://host:port` with mutual TLS.
+/// Where a service is: `http://host:port`, or `https://host:port` with mutual TLS. More hosts may follow, separated by commas, where no
+/// name stands for all replicas; with TLS their certificates bear the name of the first.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     url: http::Uri,
-    host: String,
-    port: u16,
+    /// At least one.
+    hosts: Vec<(String, u16)>,
 }
 
 /// Why an endpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelError {
     /// Not a URL of a service.
-    #[error("'{0}' is not a service address, expected http://host:port")]
+    #[error("'{0}' is not a service address, expected http://host:port or http://host:port,host:port")]
     Url(String),
     /// `https` without certificates, or certificates that do not fit.
     #[error("'{0}' needs TLS, set server.tls")]
@@ -39,19 +40,14 @@ impl Endpoint {
     /// Reads a URL.
     pub fn parse(text: &str) -> Result<Self, ChannelError> {
         let wrong = || ChannelError::Url(text.to_owned());
-        let url: http::Uri = text.parse().map_err(|_| wrong())?;
-        if !matches!(url.scheme_str(), Some("http" | "https")) || !matches!(url.path(), "" | "/") {
-            return Err(wrong());
+        let mut parts = text.split(',').map(str::trim);
+        let (url, first) = address(parts.next().unwrap_or_default()).ok_or_else(wrong)?;
+        let mut hosts = vec![first];
+        for part in parts {
+            let (_, host) = address(&format!("http://{part}")).ok_or_else(wrong)?;
+            hosts.push(host);
         }
-        let host = url
-            .host()
-            .filter(|host| !host.is_empty())
-            .ok_or_else(wrong)?
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        let port = url.port_u16().ok_or_else(wrong)?;
-        Ok(Self { url, host, port })
+        Ok(Self { url, hosts })
     }
 
     /// A transport balanced over the endpoint's addresses. Connects in the background; a name that does not resolve yet, or a server
@@ -60,7 +56,7 @@ impl Endpoint {
         let dialer = self.dialer(tls)?;
         let (endpoint, tasks) = (self.clone(), tasks.clone());
         let connect = move || {
-            let addresses = lookups(endpoint.host.clone(), endpoint.port);
+            let addresses = lookups(endpoint.hosts.clone());
             endpoint.connect_with(addresses, dialer.clone(), &tasks)
         };
         Ok(Transport { apart: Some(Arc::new(connect.clone())), ..connect() })
@@ -77,6 +73,11 @@ impl Endpoint {
         Ok(self.connect_with(addresses, self.dialer(tls)?, tasks))
     }
 
+    /// The host that a certificate is of.
+    fn name(&self) -> &str {
+        self.hosts.first().map_or("", |(host, _)| host)
+    }
+
     fn dialer(&self, tls: Option<&TlsSettings>) -> Result<Dialer, ChannelError> {
         let secure = self.url.scheme_str() == Some("https");
         let tls = match (secure, tls) {
@@ -84,7 +85,7 @@ impl Endpoint {
             (true, Some(tls)) => Some(tls.connector()?),
             (false, _) => None,
         };
-        Ok(Dialer::new(&self.host, tls)?)
+        Ok(Dialer::new(self.name(), tls)?)
     }
 
     fn connect_with(
@@ -94,19 +95,42 @@ impl Endpoint {
         tasks: &Tasks,
     ) -> Transport {
         let (pool, registry) = pool::new(&self.url);
-        tasks.spawn("resolve", follow(addresses, registry, dialer, tasks.clone(), self.host.clone()));
+        tasks.spawn("resolve", follow(addresses, registry, dialer, tasks.clone(), self.name().to_owned()));
         Transport::new(tower::ServiceBuilder::new().layer(DeadlineLayer::for_callers()).service(pool))
     }
 }
 
-fn lookups(host: String, port: u16) -> impl Stream<Item = io::Result<BTreeSet<SocketAddr>>> + Send {
-    stream::unfold((host, false), move |(host, again)| async move {
+/// A URL, and its host and port.
+fn address(text: &str) -> Option<(http::Uri, (String, u16))> {
+    let url: http::Uri = text.parse().ok()?;
+    if !matches!(url.scheme_str(), Some("http" | "https")) || !matches!(url.path(), "" | "/") {
+        return None;
+    }
+    let host = url.host().filter(|host| !host.is_empty())?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = url.port_u16()?;
+    Some((url, (host, port)))
+}
+
+fn lookups(hosts: Vec<(String, u16)>) -> impl Stream<Item = io::Result<BTreeSet<SocketAddr>>> + Send {
+    stream::unfold((hosts, false), move |(hosts, again)| async move {
         if again {
             sleep(RESOLVE_EVERY).await;
         }
-        let found = lookup_host((host.as_str(), port)).await.map(Iterator::collect);
-        Some((found, (host, true)))
+        Some((all_of(&hosts).await, (hosts, true)))
     })
+}
+
+/// The addresses of all hosts. One that does not resolve takes away nothing of the others.
+async fn all_of(hosts: &[(String, u16)]) -> io::Result<BTreeSet<SocketAddr>> {
+    let (mut found, mut failed) = (BTreeSet::new(), None);
+    for (host, port) in hosts {
+        match lookup_host((host.as_str(), *port)).await {
+            Ok(addresses) => found.extend(addresses),
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.filter(|_| found.is_empty()).map_or(Ok(found), Err)
 }
 
 /// Keeps a connection to every address, until nobody holds the transport any more.
@@ -146,11 +170,38 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_a_url_with_a_port_and_no_path() {
-        for good in ["http://127.0.0.1:9000", "https://router.svc:443/", "http://[::1]:9000"] {
+        for good in [
+            "http://127.0.0.1:9000",
+            "https://router.svc:443/",
+            "http://[::1]:9000",
+            "http://127.0.0.1:9000,127.0.0.1:9001, [::1]:9000",
+        ] {
             assert!(Endpoint::parse(good).is_ok(), "{good}");
         }
-        for bad in ["127.0.0.1:9000", "http://host", "ftp://host:1", "http://host:1/path", "", "http://:1"] {
+        for bad in [
+            "127.0.0.1:9000",
+            "http://host",
+            "ftp://host:1",
+            "http://host:1/path",
+            "",
+            "http://:1",
+            "http://host:1,",
+        ] {
             assert!(Endpoint::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_host_of_a_list_is_connected_to_and_one_that_does_not_resolve_keeps_nobody() {
+        let (one, two) = (
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        );
+        let [first, second] = [&one, &two].map(|listener| listener.local_addr().unwrap());
+        let endpoint = Endpoint::parse(&format!("http://{first},no-such-host.invalid:1,{second}")).unwrap();
+        let _transport = endpoint.connect(None, &Tasks::new()).unwrap();
+        for listener in [one, two] {
+            timeout(Duration::from_secs(30), listener.accept()).await.unwrap().unwrap();
         }
     }
 

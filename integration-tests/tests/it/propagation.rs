@@ -22,7 +22,7 @@ const CHANGES: usize = 200;
 const AGENT: &str = "/api/v1/embeddings/agents/prod-agent";
 const STRATEGIES: [&str; 3] = ["cost", "quality", "speed"];
 
-/// Shows that it is the question for the epoch that brought it: a connection that is stuck is noticed by itself after 15 s.
+/// Shows that it is the question for the epoch that brought it: the subscription is given as long.
 const ASKED_FOR: Duration = Duration::from_secs(15);
 
 /// Embeds until it is told to stop; how many were answered and how many failed.

@@ -30,7 +30,12 @@ pub struct Relay {
 impl Relay {
     /// Passes everything on to `port` on loopback.
     pub async fn to(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at("127.0.0.1", port).await
+    }
+
+    /// The same, for callers who reach this address.
+    pub async fn at(address: &str, port: u16) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let own = listener.local_addr().unwrap().port();
         let state = Arc::new(watch::Sender::new(State { number: 0, order: Order::Cut, refuses: false }));
         let states = Arc::clone(&state);
@@ -43,6 +48,10 @@ impl Relay {
             }
         });
         Self { port: own, state }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn url(&self) -> String {

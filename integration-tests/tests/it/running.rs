@@ -20,10 +20,11 @@ use crate::{
 /// How long a start may take on a busy machine before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The folder of the binaries that were built with these tests.
+/// A binary that was built with these tests, or of the folder that the environment names.
 pub fn bin(name: &str) -> PathBuf {
     let exe = std::env::current_exe().unwrap();
-    let path = exe.ancestors().nth(2).unwrap().join(name);
+    let beside = exe.ancestors().nth(2).unwrap().to_owned();
+    let path = std::env::var_os("EMBERMESH_TEST_BINARIES").map_or(beside, PathBuf::from).join(name);
     assert!(
         path.is_file(),
         "{} is not built: run `make test`, or `cargo build --workspace --bins`",
@@ -56,7 +57,14 @@ impl Process {
         let out = File::create(&log).unwrap();
         command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
         // the environment of whoever runs the tests must not configure them
-        for name in ["DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY", "EMBERMESH_DATA_DIR", "ENVIRONMENT"] {
+        for name in [
+            "DATABASE_URL",
+            "REDIS_URL",
+            "OPENAI_API_KEY",
+            "EMBERMESH_DATA_DIR",
+            "ENVIRONMENT",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+        ] {
             if !command.get_envs().any(|(known, _)| known == name) {
                 command.env_remove(name);
             }
@@ -330,7 +338,7 @@ pub async fn connect(url: &str) -> tokio_postgres::Client {
 }
 
 /// One service as a process, with the configuration beside its folder.
-fn service(name: &str, data: &Path, port: u16, database: &str, environment: &[(&str, &str)]) -> Process {
+pub fn service(name: &str, data: &Path, port: u16, database: &str, environment: &[(&str, &str)]) -> Process {
     std::fs::create_dir(data).unwrap();
     let mut command = Command::new(bin(&format!("embermesh-{name}")));
     command.arg("--config").arg(data.with_file_name("embermesh.yaml"));
@@ -340,7 +348,7 @@ fn service(name: &str, data: &Path, port: u16, database: &str, environment: &[(&
     Process::spawn(command, data.with_extension("log"))
 }
 
-async fn all_ready(ports: &[u16]) -> bool {
+pub async fn all_ready(ports: &[u16]) -> bool {
     for port in ports {
         match reqwest::get(format!("http://127.0.0.1:{port}/health/ready")).await {
             Ok(answer) if answer.status().is_success() => {}

@@ -22,6 +22,9 @@ pub struct Server {
     pub metrics_allow: Vec<ipnet::IpNet>,
     /// How long requests under way may take once the process is told to stop.
     pub shutdown_grace: Span,
+    /// How long it serves on before that, while `/health/ready` says that it is not ready: for balancers that have to notice. Kubernetes waits
+    /// by itself, before it tells the process.
+    pub shutdown_notice: Span,
     /// Mutual TLS between services.
     pub tls: Option<TlsSettings>,
     /// What one client may take.
@@ -36,6 +39,7 @@ impl Default for Server {
             public_url: None,
             metrics_allow: Vec::new(),
             shutdown_grace: Span::seconds(30),
+            shutdown_notice: Span::seconds(0),
             tls: None,
             limits: HttpLimits::default(),
         }

@@ -14,8 +14,8 @@ use embermesh_types::{NanoUsd, TenantId};
 
 use super::{Drawn, FORGOTTEN, IDLE, Lease};
 
-/// A lease should last for so long.
-const AHEAD_SECONDS: i64 = 5;
+/// A lease should last for so long, where no limit makes it smaller: the ledger's host may be cut off, or restart, for about that.
+const AHEAD_SECONDS: i64 = 60;
 /// And for so many calls.
 const AHEAD_CALLS: i64 = 16;
 /// A rate is not told from less.

@@ -132,7 +132,7 @@ async fn redis(config: &Config) -> Finding {
     if !settings.is_configured() {
         return Finding::unknown("redis", "not configured: each router keeps to itself what it knows");
     }
-    let lifecycle = Lifecycle::new(Duration::ZERO);
+    let lifecycle = Lifecycle::new(Duration::ZERO, Duration::ZERO);
     let cache = match RedisCache::connect(&settings, &lifecycle.tasks) {
         Ok(cache) => cache,
         Err(error) => return Finding::broken("redis", &error.to_string(), "mend the section redis"),
