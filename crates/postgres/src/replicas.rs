@@ -29,7 +29,7 @@ use tokio::time::timeout_at;
 
 use crate::{Database, DbError, PoolConfig, Role, Schema, dsn::Dsn};
 use board::{Board, Choice};
-use reader::Held;
+use reader::{Held, On};
 
 pub use board::{Standing, Why};
 pub use inspect::{Inspected, inspect};
@@ -126,22 +126,23 @@ impl ReadRouter {
 
     /// Reads on the primary, whatever there is beside it.
     pub fn on_primary(&self) -> Reader<'_> {
-        Reader::new(self, None, false)
+        Reader::new(self, On::Primary, false)
     }
 
     /// Chooses for one request, waiting a little for a replica that is about to come far enough.
     pub async fn reader(&self, consistency: Consistency) -> Reader<'_> {
         let is_eventual = consistency == Consistency::Eventual;
-        let Some(replicas) = &self.replicas else { return Reader::new(self, None, is_eventual) };
+        let Some(replicas) = &self.replicas else { return Reader::new(self, On::Primary, is_eventual) };
         let on = match replicas.choose(consistency).await {
-            Ok(held) => {
+            Ok(on) => {
                 self.tell(Source::Replica);
-                Some(held)
+                on
             }
-            Err(why) => {
+            Err(Some(why)) => {
                 self.tell(Source::Primary(why));
-                None
+                On::Primary
             }
+            Err(None) => On::Nobody,
         };
         Reader::new(self, on, is_eventual)
     }
@@ -155,6 +156,13 @@ impl ReadRouter {
             ReplicaStatus { name: host.name.clone(), standing, lag }
         };
         replicas.hosts.iter().enumerate().map(status).collect()
+    }
+
+    /// Closes connections to replicas that have been idle or alive for too long.
+    pub fn reap(&self) {
+        for generation in self.replicas.iter().flat_map(|replicas| replicas.board().handles()) {
+            generation.database.reap();
+        }
     }
 
     fn tell(&self, source: Source) {
@@ -206,21 +214,23 @@ impl Replicas {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn choose(&self, consistency: Consistency) -> Result<Held<'_>, Why> {
+    /// A replica, or why it is the primary; nothing where it must not even be that.
+    async fn choose(&self, consistency: Consistency) -> Result<On<'_>, Option<Why>> {
         let mut progress = self.progress.subscribe();
         let deadline = tokio::time::Instant::now() + self.settings.wait;
         loop {
             progress.mark_unchanged();
             let choice = self.board().choose(Instant::now(), consistency);
             match choice {
-                Choice::Replica(at, generation) => return Ok(Held::new(self, at, generation)),
-                Choice::Primary(why) => return Err(why),
+                Choice::Replica(at, generation) => return Ok(On::Replica(Held::new(self, at, generation))),
+                Choice::Primary(why) => return Err(Some(why)),
+                Choice::Nobody => return Err(None),
                 Choice::Wait => {
                     for host in &self.hosts {
                         host.asked.notify_one();
                     }
                     if timeout_at(deadline, progress.changed()).await.is_err() {
-                        return Err(Why::Behind);
+                        return Err(Some(Why::Behind));
                     }
                 }
             }

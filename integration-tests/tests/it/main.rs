@@ -42,6 +42,7 @@ mod python;
 mod quotas;
 mod readme;
 mod relay;
+mod replicas;
 mod reports_agree;
 mod revocation;
 mod route_roles;

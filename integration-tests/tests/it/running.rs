@@ -56,7 +56,14 @@ impl Process {
         let out = File::create(&log).unwrap();
         command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
         // the environment of whoever runs the tests must not configure them
-        for name in ["DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY", "EMBERMESH_DATA_DIR", "ENVIRONMENT"] {
+        for name in [
+            "DATABASE_URL",
+            "DATABASE_REPLICA_URLS",
+            "REDIS_URL",
+            "OPENAI_API_KEY",
+            "EMBERMESH_DATA_DIR",
+            "ENVIRONMENT",
+        ] {
             if !command.get_envs().any(|(known, _)| known == name) {
                 command.env_remove(name);
             }

@@ -91,6 +91,9 @@ pub(super) enum Choice<G> {
     Primary(Why),
     /// One may be far enough soon.
     Wait,
+    /// Nobody: who is reached as the primary is of an earlier timeline than the write, as one is that does not know yet that another
+    /// has taken its place.
+    Nobody,
 }
 
 /// What became of a statement on a replica.
@@ -189,6 +192,7 @@ impl<G: Clone> Board<G> {
         };
         match wanted {
             Some(position) if hosts.clone().any(|(_, host)| comes(position, host)) => Choice::Wait,
+            Some(position) if self.is_before(position) => Choice::Nobody,
             _ if hosts.count() > 0 => Choice::Primary(Why::Behind),
             _ => Choice::Primary(Why::Away),
         }
@@ -209,6 +213,12 @@ impl<G: Clone> Board<G> {
         if let Some(host) = self.hosts.get_mut(host) {
             host.in_use = host.in_use.saturating_sub(1);
         }
+    }
+
+    /// What leads to the replicas that answer.
+    pub fn handles(&self) -> Vec<G> {
+        let handle = |host: &Host<G>| Some(host.generation.as_ref()?.handle.clone());
+        self.hosts.iter().filter_map(handle).collect()
     }
 
     /// How one stands, and how far behind it is.
@@ -238,6 +248,12 @@ impl<G: Clone> Board<G> {
     fn lag(&self, host: &Host<G>, now: Instant) -> Option<Lag> {
         let generation = host.generation.as_ref().filter(|generation| self.is_of_the_primary(generation))?;
         self.trace.lag(now, generation.last?.replayed?)
+    }
+
+    fn is_before(&self, position: Position) -> bool {
+        let is_older =
+            |primary: Position| primary.system == position.system && primary.timeline < position.timeline;
+        self.trace.newest().is_some_and(is_older)
     }
 
     /// Same cluster and, where it can be told, same timeline.

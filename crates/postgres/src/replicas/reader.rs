@@ -20,8 +20,16 @@ use crate::{DbError, Session, session::at_most_one};
 /// The right to read for one request. Made by [`ReadRouter::reader`], which chose where.
 pub struct Reader<'a> {
     router: &'a ReadRouter,
-    on: Option<Held<'a>>,
+    on: On<'a>,
     is_eventual: bool,
+}
+
+/// Where a request reads.
+pub(super) enum On<'a> {
+    Replica(Held<'a>),
+    Primary,
+    /// What is reached as the primary surely lacks the write.
+    Nobody,
 }
 
 /// A replica in use.
@@ -46,7 +54,7 @@ impl Drop for Held<'_> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(router: &'a ReadRouter, on: Option<Held<'a>>, is_eventual: bool) -> Self {
+    pub(super) fn new(router: &'a ReadRouter, on: On<'a>, is_eventual: bool) -> Self {
         Self { router, on, is_eventual }
     }
 
@@ -61,7 +69,10 @@ impl<'a> Reader<'a> {
     }
 
     fn replica(&self) -> Option<&Held<'a>> {
-        self.on.as_ref().filter(|held| !held.is_left.load(Ordering::Relaxed))
+        match &self.on {
+            On::Replica(held) if !held.is_left.load(Ordering::Relaxed) => Some(held),
+            On::Replica(_) | On::Primary | On::Nobody => None,
+        }
     }
 }
 
@@ -95,6 +106,10 @@ impl ReadSession<'_> {
                     self.reader.router.tell(Source::Primary(Why::Failed));
                 }
             }
+        }
+        if let On::Nobody = self.reader.on {
+            let why = "the server that answers as the primary is older than the write that is asked for";
+            return Err(DbError::Unavailable(why.to_owned()));
         }
         self.session.query(sql, parameters).await
     }

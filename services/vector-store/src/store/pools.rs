@@ -64,6 +64,7 @@ impl Pools {
         for pool in [&self.app, &self.owner, &self.builder] {
             pool.reap();
         }
+        self.reads.reap();
     }
 }
 

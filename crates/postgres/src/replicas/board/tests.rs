@@ -95,6 +95,11 @@ fn no_token_is_satisfied_on_another_timeline_or_in_another_cluster() {
     assert_eq!(board.choose(now, Consistency::Eventual), Choice::Replica(1, 0));
     assert_eq!(board.choose(now, after(2, 90)), Choice::Replica(1, 0));
     assert_eq!(board.choose(now, after(1, 12)), Choice::Primary(Why::Behind));
+    // a former primary that does not know that it is one does not have what was written since
+    let mut left_behind: Board<u32> = Board::new(1, CAPACITY, MAX_LAG);
+    left_behind.primary(now, at(1, 500));
+    assert_eq!(left_behind.choose(now, after(2, 90)), Choice::Nobody);
+    assert_eq!(left_behind.choose(now, after(1, 90)), Choice::Primary(Why::Away));
     // a copy of another cluster
     board.connected(0, 2, 7);
     board.looked(0, look(Some(2), 1_000));
