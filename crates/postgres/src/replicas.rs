@@ -197,7 +197,9 @@ impl Replicas {
             hosts.push(Host { name, dsn, asked: Notify::new() });
         }
         let limits = set.settings.pool(limits);
-        let board = Board::new(hosts.len(), limits.max_open_conns.get(), set.settings.max_lag);
+        // a search asks two things at once
+        let at_once = limits.max_open_conns.get().div_ceil(2);
+        let board = Board::new(hosts.len(), at_once, set.settings.max_lag);
         Ok(Some(Self {
             hosts,
             primary: Dsn::parse(url)?,

@@ -231,7 +231,7 @@ impl<G: Clone> Board<G> {
         let standing = match generation.last {
             None => Standing::Lost,
             Some(look) if !look.is_in_recovery => Standing::Promoted,
-            Some(_) if !self.is_of_the_primary(generation) => Standing::Foreign,
+            Some(_) if self.is_of_the_primary(generation) == Some(false) => Standing::Foreign,
             Some(_) if host.health.room(now, self.capacity) < self.capacity => Standing::Failing,
             Some(_) => Standing::Following,
         };
@@ -246,7 +246,8 @@ impl<G: Clone> Board<G> {
 
     /// How far behind the primary it is; unknown where it does not follow the primary.
     fn lag(&self, host: &Host<G>, now: Instant) -> Option<Lag> {
-        let generation = host.generation.as_ref().filter(|generation| self.is_of_the_primary(generation))?;
+        let generation =
+            host.generation.as_ref().filter(|generation| self.is_of_the_primary(generation) == Some(true))?;
         self.trace.lag(now, generation.last?.replayed?)
     }
 
@@ -256,14 +257,13 @@ impl<G: Clone> Board<G> {
         self.trace.newest().is_some_and(is_older)
     }
 
-    /// Same cluster and, where it can be told, same timeline.
-    fn is_of_the_primary(&self, generation: &Generation<G>) -> bool {
+    /// Same cluster and, where it can be told, same timeline; unknown until the primary has been seen.
+    fn is_of_the_primary(&self, generation: &Generation<G>) -> Option<bool> {
+        let primary = self.trace.newest()?;
         let timeline = generation.last.and_then(|look| look.timeline);
         let timeline = timeline.or(generation.proven.map(|proven| proven.timeline));
-        self.trace.newest().is_some_and(|primary| {
-            primary.system == generation.system
-                && timeline.is_none_or(|timeline| timeline == primary.timeline)
-        })
+        let is_same = timeline.is_none_or(|timeline| timeline == primary.timeline);
+        Some(is_same && primary.system == generation.system)
     }
 }
 

@@ -169,10 +169,11 @@ fn judged(outcome: Answer) -> (Option<Outcome>, Option<Answer>) {
         Ok(rows) => (Some(Outcome::Served), Some(Ok(rows))),
         // it ran for as long as a statement may, and would do so again
         Err(error @ DbError::Cancelled(_)) => (None, Some(Err(error))),
-        Err(
-            DbError::Unavailable(_) | DbError::PoolTimeout | DbError::Configuration(_) | DbError::Denied(_),
-        ) => (Some(Outcome::Failed), None),
-        // a table that has not arrived, a plan of before it did, rows that recovery took away: no fault of the replica
+        Err(DbError::Unavailable(_) | DbError::Configuration(_) | DbError::Denied(_)) => {
+            (Some(Outcome::Failed), None)
+        }
+        // all connections in use, a table that has not arrived, a plan of before it did, rows that recovery took away: no fault of the
+        // replica
         Err(_) => (None, None),
     }
 }
@@ -187,7 +188,7 @@ mod tests {
         for (error, told, is_answer) in [
             (DbError::Cancelled(text()), None, true),
             (DbError::Unavailable(text()), Some(Outcome::Failed), false),
-            (DbError::PoolTimeout, Some(Outcome::Failed), false),
+            (DbError::PoolTimeout, None, false),
             (DbError::Denied(text()), Some(Outcome::Failed), false),
             (DbError::Conflict(text()), None, false),
             (DbError::StalePlan, None, false),

@@ -39,7 +39,8 @@ impl Trace {
         if !self.newest.as_ref().is_some_and(same) {
             *self = Self::default();
         }
-        if self.newest.is_some_and(|newest| newest.lsn >= position.lsn) {
+        let before = self.newest;
+        if before.is_some_and(|before| before.lsn >= position.lsn) {
             return;
         }
         self.newest = Some(position);
@@ -48,9 +49,10 @@ impl Trace {
             self.beyond.get_or_insert(now);
             return;
         }
-        self.beyond = None;
+        let passed = self.beyond.take().zip(before).map(|(since, before)| (since, before.lsn));
+        self.places.extend(passed);
         self.places.push_back((now, position.lsn));
-        if self.places.len() > MOST {
+        while self.places.len() > MOST {
             self.places.pop_front();
         }
     }
@@ -95,9 +97,12 @@ mod tests {
         assert_eq!(lag(5_000, 25), Lag { time: Duration::from_secs(3), bytes: 15 });
         // places that came too soon after another are not forgotten
         assert_eq!(lag(5_010, 35), Lag { time: Duration::from_secs(3), bytes: 5 });
+        trace.note(after(9_000), at(1, 50));
+        assert_eq!(trace.lag(after(9_010), Lsn(35)).unwrap().time, Duration::from_secs(7));
+        let lag = |millis, lsn| trace.lag(after(millis), Lsn(lsn)).unwrap();
         // idle since then
-        assert_eq!(lag(60_000, 40), Lag::default());
-        assert_eq!(lag(60_000, 41), Lag::default());
+        assert_eq!(lag(60_000, 50), Lag::default());
+        assert_eq!(lag(60_000, 51), Lag::default());
     }
 
     #[test]

@@ -17,6 +17,25 @@ use world::{World, after, eventual};
 
 const WORKERS: usize = 8;
 
+/// What happens to the replicas, one after the other.
+const PHASES: [&str; 10] = [
+    "both follow",
+    "one is stopped",
+    "it is back",
+    "the other replays nothing",
+    "it goes on",
+    "one lags by ten seconds",
+    "it has caught up",
+    "the other is frozen",
+    "it has thawed",
+    "it is promoted",
+];
+
+/// Reads after their write, over all phases: few enough for every run of the tests, unless `make replicas` wants more.
+fn all_checks() -> usize {
+    std::env::var("EMBERMESH_REPLICA_CHECKS").map_or(2_000, |checks| checks.parse().unwrap())
+}
+
 /// What became of reads.
 #[derive(Default)]
 struct Tally {
@@ -71,23 +90,12 @@ async fn checks(world: &Arc<World>, count: usize, from: usize) -> Arc<Tally> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_reads_see_their_writes_whatever_replicas_do() {
+async fn reads_that_name_their_write_see_it_whatever_replicas_do() {
     let world = Arc::new(World::start(2).await);
     world.all_follow().await;
     let (mut checked, mut stale) = (0, 0);
-    let each = 1_000;
-    for phase in [
-        "both follow",
-        "one is stopped",
-        "it is back",
-        "the other replays nothing",
-        "it goes on",
-        "one lags by ten seconds",
-        "it has caught up",
-        "the other is frozen",
-        "it has thawed",
-        "it is promoted",
-    ] {
+    let each = all_checks() / PHASES.len();
+    for phase in PHASES {
         let before = (world.on_replicas(), world.repeated());
         {
             let mut standbys = world.standbys.lock().await;
@@ -123,7 +131,8 @@ async fn ten_thousand_reads_see_their_writes_whatever_replicas_do() {
             assert!(old > 0, "an eventual read of a paused replica saw what it had not replayed");
         }
     }
-    assert_eq!((checked, stale), (10_000, 0));
+    println!("{checked} reads after their write, {stale} stale");
+    assert!(checked > 0 && stale == 0, "{stale} of {checked} reads did not see their write");
 }
 
 #[tokio::test]
