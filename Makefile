@@ -6,7 +6,7 @@ BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
 ALL := --workspace --bins
 RUN_SELECTS ?= -p embermesh-standalone
 
-.PHONY: help run test lint services bench search ingest rounds faults away timing rolling hosts setup setup-tests manifests fmt
+.PHONY: help run test lint services bench search ingest rounds faults replicas away timing rolling hosts setup setup-tests manifests fmt
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,6 +46,10 @@ rounds: setup-tests ## Outages, background errors and rate limits at full length
 faults: setup-tests ## 1,000 rounds of kill -9 under load; writes docs/faults.md
 	cargo build --release $(ALL)
 	scripts/faults.sh $(ARGS)
+
+replicas: setup-tests ## 10,000 reads after their write while replicas are stopped, paused, delayed, frozen, promoted
+	cargo build $(ALL) --tests
+	EMBERMESH_REPLICA_CHECKS=10000 cargo test $(ALL) --test it whatever_replicas_do -- --nocapture
 
 away: setup-tests ## Admin and its database stopped for ten minutes; writes docs/away.md
 	cargo build $(ALL) --tests

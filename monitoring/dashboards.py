@@ -208,6 +208,9 @@ CACHE = dashboard(
         panel("Operations p95", (quantile(0.95, "db_query_duration_seconds", "query"), "{{query}}"), unit="s"),
         panel("Operations", (f"sum by (query) (rate(db_query_duration_seconds_count[{RATE}]))", "{{query}}"), unit="ops"),
         panel("Connections", ("sum by (pool, state) (db_pool_connections)", "{{pool}} {{state}}")),
+        panel("Reads, where there are replicas", (f"sum by (target, reason) (rate(db_reads_total[{RATE}]))", "{{target}} {{reason}}"), unit="ops",
+              stack=True),
+        panel("Replicas behind", ("min by (replica) (db_replica_lag_seconds)", "{{replica}}"), unit="s"),
     ],
 )
 

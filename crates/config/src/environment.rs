@@ -24,9 +24,14 @@ pub(crate) fn well_known(variable: &dyn Fn(&str) -> Option<String>) -> Dict {
             set(path, value.into());
         }
     }
-    if let Some(endpoints) = get("REDIS_CLUSTER_ENDPOINTS") {
-        let endpoints: Vec<Value> = endpoints.split(',').map(|e| e.trim().to_owned().into()).collect();
-        set("redis.cluster_endpoints", endpoints.into());
+    for (name, path) in [
+        ("REDIS_CLUSTER_ENDPOINTS", "redis.cluster_endpoints"),
+        ("DATABASE_REPLICA_URLS", "database.read_replica_pool.urls"),
+    ] {
+        if let Some(list) = get(name) {
+            let list: Vec<Value> = list.split(',').map(|e| e.trim().to_owned().into()).collect();
+            set(path, list.into());
+        }
     }
     for kind in [ProviderKind::OpenAi, ProviderKind::Bedrock] {
         let name = kind.as_str();

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use secrecy::SecretString;
+use tokio_postgres::{Client, SimpleQueryMessage};
 use uuid::Uuid;
 
 use crate::dsn::{Connector, Dsn};
 use crate::lease::Lease;
+use crate::replicas::INCARNATION;
+use crate::write_mark::REMEMBER_SYSTEM;
 use crate::{DbError, PoolConfig, Role, Schema, Session};
 
 /// A handle on the pool; cloning it is cheap and shares the connections.
@@ -16,6 +19,8 @@ use crate::{DbError, PoolConfig, Role, Schema, Session};
 pub struct Database {
     pool: Pool,
     limits: Arc<PoolConfig>,
+    /// Whether a [`WriteMark`](crate::WriteMark) is worth filling in.
+    pub(crate) marks: bool,
 }
 
 /// The pool at one instant, for metrics and readiness.
@@ -44,13 +49,63 @@ impl Database {
         role: Role,
         limits: &PoolConfig,
     ) -> Result<Self, DbError> {
-        let dsn = Dsn::parse(url)?;
+        Self::connect_as(url, schema, role, limits, false).await
+    }
+
+    /// The same for a primary with replicas: its sessions can be [marked](Session::marked).
+    ///
+    /// # Errors
+    /// As [`Database::connect`].
+    pub async fn connect_marking(
+        url: &SecretString,
+        schema: Schema,
+        role: Role,
+        limits: &PoolConfig,
+    ) -> Result<Self, DbError> {
+        Self::connect_as(url, schema, role, limits, true).await
+    }
+
+    async fn connect_as(
+        url: &SecretString,
+        schema: Schema,
+        role: Role,
+        limits: &PoolConfig,
+        marks: bool,
+    ) -> Result<Self, DbError> {
+        let mut setup = String::new();
+        if marks {
+            setup.push_str(REMEMBER_SYSTEM);
+        }
+        setup.push_str(&session_setup(schema, role, limits));
+        let database = Self { marks, ..Self::open(&Dsn::parse(url)?, setup, None, limits)? };
+        drop(database.lease().await?);
+        Ok(database)
+    }
+
+    /// Connections to a server that started at `incarnation`, and to no later one at its place. Connects to nothing yet.
+    pub(crate) fn of_one_server(
+        dsn: &Dsn,
+        role: Role,
+        schema: Schema,
+        limits: &PoolConfig,
+        incarnation: String,
+    ) -> Result<Self, DbError> {
+        Self::open(dsn, session_setup(schema, role, limits), Some(incarnation), limits)
+    }
+
+    fn open(
+        dsn: &Dsn,
+        setup: String,
+        incarnation: Option<String>,
+        limits: &PoolConfig,
+    ) -> Result<Self, DbError> {
         let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let config = dsn.config.clone();
         let manager = match dsn.connector() {
-            Connector::Plain(tls) => Manager::from_config(dsn.config, tls, manager_config),
-            Connector::Tls(tls) => Manager::from_config(dsn.config, tls, manager_config),
+            Connector::Plain(tls) => Manager::from_config(config, tls, manager_config),
+            Connector::Tls(tls) => Manager::from_config(config, tls, manager_config),
         };
-        let setup: Arc<str> = session_setup(schema, role, limits).into();
+        let setup: Arc<(String, Option<String>)> = Arc::new((setup, incarnation));
         let (lifetime, idle) = (limits.conn_max_lifetime, limits.conn_max_idle_time);
         let pool = Pool::builder(manager)
             .max_size(limits.max_open_conns.get())
@@ -61,7 +116,13 @@ impl Database {
             .runtime(Runtime::Tokio1)
             .post_create(Hook::async_fn(move |client, _| {
                 let setup = Arc::clone(&setup);
-                Box::pin(async move { client.batch_execute(&setup).await.map_err(HookError::Backend) })
+                Box::pin(async move {
+                    client.batch_execute(&setup.0).await.map_err(HookError::Backend)?;
+                    match &setup.1 {
+                        Some(incarnation) => is_incarnation(client, incarnation).await,
+                        None => Ok(()),
+                    }
+                })
             }))
             .pre_recycle(Hook::sync_fn(move |_, metrics| {
                 if metrics.age() > lifetime || metrics.last_used() > idle {
@@ -71,9 +132,7 @@ impl Database {
             }))
             .build()
             .map_err(|error| DbError::Configuration(error.to_string()))?;
-        let database = Self { pool, limits: Arc::new(limits.clone()) };
-        drop(database.lease().await?);
-        Ok(database)
+        Ok(Self { pool, limits: Arc::new(limits.clone()), marks: false })
     }
 
     /// A session whose statements see the rows of `tenant` alone.
@@ -141,6 +200,16 @@ impl Database {
     pub(crate) fn forget_statement(&self, sql: &str) {
         self.pool.manager().statement_caches.remove(sql, &[]);
     }
+}
+
+/// Refuses a connection to a server that has started since, or to another one behind the same name.
+async fn is_incarnation(client: &Client, expected: &str) -> Result<(), HookError> {
+    let answer = client.simple_query(INCARNATION).await.map_err(HookError::Backend)?;
+    let same = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some(expected));
+    if answer.iter().any(same) {
+        return Ok(());
+    }
+    Err(HookError::message("another server answers here than the one that was looked at"))
 }
 
 /// What a connection is told once, right after login.

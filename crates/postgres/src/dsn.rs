@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -57,6 +57,19 @@ impl Dsn {
         }
         let tls = verify.map(|verify| connector(verify, options.root_file.as_deref())).transpose()?;
         Ok(Self { config, tls })
+    }
+
+    /// Host and port, of which there is one.
+    pub(crate) fn one_host(&self) -> Result<String, DbError> {
+        let several = "the URL of a replica names one server; name each replica by a URL of its own";
+        let ([host], [] | [_]) = (self.config.get_hosts(), self.config.get_ports()) else {
+            return Err(DbError::Configuration(several.to_owned()));
+        };
+        let port = self.config.get_ports().first().copied().unwrap_or(5432);
+        Ok(match host {
+            Host::Tcp(name) => format!("{name}:{port}"),
+            Host::Unix(path) => format!("{}:{port}", path.display()),
+        })
     }
 
     pub(crate) fn connector(&self) -> Connector {
@@ -116,6 +129,19 @@ mod tests {
             assert_eq!(dsn.tls.is_some(), tls, "{query}");
             assert_eq!(dsn.config.get_ports(), [5433]);
             assert_eq!(dsn.config.get_application_name(), Some(APPLICATION_NAME));
+        }
+    }
+
+    #[test]
+    fn a_replica_is_one_server() {
+        for (url, expected) in [
+            ("postgresql://u@db-2.example/d", Some("db-2.example:5432")),
+            ("postgresql://u@db-2.example:5433/d", Some("db-2.example:5433")),
+            ("postgresql://u@%2Frun%2Fpostgresql:5433/d", Some("/run/postgresql:5433")),
+            ("postgresql://u@a,b/d", None),
+            ("postgresql:///d", None),
+        ] {
+            assert_eq!(parse(url).unwrap().one_host().ok().as_deref(), expected, "{url}");
         }
     }
 

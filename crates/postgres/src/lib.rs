@@ -2,7 +2,7 @@
 //!
 //! A service holds a [`Database`] and speaks through a [`Session`]: [`Database::tenant`] for rows behind row-level
 //! security, [`Database::system`] for tables without tenants. Statements stay in the services' `store/` modules; this
-//! crate knows no table but the migration history.
+//! crate knows no table but the migration history. Where there are replicas, a [`ReadRouter`] chooses who serves a read.
 //!
 //! What it guarantees, whichever way a future ends:
 //! - a pooled connection is never handed on inside a transaction or with another tenant's setting;
@@ -17,20 +17,27 @@ mod error;
 mod lease;
 mod migrations;
 mod pool_config;
+mod replicas;
 mod roles;
 mod schema;
 mod session;
 mod tls;
 mod transaction;
+mod write_mark;
 
 pub use database::{Database, PoolStatus};
 pub use error::DbError;
 pub use migrations::{Migration, migrate};
 pub use pool_config::PoolConfig;
+pub use replicas::{
+    Inspected, Lag, ReadRouter, ReadSession, Reader, ReplicaSet, ReplicaSettings, ReplicaStatus, Source,
+    Standing, Why, inspect,
+};
 pub use roles::{APP_ROLE, OPERATOR_ROLE};
 pub use schema::{Role, Schema};
 pub use session::Session;
 pub use transaction::Transaction;
+pub use write_mark::WriteMark;
 
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types;

@@ -3,13 +3,15 @@
 use std::fmt::{Display, Write as _};
 use std::future::Future;
 
-use futures::future::join3;
+use embermesh_types::WriteToken;
+use futures::future::{OptionFuture, join4};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::lease::Lease;
-use crate::{Database, DbError, Transaction};
+use crate::write_mark::{self, WHERE_NOW};
+use crate::{Database, DbError, Transaction, WriteMark};
 
 /// The right to run statements for one tenant, or for none. Made by [`Database::tenant`] and [`Database::system`].
 #[derive(Clone, Debug)]
@@ -17,11 +19,12 @@ pub struct Session<'a> {
     database: &'a Database,
     /// `; SET LOCAL …` for every setting
     settings: String,
+    mark: Option<&'a WriteMark>,
 }
 
 impl<'a> Session<'a> {
     pub(crate) fn new(database: &'a Database, tenant: Option<Uuid>) -> Self {
-        let session = Self { database, settings: String::new() };
+        let session = Self { database, settings: String::new(), mark: None };
         match tenant {
             Some(tenant) => session.with("app.tenant", tenant),
             None => session,
@@ -35,6 +38,19 @@ impl<'a> Session<'a> {
         // writing to a string cannot fail
         let _ = write!(self.settings, "; SET LOCAL {name} = '{value}'");
         self
+    }
+
+    /// Notes in `mark` where the log is behind each of the single statements that follow, where the database
+    /// [has replicas](Database::connect_marking).
+    #[must_use]
+    pub fn marked(mut self, mark: &'a WriteMark) -> Self {
+        self.mark = self.database.marks.then_some(mark);
+        self
+    }
+
+    /// The same on another database.
+    pub(crate) fn on<'b>(&self, database: &'b Database) -> Session<'b> {
+        Session { database, settings: self.settings.clone(), mark: None }
     }
 
     /// Runs a read-only statement and returns its rows. A connection that turns out to be dead is replaced once.
@@ -132,6 +148,15 @@ impl<'a> Session<'a> {
         Ok(lease.track(lease.batch_execute(sql)).await?)
     }
 
+    /// Like [`Session::query`], and never repeated.
+    pub(crate) async fn query_once(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, DbError> {
+        self.rows(Access::Read, sql, parameters).await
+    }
+
     async fn rows(
         &self,
         access: Access,
@@ -156,10 +181,15 @@ impl<'a> Session<'a> {
         run: impl FnOnce(tokio_postgres::Statement) -> F,
     ) -> Result<T, DbError> {
         let statement = lease.prepare_cached(sql).await?;
+        let place = match self.mark {
+            Some(_) => Some(lease.prepare_cached(WHERE_NOW).await?),
+            None => None,
+        };
+        let place = OptionFuture::from(place.as_ref().map(|statement| lease.query_one(statement, &[])));
         let prologue = self.prologue(access);
-        // join3 polls in order and each future sends at its first poll: the order of the messages is this order
-        let (begun, output, committed) =
-            join3(lease.batch_execute(&prologue), run(statement), lease.batch_execute("COMMIT")).await;
+        // join4 polls in order and each future sends at its first poll: the order of the messages is this order
+        let (begun, output, committed, place) =
+            join4(lease.batch_execute(&prologue), run(statement), lease.batch_execute("COMMIT"), place).await;
         begun?;
         let output = output.map_err(DbError::from).inspect_err(|error| {
             if *error == DbError::StalePlan {
@@ -167,6 +197,10 @@ impl<'a> Session<'a> {
             }
         })?;
         committed?;
+        if let (Some(mark), Some(place)) = (self.mark, place) {
+            // what is committed is committed, wherever it is
+            mark.note(place.map_or(WriteToken::Primary, |row| write_mark::read(&row)));
+        }
         Ok(output)
     }
 

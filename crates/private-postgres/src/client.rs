@@ -54,6 +54,10 @@ pub(crate) async fn ensure_database(
     .await
     .map_err(|error| failed(&error))?;
     with_client(socket_dir, port, password, database, async |client| {
+        // what a standby has comes from its primary
+        if client.query_one("SELECT pg_is_in_recovery()", &[]).await?.get(0) {
+            return Ok(());
+        }
         client
             .batch_execute(
                 "SET client_min_messages = warning; CREATE EXTENSION IF NOT EXISTS vector SCHEMA public",

@@ -18,9 +18,13 @@ mod postmaster;
 mod server;
 mod settings;
 #[cfg(feature = "testing")]
+mod standby;
+#[cfg(feature = "testing")]
 mod testing;
 
 pub use error::{StartError, StopError};
 pub use server::{Options, PrivatePostgres};
+#[cfg(feature = "testing")]
+pub use standby::Standby;
 #[cfg(feature = "testing")]
 pub use testing::{TestDatabase, test_options};

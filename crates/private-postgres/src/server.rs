@@ -133,6 +133,21 @@ impl PrivatePostgres {
         self.postmaster.as_ref().is_some_and(Postmaster::is_adopted)
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn password(&self) -> &SecretString {
+        &self.password
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Where its logs are.
     pub fn log_dir(&self) -> &Path {
         &self.layout.log

@@ -4,8 +4,10 @@ mod clock;
 mod ids;
 mod money;
 mod space;
+mod write_token;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use ids::{AgentId, AttemptId, EmbeddingId, IdError, KeyId, RequestId, TenantId};
 pub use money::{MoneyError, NanoUsd, Price, TokenCount};
 pub use space::{SpaceError, SpaceId};
+pub use write_token::{Consistency, ConsistencyError, Lsn, Position, TokenError, WriteToken};

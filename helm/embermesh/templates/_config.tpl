@@ -68,6 +68,9 @@
 {{- if has .name (list "vector-store" "migrate") -}}
 {{- include "embermesh.secretVariable" (dict "root" .root "variable" "EMBERMESH__DATABASE__STORE_URL" "key" $keys.storeUrl) -}}
 {{- end -}}
+{{- if eq .name "vector-store" -}}
+{{- include "embermesh.secretVariable" (dict "root" .root "variable" "DATABASE_REPLICA_URLS" "key" $keys.databaseReplicaUrls) -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* The environment of a service: addresses, and those secrets that are its business; takes root, name, service, values. */ -}}

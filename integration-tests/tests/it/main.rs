@@ -43,6 +43,7 @@ mod python;
 mod quotas;
 mod readme;
 mod relay;
+mod replicas;
 mod reports_agree;
 mod revocation;
 mod rolling_restart;

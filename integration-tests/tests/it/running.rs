@@ -59,6 +59,7 @@ impl Process {
         // the environment of whoever runs the tests must not configure them
         for name in [
             "DATABASE_URL",
+            "DATABASE_REPLICA_URLS",
             "REDIS_URL",
             "OPENAI_API_KEY",
             "EMBERMESH_DATA_DIR",

@@ -9,6 +9,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use embermesh_config::{Config, Source};
+use embermesh_postgres::ReplicaSet;
 use embermesh_process::{Arguments, BoxError};
 use embermesh_telemetry::Metrics;
 use embermesh_types::Clock;
@@ -108,8 +109,11 @@ async fn work(config: Option<&Path>, command: &Command, out: &mut impl Write) ->
 
 async fn open(config: &Config) -> Result<Arc<Store>, BoxError> {
     let settings = run::settings(config)?;
-    let pools = Pools::open(&config.database.for_store()?, &settings.pool).await?;
-    let store = Store::new(pools, settings, Clock::system(), StoreMetrics::new(&Metrics::default())?);
+    let metrics = StoreMetrics::new(&Metrics::default())?;
+    // maintenance reads what it writes
+    let no_replicas = ReplicaSet::default();
+    let pools = Pools::open(&config.database.for_store()?, &settings.pool, &no_replicas, |_| {}).await?;
+    let store = Store::new(pools, settings, Clock::system(), metrics);
     store.refresh_spaces().await?;
     Ok(store)
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod answer;
+pub(crate) mod consistency;
 pub(crate) mod dedup;
 pub(crate) mod filter;
 pub(crate) mod id;

@@ -14,10 +14,12 @@ use embermesh_proto::internal::v1::{
     StoreSearchRequest,
 };
 use embermesh_transport::CallContext;
+use embermesh_types::WriteToken;
 use tonic::{Request, Response, Status};
 
 use crate::{
     domain::{
+        consistency,
         filter::{self, Filter},
         id, row, vector,
     },
@@ -44,13 +46,14 @@ impl proto::store_server::Store for StoreService {
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutReply>, Status> {
         let principal = CallContext::of(&request)?.principal;
         let (space, rows) = row::parse(request.into_inner(), &principal)?;
-        let kept = self.store.put(principal.tenant, &space, &rows).await?;
+        let (kept, token) = self.store.put(principal.tenant, &space, &rows).await?;
         for (row, kept) in rows.iter().zip(&kept) {
             if let Kept::Known(id) = kept {
                 self.uses.count(principal.tenant, &space, &row.agent_id, *id);
             }
         }
-        Ok(Response::new(PutReply { results: kept.into_iter().map(result).collect() }))
+        let results = kept.into_iter().map(result).collect();
+        Ok(Response::new(PutReply { results, write_token: token.to_string() }))
     }
 
     async fn search(
@@ -73,7 +76,8 @@ impl proto::store_server::Store for StoreService {
         let limit = limit("limit", message.limit)?;
         let (min_similarity, exact) = (message.min_similarity, message.exact);
         let search = Search { space, query, filter, limit, min_similarity, exact };
-        let found = self.store.search(principal.tenant, &search).await?;
+        let consistency = consistency::parse(message.read.as_ref())?;
+        let found = self.store.search(principal.tenant, consistency, &search).await?;
         Ok(Response::new(StoreSearchReply {
             hits: found.hits,
             scan: found.scan.to_owned(),
@@ -87,9 +91,11 @@ impl proto::store_server::Store for StoreService {
         request: Request<FindSpacesRequest>,
     ) -> Result<Response<FindSpacesReply>, Status> {
         let principal = CallContext::of(&request)?.principal;
-        let filter = Filter::parse(request.into_inner().filter.unwrap_or_default())?;
+        let message = request.into_inner();
+        let filter = Filter::parse(message.filter.unwrap_or_default())?;
         let filter = filter.for_principal(&principal)?;
-        let space_ids = self.store.find_spaces(principal.tenant, &filter).await?;
+        let consistency = consistency::parse(message.read.as_ref())?;
+        let space_ids = self.store.find_spaces(principal.tenant, consistency, &filter).await?;
         Ok(Response::new(FindSpacesReply { space_ids }))
     }
 
@@ -97,7 +103,9 @@ impl proto::store_server::Store for StoreService {
         let principal = CallContext::of(&request)?.principal;
         let message = request.into_inner();
         let id = filter::parse_id(&message.embedding_id)?;
-        let row = self.store.get(principal.tenant, principal.agent, id, message.return_vector).await?;
+        let consistency = consistency::parse(message.read.as_ref())?;
+        let agent = principal.agent;
+        let row = self.store.get(principal.tenant, consistency, agent, id, message.return_vector).await?;
         Ok(Response::new(row))
     }
 
@@ -109,8 +117,9 @@ impl proto::store_server::Store for StoreService {
             0 => DEFAULT_PAGE,
             size => limit("page_size", size)?,
         };
-        let page =
-            self.store.list(principal.tenant, &filter, page_size, &message.page_token, message.return_vector);
+        let consistency = consistency::parse(message.read.as_ref())?;
+        let (token, vectors) = (&message.page_token, message.return_vector);
+        let page = self.store.list(principal.tenant, consistency, &filter, page_size, token, vectors);
         let (rows, next_page_token) = page.await?;
         Ok(Response::new(StoreListReply { rows, next_page_token }))
     }
@@ -127,12 +136,12 @@ impl proto::store_server::Store for StoreService {
             return Err(Error::invalid("filter", advice).into());
         }
         let filter = filter.for_principal(&principal)?;
-        let count = if message.dry_run {
-            self.store.count(principal.tenant, &filter).await?
+        let (count, token) = if message.dry_run {
+            (self.store.count(principal.tenant, &filter).await?, WriteToken::Primary)
         } else {
             self.store.delete(principal.tenant, &filter).await?
         };
-        Ok(Response::new(StoreDeleteReply { count }))
+        Ok(Response::new(StoreDeleteReply { count, write_token: token.to_string() }))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use embermesh_lifecycle::{Condition, Tasks};
-use embermesh_postgres::DbError;
+use embermesh_postgres::{DbError, Standing};
 
 use crate::{
     archive::{self, ArchiveError},
@@ -13,6 +13,8 @@ use crate::{
 
 /// How often the database is asked whether it answers, and the pool is looked at.
 const PULSE: Duration = Duration::from_secs(5);
+/// How often metrics are told how far behind replicas are.
+const REPLICA_PULSE: Duration = Duration::from_secs(1);
 
 /// Starts the background work.
 pub(crate) fn start(store: &Arc<Store>, tasks: &Tasks, database: Condition, pause: Duration) {
@@ -24,7 +26,8 @@ pub(crate) fn start(store: &Arc<Store>, tasks: &Tasks, database: Condition, paus
                 () = pulse_end.stopping() => return,
                 () = tokio::time::sleep(PULSE) => {}
             }
-            database.set(pulse.pools().app.ping().await.is_ok());
+            let is_up = pulse.pools().app.ping().await.is_ok();
+            database.set(is_up || has_replica(&pulse));
             pulse.pools().reap();
             pulse.metrics().sample(&pulse.pools().app);
         }
@@ -45,6 +48,32 @@ pub(crate) fn start(store: &Arc<Store>, tasks: &Tasks, database: Condition, paus
             }
         }
     });
+}
+
+/// Watches replicas, and tells metrics of them.
+pub(crate) fn watch_replicas(store: &Arc<Store>, tasks: &Tasks) {
+    let (store, end) = (Arc::clone(store), tasks.clone());
+    if store.pools().reads.status().is_empty() {
+        return;
+    }
+    tasks.spawn("vector-store replicas", async move {
+        let tell = async {
+            loop {
+                store.metrics().sample_replicas(&store.pools().reads.status());
+                tokio::time::sleep(REPLICA_PULSE).await;
+            }
+        };
+        tokio::select! {
+            () = end.stopping() => {}
+            () = store.pools().reads.follow() => {}
+            () = tell => {}
+        }
+    });
+}
+
+/// Searches can be served without the primary.
+fn has_replica(store: &Store) -> bool {
+    store.pools().reads.status().iter().any(|replica| replica.standing == Standing::Following)
 }
 
 /// One round of everything. A failure is logged and does not keep the rest from running; the first one is returned.

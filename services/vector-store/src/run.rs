@@ -33,6 +33,7 @@ pub fn parts(process: &Process) -> Result<Parts, ConfigError> {
     redis.cache_strategies.embeddings.ttl.get_or_insert(config.embedding.router.cache_ttl);
     Ok(Parts {
         database: config.database.for_store()?,
+        replicas: config.database.read_replica_pool.set(),
         redis,
         tasks: process.tasks.clone(),
         readiness: process.readiness.clone(),

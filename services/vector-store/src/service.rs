@@ -3,6 +3,7 @@
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use embermesh_lifecycle::{Readiness, Tasks};
+use embermesh_postgres::ReplicaSet;
 use embermesh_proto::internal::v1::{
     answers_server::AnswersServer, cache_jobs_server::CacheJobsServer, store_server::StoreServer,
     throttle_server::ThrottleServer, vector_cache_server::VectorCacheServer,
@@ -37,6 +38,8 @@ const DEFAULT_TTL: Duration = Duration::from_secs(15 * 60);
 pub struct Parts {
     /// Logs in as the owner of the schema `store`, or as a user who may create it.
     pub database: SecretString,
+    /// Where the database's replicas are, if anywhere.
+    pub replicas: ReplicaSet,
     /// Where Redis is, if anywhere.
     pub redis: embermesh_config::Redis,
     /// For its background work.
@@ -68,14 +71,16 @@ impl VectorStore {
             return Err(StartError::Setting(mistake));
         }
         let condition = parts.readiness.condition("vector-store");
-        let pools = Pools::open(&parts.database, &settings.pool).await?;
+        let metrics = StoreMetrics::new(&parts.metrics)?;
+        let pools =
+            Pools::open(&parts.database, &settings.pool, &parts.replicas, metrics.reads_observer()).await?;
         let pause = Duration::from_secs(u64::from(settings.maintenance_seconds.max(1)));
         let redis = Redis::start(&parts.redis, &settings.redis, &parts.tasks, &parts.metrics)?;
-        let metrics = StoreMetrics::new(&parts.metrics)?;
         let store = Store::new(pools, settings, parts.clock.clone(), metrics);
         store.refresh_spaces().await?;
         condition.set(true);
         maintenance::start(&store, &parts.tasks, condition, pause);
+        maintenance::watch_replicas(&store, &parts.tasks);
         let ttl = parts.redis.cache_strategies.embeddings.ttl.map_or(DEFAULT_TTL, |ttl| ttl.0);
         let jobs = Worker::new(Arc::clone(&store), redis.clone(), parts.clock, ttl);
         jobs.start(&parts.tasks);

@@ -49,6 +49,10 @@ fn load(yaml: &str, variables: &[(&str, &str)], overrides: &[(&str, &str)]) -> R
 fn the_guides_blocks_load_as_printed() {
     let config = load(GUIDE, &[], &[]).unwrap();
     assert_eq!(config.database.pool.max_open_conns.get(), 100);
+    // without URLs there are no replicas
+    let replicas = config.database.read_replica_pool.set();
+    assert!(replicas.urls.is_empty());
+    assert_eq!(replicas.settings.max_open_conns.unwrap().get(), 200);
     assert_eq!(config.redis.cache_strategies.embeddings.ttl, Some(crate::Span::seconds(900)));
     assert_eq!(config.embedding.providers["openai"].rate_limit.unwrap().requests_per_minute, Some(3000));
     assert_eq!(config.logging.components.len(), 3);
@@ -70,8 +74,23 @@ fn environment_lies_over_the_file_and_overrides_over_both() {
 }
 
 #[test]
+fn replicas_are_named_by_the_file_or_the_environment() {
+    let yaml = "database: {read_replica_pool: {urls: ['postgresql://u:p@a/d'], wait: 5ms, max_lag: 1m}}";
+    let replicas = |variables| load(yaml, variables, &[]).unwrap().database.read_replica_pool.set();
+    let set = replicas(&[]);
+    assert_eq!(set.urls.len(), 1);
+    assert_eq!((set.settings.wait.as_millis(), set.settings.max_lag.as_secs()), (5, 60));
+    let set = replicas(&[("DATABASE_REPLICA_URLS", "postgresql://u@b/d, postgresql://u@c/d")]);
+    assert_eq!(set.urls.len(), 2);
+}
+
+#[test]
 fn the_dump_shows_no_secret() {
-    let variables = [("OPENAI_API_KEY", "sk-secret"), ("DATABASE_URL", "postgresql://u:pw-secret@h/d")];
+    let variables = [
+        ("OPENAI_API_KEY", "sk-secret"),
+        ("DATABASE_URL", "postgresql://u:pw-secret@h/d"),
+        ("DATABASE_REPLICA_URLS", "postgresql://u:pw-secret@r/d"),
+    ];
     let dump = load("{}", &variables, &[]).unwrap().dump();
     assert!(dump.contains("cache_ttl: 15m") && dump.contains("api_key: '***'"), "{dump}");
     assert!(!dump.contains("-secret"), "{dump}");

@@ -2,11 +2,11 @@
 
 use std::num::NonZeroUsize;
 
-use embermesh_postgres::PoolConfig;
+use embermesh_postgres::{PoolConfig, ReplicaSet, ReplicaSettings};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::{ConfigError, Secret};
+use crate::{ConfigError, Secret, Span};
 
 /// `database`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,20 +34,61 @@ pub struct Database {
     pub admin_url: Option<Secret>,
     /// Per process.
     pub pool: PoolConfig,
-    /// Per process.
+    /// Per process and replica.
     pub read_replica_pool: ReplicaPool,
 }
 
-/// `database.read_replica_pool`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// `database.read_replica_pool`: streaming replicas of the database of the vectors, for reads.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReplicaPool {
-    /// Absent: no replica.
-    pub url: Option<Secret>,
-    /// Absent: as `database.pool`.
+    /// One for each replica; none: the primary serves all reads.
+    pub urls: Vec<Secret>,
+    /// To each replica; absent: as `database.pool`.
     pub max_open_conns: Option<NonZeroUsize>,
-    /// Absent: as `database.pool`.
+    /// To each replica; absent: as `database.pool`.
     pub max_idle_conns: Option<usize>,
+    /// Between two looks at how far a replica has come.
+    pub poll_interval: Span,
+    /// A replica that does not say for this long how far it has come is lost until it does.
+    pub lost_after: Span,
+    /// How long a read waits for a replica that has its write, before it goes to the primary.
+    pub wait: Span,
+    /// A replica that is further behind serves no eventual reads.
+    pub max_lag: Span,
+}
+
+impl Default for ReplicaPool {
+    fn default() -> Self {
+        let ReplicaSettings { max_open_conns, max_idle_conns, poll_interval, lost_after, wait, max_lag } =
+            ReplicaSettings::default();
+        Self {
+            urls: Vec::new(),
+            max_open_conns,
+            max_idle_conns,
+            poll_interval: Span(poll_interval),
+            lost_after: Span(lost_after),
+            wait: Span(wait),
+            max_lag: Span(max_lag),
+        }
+    }
+}
+
+impl ReplicaPool {
+    /// For the pools.
+    pub fn set(&self) -> ReplicaSet {
+        ReplicaSet {
+            urls: self.urls.iter().map(|url| url.as_secret().clone()).collect(),
+            settings: ReplicaSettings {
+                max_open_conns: self.max_open_conns,
+                max_idle_conns: self.max_idle_conns,
+                poll_interval: self.poll_interval.0,
+                lost_after: self.lost_after.0,
+                wait: self.wait.0,
+                max_lag: self.max_lag.0,
+            },
+        }
+    }
 }
 
 impl Default for Database {

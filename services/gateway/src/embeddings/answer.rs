@@ -2,12 +2,14 @@
 
 use embermesh_errors::Error;
 use embermesh_proto::{from_le_bytes, v1};
+use embermesh_types::WriteToken;
 use serde_json::Value;
 
 use super::{
     caller::Caller,
     defect,
     embed::{Embedded, Kept},
+    fields,
     too_long::{Cut, Piece},
 };
 
@@ -53,6 +55,7 @@ impl Embedded {
             cached: item.cached,
             deduplicated: kept.as_ref().is_some_and(|kept| kept.deduplicated),
             too_long: item.cut.as_ref().map(|cut| too_long(cut, kept.as_ref())),
+            write_token: kept.as_ref().map(|kept| kept.token.to_string()),
             embedding_id: kept.and_then(|kept| kept.embedding_ids.into_iter().next()),
             instead_of_space_id: instead_of.map(String::from),
             pii: Some(scrubbed.pii),
@@ -85,6 +88,7 @@ pub(super) fn batch(replies: Vec<Reply>, caller: &Caller) -> v1::EmbedBatchRespo
         embeddings: Vec::with_capacity(replies.len()),
         ..Default::default()
     };
+    let mut written = None;
     for reply in replies {
         let (embedded, error) = match reply {
             Ok(embedded) => (Some(embedded), None),
@@ -92,6 +96,10 @@ pub(super) fn batch(replies: Vec<Reply>, caller: &Caller) -> v1::EmbedBatchRespo
             Err(Refusal { error, paid }) => (paid.map(|paid| *paid), Some(error)),
         };
         let mut entry = embedded.map(entry).unwrap_or_default();
+        if let Some(token) = &entry.write_token {
+            let token = fields::written(token);
+            written = Some(written.map_or(token, |written: WriteToken| written.and(token)));
+        }
         answer.failed += u32::from(error.is_some());
         answer.total_cost_nano_usd =
             answer.total_cost_nano_usd.saturating_add(entry.cost_nano_usd.unwrap_or(0));
@@ -99,6 +107,7 @@ pub(super) fn batch(replies: Vec<Reply>, caller: &Caller) -> v1::EmbedBatchRespo
         entry.error = error.map(|error| error_body(error, caller));
         answer.embeddings.push(entry);
     }
+    answer.write_token = written.map(|token| token.to_string());
     answer
 }
 
@@ -121,6 +130,7 @@ fn entry(answer: v1::EmbedResponse) -> v1::BatchEntry {
         metadata: answer.metadata,
         too_long: answer.too_long,
         instead_of_space_id: answer.instead_of_space_id,
+        write_token: answer.write_token,
         error: None,
     }
 }

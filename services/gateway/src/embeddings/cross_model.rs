@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use embermesh_errors::{Code, Error};
 use embermesh_proto::{
-    internal::v1::{FindSpacesRequest, StoreFilter, StoreRow, StoreSearchRequest},
+    internal::v1::{FindSpacesRequest, StoreFilter, StoreRead, StoreRow, StoreSearchRequest},
     v1::{self, CatalogModel},
 };
-use embermesh_types::{AgentId, SpaceId};
+use embermesh_types::{AgentId, Consistency, SpaceId};
 use futures::{StreamExt as _, stream};
 use tokio::time::timeout;
 
@@ -52,6 +52,7 @@ struct Question {
     limit: u32,
     min_similarity: Option<f64>,
     exact: bool,
+    read: StoreRead,
 }
 
 impl Embeddings {
@@ -71,6 +72,8 @@ impl Embeddings {
             return Err(Error::invalid("min_similarity", "min_similarity must be a number from -1 to 1"));
         }
         fields::created_between(request.created_after.as_ref(), request.created_before.as_ref())?;
+        let (consistency, token) = (request.consistency.as_deref(), request.after_token.as_deref());
+        let read = fields::read(consistency, token, Consistency::Eventual)?;
         let context_id = fields::context_id(request.context_id)?;
         let task_type = fields::task_type(request.task_type)?;
         let metadata = flat_filter(&request.metadata_filter, limits.max_metadata_bytes)?;
@@ -100,9 +103,11 @@ impl Embeddings {
             limit,
             min_similarity: request.min_similarity,
             exact: request.exact.unwrap_or(false),
+            read,
         };
 
-        let find = FindSpacesRequest { filter: Some(question.filter.clone()) };
+        let find =
+            FindSpacesRequest { filter: Some(question.filter.clone()), read: Some(question.read.clone()) };
         let with_rows = self.0.store().find_spaces(caller.context.request(find)).await?.into_inner();
         let mut spaces = Vec::new();
         for id in &with_rows.space_ids {
@@ -145,6 +150,7 @@ impl Embeddings {
                 limit: question.limit,
                 min_similarity: question.min_similarity,
                 exact: question.exact,
+                read: Some(question.read.clone()),
             };
             let reply = self.0.store().search(caller.context.request(request)).await?.into_inner();
             let hits = reply.hits.into_iter().map(|hit| {

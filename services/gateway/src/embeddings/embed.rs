@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Instant};
 use embermesh_errors::Error;
 use embermesh_proto::v1;
 use embermesh_telemetry::Span;
-use embermesh_types::SpaceId;
+use embermesh_types::{SpaceId, WriteToken};
 use futures::{StreamExt, stream};
 
 use super::{
@@ -46,6 +46,8 @@ pub(super) struct Kept {
     pub embedding_ids: Vec<String>,
     /// They existed already.
     pub deduplicated: bool,
+    /// Stands for them.
+    pub token: WriteToken,
 }
 
 /// A text that was not served.

@@ -1,7 +1,8 @@
 //! The fields that several calls share, from what a client wrote to what is known to be right.
 
 use embermesh_errors::Error;
-use embermesh_types::{EmbeddingId, SpaceId};
+use embermesh_proto::internal::v1::StoreRead;
+use embermesh_types::{Consistency, EmbeddingId, SpaceId, WriteToken};
 use prost_types::Timestamp;
 
 /// The task type of calls that name none.
@@ -60,6 +61,27 @@ pub(super) fn bounded(param: &str, given: Option<u32>, default: u32) -> Result<u
         fits @ 1..=1000 => Ok(fits),
         other => Err(Error::invalid(param, format!("{param} must be 1 to 1000, it is {other}"))),
     }
+}
+
+/// What a read has to see; checked before anything is paid for.
+pub(super) fn read(
+    consistency: Option<&str>,
+    after_token: Option<&str>,
+    default: Consistency,
+) -> Result<StoreRead, Error> {
+    let parsed = Consistency::parse(consistency, after_token, default);
+    match parsed.map_err(|error| Error::invalid(error.param(), error.to_string()))? {
+        Consistency::Eventual => Ok(StoreRead { eventual: true, ..StoreRead::default() }),
+        Consistency::ReadYourWrites(token) => {
+            Ok(StoreRead { eventual: false, after_token: token.to_string() })
+        }
+    }
+}
+
+/// What the store says stands for a write.
+pub(super) fn written(token: &str) -> WriteToken {
+    // a store of before there were tokens says nothing
+    token.parse().unwrap_or_default()
 }
 
 /// Two times that a row must lie between.

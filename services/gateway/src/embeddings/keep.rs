@@ -2,12 +2,14 @@
 
 use embermesh_errors::{Code, Error};
 use embermesh_proto::internal::v1::{PutRequest, PutResult, PutRow};
+use embermesh_types::WriteToken;
 
 use super::{
     Embeddings, OnTooLong,
     caller::Caller,
     defect,
     embed::{Embedded, Kept, Outcome, Placed, Refused},
+    fields,
     too_long::Piece,
 };
 
@@ -18,15 +20,19 @@ const MAX_PUT_ROWS: usize = 2048;
 
 /// A row to be: of which text, and of which piece of it.
 type Part = (usize, usize);
+/// A row that is kept, and what stands for it.
+type Row = (PutResult, WriteToken);
 
 impl Embeddings {
     /// Keeps what was embedded. What cannot be kept is still answered: it was paid for.
     pub(super) async fn keep(&self, caller: &Caller, embedded: Placed<Embedded>) -> Placed<Outcome> {
-        let mut results: Vec<Vec<Result<PutResult, Error>>> = embedded.iter().map(|_| Vec::new()).collect();
+        let mut results: Vec<Vec<Result<Row, Error>>> = embedded.iter().map(|_| Vec::new()).collect();
         for put in puts(&embedded) {
             let outcome = self.put(caller, &embedded, &put).await;
             match outcome {
-                Ok(done) => put.iter().zip(done).for_each(|((of, _), result)| results[*of].push(Ok(result))),
+                Ok((done, token)) => {
+                    put.iter().zip(done).for_each(|((of, _), result)| results[*of].push(Ok((result, token))))
+                }
                 Err(error) => put.iter().for_each(|(of, _)| results[*of].push(Err(error.clone()))),
             }
         }
@@ -39,17 +45,17 @@ impl Embeddings {
         caller: &Caller,
         embedded: &Placed<Embedded>,
         put: &[Part],
-    ) -> Result<Vec<PutResult>, Error> {
-        let Some((first, _)) = put.first() else { return Ok(Vec::new()) };
+    ) -> Result<(Vec<PutResult>, WriteToken), Error> {
+        let Some((first, _)) = put.first() else { return Ok((Vec::new(), WriteToken::Primary)) };
         let space = &embedded[*first].1.item.space;
         let request = PutRequest {
             space_id: space.as_str().to_owned(),
             dimensions: space.dimensions(),
             rows: put.iter().map(|(of, piece)| row(&embedded[*of].1, *piece)).collect(),
         };
-        let results = self.0.store().put(caller.context.request(request)).await?.into_inner().results;
-        if results.len() == put.len() {
-            Ok(results)
+        let reply = self.0.store().put(caller.context.request(request)).await?.into_inner();
+        if reply.results.len() == put.len() {
+            Ok((reply.results, fields::written(&reply.write_token)))
         } else {
             Err(defect("the store answered for other rows than sent"))
         }
@@ -148,14 +154,15 @@ fn row(embedded: &Embedded, piece: usize) -> PutRow {
     }
 }
 
-fn outcome(mut embedded: Embedded, results: Vec<Result<PutResult, Error>>) -> Outcome {
+fn outcome(mut embedded: Embedded, results: Vec<Result<Row, Error>>) -> Outcome {
     let results = match results.into_iter().collect::<Result<Vec<_>, _>>() {
         Ok(results) => results,
         Err(error) => return Err(not_kept(embedded, &error)),
     };
     embedded.kept = Some(Kept {
-        deduplicated: results.iter().all(|result| result.deduplicated),
-        embedding_ids: results.into_iter().map(|result| result.embedding_id).collect(),
+        deduplicated: results.iter().all(|(result, _)| result.deduplicated),
+        token: results.iter().map(|(_, token)| *token).reduce(WriteToken::and).unwrap_or_default(),
+        embedding_ids: results.into_iter().map(|(result, _)| result.embedding_id).collect(),
     });
     Ok(embedded)
 }

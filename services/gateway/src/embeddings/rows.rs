@@ -3,9 +3,12 @@
 use embermesh_errors::Error;
 use embermesh_proto::{
     from_le_bytes,
-    internal::v1::{StoreDeleteRequest, StoreFilter, StoreGetRequest, StoreListRequest, StoreRow},
+    internal::v1::{
+        StoreDeleteReply, StoreDeleteRequest, StoreFilter, StoreGetRequest, StoreListRequest, StoreRow,
+    },
     v1,
 };
+use embermesh_types::Consistency;
 
 use super::{Embeddings, caller::Caller, defect, fields, search::flat_filter};
 use crate::scrub::Tally;
@@ -25,9 +28,12 @@ impl Embeddings {
         request: v1::GetEmbeddingRequest,
     ) -> Result<v1::StoredEmbedding, Error> {
         let id = fields::embedding_id("embedding_id", &request.embedding_id)?;
+        let (consistency, token) = (request.consistency.as_deref(), request.after_token.as_deref());
         let get = StoreGetRequest {
             embedding_id: id.to_string(),
             return_vector: request.return_vector.unwrap_or(false),
+            // a row that was just acknowledged is there
+            read: Some(fields::read(consistency, token, Consistency::PRIMARY)?),
         };
         let row = self.0.store().get(caller.context.request(get)).await?.into_inner();
         let bound = &caller.context.principal.agent;
@@ -43,6 +49,8 @@ impl Embeddings {
         request: v1::ListEmbeddingsRequest,
     ) -> Result<v1::ListEmbeddingsResponse, Error> {
         fields::created_between(request.created_after.as_ref(), request.created_before.as_ref())?;
+        let (consistency, token) = (request.consistency.as_deref(), request.after_token.as_deref());
+        let read = fields::read(consistency, token, Consistency::PRIMARY)?;
         let agent = caller.given_agent_filter(request.agent_id.as_deref())?;
         let space = request.space_id.as_deref().map(fields::space).transpose()?;
         let page_token = request.page_token.unwrap_or_default();
@@ -61,6 +69,7 @@ impl Embeddings {
             page_size: fields::bounded("page_size", request.page_size, DEFAULT_PAGE)?,
             page_token,
             return_vector: request.return_vector.unwrap_or(false),
+            read: Some(read),
         };
         let reply = self.0.store().list(caller.context.request(list)).await?.into_inner();
         Ok(v1::ListEmbeddingsResponse {
@@ -80,9 +89,12 @@ impl Embeddings {
             embedding_ids: vec![id.to_string()],
             ..Default::default()
         };
-        match self.delete_filtered(caller, filter, false).await? {
+        let deleted = self.delete_filtered(caller, filter, false).await?;
+        match deleted.count {
             0 => Err(unknown()),
-            _ => Ok(v1::DeleteEmbeddingResponse {}),
+            _ => Ok(v1::DeleteEmbeddingResponse {
+                write_token: fields::written(&deleted.write_token).to_string(),
+            }),
         }
     }
 
@@ -125,9 +137,11 @@ impl Embeddings {
             ..Default::default()
         };
         let dry_run = request.dry_run.unwrap_or(false);
+        let deleted = self.delete_filtered(caller, filter, dry_run).await?;
         Ok(v1::DeleteEmbeddingsResponse {
-            count: self.delete_filtered(caller, filter, dry_run).await?,
+            count: deleted.count,
             dry_run,
+            write_token: (!dry_run).then(|| fields::written(&deleted.write_token).to_string()),
         })
     }
 
@@ -136,9 +150,9 @@ impl Embeddings {
         caller: &Caller,
         filter: StoreFilter,
         dry_run: bool,
-    ) -> Result<u64, Error> {
+    ) -> Result<StoreDeleteReply, Error> {
         let delete = StoreDeleteRequest { filter: Some(filter), dry_run };
-        Ok(self.0.store().delete(caller.context.request(delete)).await?.into_inner().count)
+        Ok(self.0.store().delete(caller.context.request(delete)).await?.into_inner())
     }
 }
 

@@ -7,7 +7,7 @@ use embermesh_proto::{
     to_le_bytes, v1,
 };
 use embermesh_telemetry::Span;
-use embermesh_types::{AgentId, SpaceId};
+use embermesh_types::{AgentId, Consistency, SpaceId};
 
 use super::{
     Embeddings, InputType, Item, JsonObject, OnTooLong, Route, Summary, about, caller::Caller, defect, entry,
@@ -105,6 +105,8 @@ impl Embeddings {
             return Err(Error::invalid("min_similarity", "min_similarity must be a number from -1 to 1"));
         }
         fields::created_between(request.created_after.as_ref(), request.created_before.as_ref())?;
+        let (consistency, token) = (request.consistency.as_deref(), request.after_token.as_deref());
+        let read = fields::read(consistency, token, Consistency::Eventual)?;
         let context_id = fields::context_id(request.context_id.take())?;
         let metadata = flat_filter(&request.metadata_filter, limits.max_metadata_bytes)?;
         let agent = caller.given_agent_filter(request.agent_id.as_deref())?;
@@ -127,6 +129,7 @@ impl Embeddings {
             limit,
             min_similarity: request.min_similarity,
             exact: request.exact.unwrap_or(false),
+            read: Some(read),
         };
         let reply = self.0.store().search(caller.context.request(search)).await?.into_inner();
         let results = reply.hits.into_iter().map(|hit| hit_of(hit, &space)).collect::<Result<Vec<_>, _>>()?;

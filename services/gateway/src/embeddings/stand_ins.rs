@@ -225,7 +225,8 @@ impl Store for StoreStandIn {
             });
             PutResult { embedding_id, deduplicated: false, created_at: None }
         });
-        Ok(Response::new(PutReply { results: results.collect() }))
+        let write_token = format!("w1-{:024x}{:016x}", 1, self.puts.lock().unwrap().len());
+        Ok(Response::new(PutReply { results: results.collect(), write_token }))
     }
 
     async fn search(
@@ -295,7 +296,7 @@ impl Store for StoreStandIn {
         });
         let count = matching.count() as u64;
         self.deletes.lock().unwrap().push(delete);
-        Ok(Response::new(StoreDeleteReply { count }))
+        Ok(Response::new(StoreDeleteReply { count, write_token: String::new() }))
     }
 }
 

@@ -9,6 +9,7 @@ use super::*;
 use crate::embeddings::stand_ins::{Bench, DIMENSIONS, context, tenant, vector_of};
 
 mod batch;
+mod consistency;
 mod cross_model;
 mod rows;
 mod searching;

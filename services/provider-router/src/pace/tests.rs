@@ -40,6 +40,7 @@ impl Store {
         let database = TestDatabase::create().await;
         let (tasks, metrics) = (Tasks::new(), Metrics::default());
         let parts = Parts {
+            replicas: Default::default(),
             database: database.url().clone(),
             redis: Redis { url: redis.as_ref().map(|redis| Secret::new(redis.url())), ..Redis::default() },
             tasks: tasks.clone(),

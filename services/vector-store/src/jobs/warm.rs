@@ -8,7 +8,7 @@ use std::{
 use embermesh_cache::{Facts, Kept, VectorKey};
 use embermesh_errors::Error;
 use embermesh_proto::internal::v1::StoreRow;
-use embermesh_types::{EmbeddingId, TenantId};
+use embermesh_types::{Consistency, EmbeddingId, TenantId};
 use embermesh_vector_key::KeyMaker;
 use tokio::time::{Instant, sleep};
 
@@ -62,7 +62,11 @@ impl Worker {
             let ids = self.store.most_used(tenant, shelf, left).await?;
             for ids in ids.chunks(TOGETHER as usize) {
                 let some = Filter { ids: ids.to_vec(), ..of.clone() };
-                let (rows, _) = self.store.list(tenant, &some, TOGETHER, "", true).await.map_err(failed)?;
+                let (rows, _) = self
+                    .store
+                    .list(tenant, Consistency::PRIMARY, &some, TOGETHER, "", true)
+                    .await
+                    .map_err(failed)?;
                 left = left.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
                 left_out += self.put(run, warm, models, &rows).await?;
                 taken.extend(ids);
@@ -70,8 +74,11 @@ impl Worker {
         }
         let mut page = String::new();
         while left > 0 {
-            let (mut rows, next) =
-                self.store.list(tenant, &of, TOGETHER, &page, true).await.map_err(failed)?;
+            let (mut rows, next) = self
+                .store
+                .list(tenant, Consistency::PRIMARY, &of, TOGETHER, &page, true)
+                .await
+                .map_err(failed)?;
             rows.retain(|row| row.embedding_id.parse().is_ok_and(|id| !taken.contains(&id)));
             rows.truncate(left as usize);
             left -= u32::try_from(rows.len()).unwrap_or(left).min(left);

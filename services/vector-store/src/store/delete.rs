@@ -1,8 +1,8 @@
 //! Removing rows, together with what points to them.
 
 use embermesh_errors::Error;
-use embermesh_postgres::DbError;
-use embermesh_types::TenantId;
+use embermesh_postgres::{DbError, WriteMark};
+use embermesh_types::{TenantId, WriteToken};
 
 use super::{Owner, Store, conditions::Conditions, spaces::Space};
 use crate::{domain::filter::Filter, error::of_database};
@@ -14,22 +14,24 @@ const BATCH: i64 = 5_000;
 const ATTEMPTS: u32 = 4;
 
 impl Store {
-    /// Removes what a filter matches; returns how many rows that were.
-    pub(crate) async fn delete(&self, tenant: TenantId, filter: &Filter) -> Result<u64, Error> {
+    /// Removes what a filter matches; returns how many rows that were, and what stands for their removal.
+    pub(crate) async fn delete(&self, tenant: TenantId, filter: &Filter) -> Result<(u64, WriteToken), Error> {
         let _timer = self.metrics.query("delete");
         let owner = Owner::of(tenant);
+        let mark = WriteMark::default();
         let mut total = 0;
-        for space in self.spaces_to_visit(owner, filter).await.map_err(of_database)? {
+        let reads = self.pools.reads.on_primary();
+        for space in self.spaces_to_visit(&reads, owner, filter).await.map_err(of_database)? {
             loop {
                 let (picked, deleted) =
-                    self.delete_batch(owner, &space, filter).await.map_err(of_database)?;
+                    self.delete_batch(owner, &space, filter, &mark).await.map_err(of_database)?;
                 total += deleted;
                 if picked < BATCH {
                     break;
                 }
             }
         }
-        Ok(total)
+        Ok((total, mark.token()))
     }
 
     /// How many rows a filter matches.
@@ -38,7 +40,8 @@ impl Store {
         let owner = Owner::of(tenant);
         let conditions = Conditions::of(owner, filter);
         let mut total = 0;
-        for space in self.spaces_to_visit(owner, filter).await.map_err(of_database)? {
+        let reads = self.pools.reads.on_primary();
+        for space in self.spaces_to_visit(&reads, owner, filter).await.map_err(of_database)? {
             let sql = format!("SELECT count(*) FROM {} WHERE {}", space.table(), conditions.sql());
             let row =
                 self.session(owner).query_one(&sql, &conditions.parameters()).await.map_err(of_database)?;
@@ -52,6 +55,7 @@ impl Store {
         owner: Owner,
         space: &Space,
         filter: &Filter,
+        mark: &WriteMark,
     ) -> Result<(i64, u64), DbError> {
         let mut conditions = Conditions::of(owner, filter);
         let limit = conditions.parameter(BATCH);
@@ -73,7 +77,8 @@ impl Store {
         );
         let mut attempt = 1;
         let rows = loop {
-            match self.session(owner).execute_returning(&sql, &conditions.parameters()).await {
+            let session = self.session(owner).marked(mark);
+            match session.execute_returning(&sql, &conditions.parameters()).await {
                 Err(DbError::Conflict(_)) if attempt < ATTEMPTS => attempt += 1,
                 outcome => break outcome?,
             }

@@ -3,9 +3,9 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use embermesh_errors::Error;
-use embermesh_postgres::DbError;
+use embermesh_postgres::{DbError, Reader};
 use embermesh_proto::internal::v1::StoreRow;
-use embermesh_types::{EmbeddingId, TenantId};
+use embermesh_types::{Consistency, EmbeddingId, TenantId};
 
 use super::{Owner, Store, conditions::Conditions, row, spaces::Space};
 use crate::{
@@ -18,6 +18,7 @@ impl Store {
     pub(crate) async fn list(
         &self,
         tenant: TenantId,
+        consistency: Consistency,
         filter: &Filter,
         page_size: u32,
         page_token: &str,
@@ -25,9 +26,10 @@ impl Store {
     ) -> Result<(Vec<StoreRow>, String), Error> {
         let _timer = self.metrics.query("list");
         let after = page_token::read(page_token, filter)?;
+        let reads = &self.pools.reads.reader(consistency).await;
         let mut rows = self
             // one more than a page shows whether there is another
-            .newest(Owner::of(tenant), filter, after, i64::from(page_size) + 1, with_vector)
+            .newest(reads, Owner::of(tenant), filter, after, i64::from(page_size) + 1, with_vector)
             .await
             .map_err(of_database)?;
         if rows.len() <= page_size as usize {
@@ -41,13 +43,14 @@ impl Store {
 
     async fn newest(
         &self,
+        reads: &Reader<'_>,
         owner: Owner,
         filter: &Filter,
         after: Option<EmbeddingId>,
         limit: i64,
         with_vector: bool,
     ) -> Result<Vec<StoreRow>, DbError> {
-        let spaces = self.spaces_to_visit(owner, filter).await?;
+        let spaces = self.spaces_to_visit(reads, owner, filter).await?;
         if spaces.is_empty() {
             return Ok(Vec::new());
         }
@@ -73,7 +76,7 @@ impl Store {
             );
         }
         let _ = write!(sql, ") AS page {order}");
-        let rows = self.session(owner).query(&sql, &conditions.parameters()).await?;
+        let rows = reads.tenant(owner.tenant).query(&sql, &conditions.parameters()).await?;
         rows.iter()
             .map(|found| {
                 let place: i32 = found.try_get(0)?;
@@ -86,12 +89,13 @@ impl Store {
     /// The space that a filter names, or all that the tenant has rows in.
     pub(super) async fn spaces_to_visit(
         &self,
+        reads: &Reader<'_>,
         owner: Owner,
         filter: &Filter,
     ) -> Result<Vec<Arc<Space>>, DbError> {
         match &filter.space {
             Some(space) => Ok(self.space(space).await?.into_iter().collect()),
-            None => self.spaces_of(owner).await,
+            None => self.spaces_of(reads, owner).await,
         }
     }
 }

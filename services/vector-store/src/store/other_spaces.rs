@@ -3,8 +3,8 @@
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use embermesh_errors::Error;
-use embermesh_postgres::DbError;
-use embermesh_types::{SpaceId, TenantId};
+use embermesh_postgres::{DbError, Reader};
+use embermesh_types::{Consistency, SpaceId, TenantId};
 use moka::sync::Cache;
 
 use super::{Owner, Store, conditions::Conditions, spaces::Space};
@@ -32,12 +32,18 @@ impl SpacesOf {
 
 impl Store {
     /// The spaces with at least one row of the filter.
-    pub(crate) async fn find_spaces(&self, tenant: TenantId, filter: &Filter) -> Result<Vec<String>, Error> {
+    pub(crate) async fn find_spaces(
+        &self,
+        tenant: TenantId,
+        consistency: Consistency,
+        filter: &Filter,
+    ) -> Result<Vec<String>, Error> {
         let _timer = self.metrics.query("find_spaces");
         let owner = Owner::of(tenant);
+        let reads = &self.pools.reads.reader(consistency).await;
         let found = async {
-            let spaces = self.spaces_to_visit(owner, filter).await?;
-            self.spaces_with_rows(owner, &spaces, filter).await
+            let spaces = self.spaces_to_visit(reads, owner, filter).await?;
+            self.spaces_with_rows(reads, owner, &spaces, filter).await
         };
         found.await.map_err(of_database)
     }
@@ -45,25 +51,29 @@ impl Store {
     /// The spaces, `searched` left out, with at least one row of the filter.
     pub(super) async fn other_spaces(
         &self,
+        reads: &Reader<'_>,
         owner: Owner,
         searched: &SpaceId,
         filter: &Filter,
     ) -> Result<Vec<String>, DbError> {
-        let known = match self.spaces_of.0.get(&owner.tenant) {
+        // whoever asks for everything that was written gets no remembered answer
+        let known = self.spaces_of.0.get(&owner.tenant).filter(|_| reads.is_eventual());
+        let known = match known {
             Some(known) => known,
             None => {
-                let known: Arc<[_]> = self.spaces_of(owner).await?.into();
+                let known: Arc<[_]> = self.spaces_of(reads, owner).await?.into();
                 self.spaces_of.0.insert(owner.tenant, Arc::clone(&known));
                 known
             }
         };
         let spaces: Vec<_> = known.iter().filter(|space| space.id != *searched).cloned().collect();
-        self.spaces_with_rows(owner, &spaces, filter).await
+        self.spaces_with_rows(reads, owner, &spaces, filter).await
     }
 
     /// Those of `spaces` with at least one row of the filter, in the order of their ids.
     async fn spaces_with_rows(
         &self,
+        reads: &Reader<'_>,
         owner: Owner,
         spaces: &[Arc<Space>],
         filter: &Filter,
@@ -80,7 +90,7 @@ impl Store {
             // writing to a string cannot fail
             let _ = write!(sql, "{union}SELECT {no} WHERE EXISTS (SELECT FROM {table} WHERE {matching})");
         }
-        let rows = self.session(owner).query(&sql, &conditions.parameters()).await?;
+        let rows = reads.tenant(owner.tenant).query(&sql, &conditions.parameters()).await?;
         let numbers = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i32>, _>>()?;
         let mut others: Vec<String> = spaces
             .iter()

@@ -1,10 +1,12 @@
 //! The connections of the store: one pool for requests, which may read and write rows, and two small ones of the owner, which
-//! define tables and indexes.
+//! define tables and indexes; and those to replicas, if there are any.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use embermesh_postgres::{Database, DbError, Migration, PoolConfig, Role, Schema, migrate};
+use embermesh_postgres::{
+    Database, DbError, Migration, PoolConfig, ReadRouter, ReplicaSet, Role, Schema, Source, migrate,
+};
 use secrecy::SecretString;
 
 use crate::StartError;
@@ -24,6 +26,8 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
 pub(crate) struct Pools {
     /// Obeys row-level security.
     pub(crate) app: Database,
+    /// Chooses where requests read.
+    pub(crate) reads: ReadRouter,
     /// Creates spaces and partitions, holds the lock of an index build, and expires.
     pub(crate) owner: Database,
     /// One connection for index builds, so that what is set on it stays set for the next statement.
@@ -31,8 +35,13 @@ pub(crate) struct Pools {
 }
 
 impl Pools {
-    /// Brings the schema up to date and connects.
-    pub(crate) async fn open(url: &SecretString, pool: &PoolConfig) -> Result<Self, StartError> {
+    /// Brings the schema up to date and connects; to replicas only [`ReadRouter::follow`] does.
+    pub(crate) async fn open(
+        url: &SecretString,
+        pool: &PoolConfig,
+        replicas: &ReplicaSet,
+        on_read: impl Fn(Source) + Send + Sync + 'static,
+    ) -> Result<Self, StartError> {
         migrate(url, Schema::Store, MIGRATIONS).await?;
         let small = |connections: NonZeroUsize| PoolConfig {
             max_open_conns: connections,
@@ -45,13 +54,21 @@ impl Pools {
         let owner = Database::connect(url, Schema::Store, Role::Owner, &small(two)).await?;
         let builder = Database::connect(url, Schema::Store, Role::Owner, &small(NonZeroUsize::MIN)).await?;
         require_pgvector(&owner).await?;
-        Ok(Self { app: Database::connect(url, Schema::Store, Role::App, pool).await?, owner, builder })
+        let app = if replicas.urls.is_empty() {
+            Database::connect(url, Schema::Store, Role::App, pool).await?
+        } else {
+            Database::connect_marking(url, Schema::Store, Role::App, pool).await?
+        };
+        let role = (Schema::Store, Role::App);
+        let reads = ReadRouter::new(app.clone(), url, role, pool, replicas, on_read)?;
+        Ok(Self { app, reads, owner, builder })
     }
 
     pub(crate) fn reap(&self) {
         for pool in [&self.app, &self.owner, &self.builder] {
             pool.reap();
         }
+        self.reads.reap();
     }
 }
 

@@ -12,8 +12,8 @@ use std::{
 };
 
 use embermesh_errors::Error;
-use embermesh_postgres::{DbError, Session, types::ToSql};
-use embermesh_types::{EmbeddingId, SpaceId, TenantId};
+use embermesh_postgres::{DbError, Session, WriteMark, types::ToSql};
+use embermesh_types::{EmbeddingId, SpaceId, TenantId, WriteToken};
 
 use super::{Owner, Store, spaces::Space, vector_column::Outgoing};
 use crate::{
@@ -51,13 +51,14 @@ type Hash = [u8; 32];
 type KeptGroups = HashMap<Hash, (EmbeddingId, Option<usize>)>;
 
 impl Store {
-    /// Keeps rows in one space, all or none; the answers are in the order of the rows.
+    /// Keeps rows in one space, all or none; the answers are in the order of the rows. The token stands for all of them, found ones
+    /// too.
     pub(crate) async fn put(
         &self,
         tenant: TenantId,
         space: &SpaceId,
         rows: &[NewRow],
-    ) -> Result<Vec<Kept>, Error> {
+    ) -> Result<(Vec<Kept>, WriteToken), Error> {
         let _timer = self.metrics.query("put");
         let space = self.space_or_create(space).await.map_err(of_database)?;
         for (at, row) in rows.iter().enumerate() {
@@ -66,9 +67,10 @@ impl Store {
             })?;
         }
         let hashes: Vec<Hash> = rows.iter().map(dedup::hash).collect();
+        let mark = WriteMark::default();
         let mut attempt = 1;
         loop {
-            match self.put_once(Owner::of(tenant), &space, rows, &hashes).await {
+            match self.put_once(Owner::of(tenant), &space, rows, &hashes, &mark).await {
                 Err(DbError::Conflict(_) | DbError::StalePlan | DbError::Unavailable(_))
                     if attempt < ATTEMPTS =>
                 {
@@ -77,7 +79,7 @@ impl Store {
                 }
                 outcome => {
                     self.spaces_of.stored(Owner::of(tenant), &space);
-                    return outcome.map_err(of_database);
+                    return outcome.map(|kept| (kept, mark.token())).map_err(of_database);
                 }
             }
         }
@@ -89,11 +91,12 @@ impl Store {
         space: &Space,
         rows: &[NewRow],
         hashes: &[Hash],
+        mark: &WriteMark,
     ) -> Result<Vec<Kept>, DbError> {
         let millis = self.clock.unix_millis();
         let moment = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
         self.cover(space, moment).await?;
-        let batch = Batch { owner, space, rows, moment, session: self.session(owner) };
+        let batch = Batch { owner, space, rows, moment, session: self.session(owner).marked(mark) };
         let ids: Vec<EmbeddingId> = (0..rows.len()).map(|at| id::mint(millis, at)).collect();
         let kept = batch.keep(&group(hashes, &ids)).await?;
         answers(hashes, &kept)

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use embermesh_errors::Error;
-use embermesh_postgres::DbError;
+use embermesh_postgres::{DbError, Reader};
 use embermesh_proto::internal::v1::StoreRow;
-use embermesh_types::{AgentId, EmbeddingId, TenantId};
+use embermesh_types::{AgentId, Consistency, EmbeddingId, TenantId};
 
 use super::{Owner, Store, conditions::Conditions, row, spaces::Space};
 use crate::{domain::filter::Filter, error::of_database};
@@ -15,15 +15,17 @@ impl Store {
     pub(crate) async fn get(
         &self,
         tenant: TenantId,
+        consistency: Consistency,
         agent: Option<AgentId>,
         id: EmbeddingId,
         with_vector: bool,
     ) -> Result<StoreRow, Error> {
         let _timer = self.metrics.query("get");
         let owner = Owner::of(tenant);
+        let reads = &self.pools.reads.reader(consistency).await;
         let found = async {
-            let Some(space) = self.space_of(owner, id).await? else { return Ok(None) };
-            self.row(owner, &space, agent, id, with_vector).await
+            let Some(space) = self.space_of(reads, owner, id).await? else { return Ok(None) };
+            self.row(reads, owner, &space, agent, id, with_vector).await
         };
         found
             .await
@@ -31,15 +33,22 @@ impl Store {
             .ok_or_else(|| Error::not_found(format!("there is no embedding {id}")))
     }
 
-    async fn space_of(&self, owner: Owner, id: EmbeddingId) -> Result<Option<Arc<Space>>, DbError> {
+    async fn space_of(
+        &self,
+        reads: &Reader<'_>,
+        owner: Owner,
+        id: EmbeddingId,
+    ) -> Result<Option<Arc<Space>>, DbError> {
         let sql = "SELECT space_no FROM embedding_keys WHERE tenant_id = $1 AND shard_key = $2 AND embedding_id = $3";
-        let key = self.session(owner).query_opt(sql, &[&owner.tenant, &owner.shard, &id.uuid()]).await?;
+        let key =
+            reads.tenant(owner.tenant).query_opt(sql, &[&owner.tenant, &owner.shard, &id.uuid()]).await?;
         let Some(key) = key else { return Ok(None) };
         Ok(self.spaces_numbered(&[key.try_get(0)?]).await?.pop())
     }
 
     async fn row(
         &self,
+        reads: &Reader<'_>,
         owner: Owner,
         space: &Space,
         agent: Option<AgentId>,
@@ -50,7 +59,7 @@ impl Store {
         let conditions = Conditions::of(owner, &filter);
         let (columns, table) = (row::columns(with_vector), space.table());
         let sql = format!("SELECT {columns} FROM {table} WHERE {}", conditions.sql());
-        let found = self.session(owner).query_opt(&sql, &conditions.parameters()).await?;
+        let found = reads.tenant(owner.tenant).query_opt(&sql, &conditions.parameters()).await?;
         found.map(|found| row::read(space, &found, 0)).transpose()
     }
 }

@@ -11,9 +11,9 @@ mod size;
 use std::time::Instant;
 
 use embermesh_errors::Error;
-use embermesh_postgres::{DbError, Row};
+use embermesh_postgres::{DbError, Reader, Row};
 use embermesh_proto::internal::v1::StoreHit;
-use embermesh_types::{SpaceId, TenantId};
+use embermesh_types::{Consistency, SpaceId, TenantId};
 
 use super::{Owner, Store, row, spaces::Space};
 use crate::{
@@ -48,17 +48,23 @@ const EXACT: &str = "exact";
 
 impl Store {
     /// The nearest rows, nearest first; equal ones in the order of their ids.
-    pub(crate) async fn search(&self, tenant: TenantId, search: &Search) -> Result<Found, Error> {
+    pub(crate) async fn search(
+        &self,
+        tenant: TenantId,
+        consistency: Consistency,
+        search: &Search,
+    ) -> Result<Found, Error> {
         let owner = Owner::of(tenant);
+        let reads = &self.pools.reads.reader(consistency).await;
         let begun = Instant::now();
         let nearest = async {
-            let outcome = self.nearest(owner, search).await;
+            let outcome = self.nearest(reads, owner, search).await;
             if let Ok((_, scan)) = &outcome {
                 self.metrics.searched(scan, begun.elapsed().as_secs_f64());
             }
             outcome
         };
-        let others = self.other_spaces(owner, &search.space, &search.filter);
+        let others = self.other_spaces(reads, owner, &search.space, &search.filter);
         let (nearest, others) = tokio::try_join!(nearest, others).map_err(of_database)?;
         let (mut hits, scan) = nearest;
         let found = hits.len();
@@ -69,7 +75,12 @@ impl Store {
         Ok(Found { hits, scan, truncated, other_spaces: others })
     }
 
-    async fn nearest(&self, owner: Owner, search: &Search) -> Result<(Vec<StoreHit>, &'static str), DbError> {
+    async fn nearest(
+        &self,
+        reads: &Reader<'_>,
+        owner: Owner,
+        search: &Search,
+    ) -> Result<(Vec<StoreHit>, &'static str), DbError> {
         let Some(space) = self.space(&search.space).await? else { return Ok((Vec::new(), EXACT)) };
         // the same angle whatever the length, and half precision keeps it
         let query = vector::normalised(&search.query);
@@ -77,14 +88,14 @@ impl Store {
         if let Some(Index { kind, .. }) = indexed.first().copied()
             && !search.exact
             && search.filter.ids.is_empty()
-            && self.has_many_candidates(owner, &space, &search.filter).await?
+            && self.has_many_candidates(reads, owner, &space, &search.filter).await?
         {
-            let hits = self.search_indexes(owner, &space, &indexed, search, &query).await?;
+            let hits = self.search_indexes(reads, owner, &space, &indexed, search, &query).await?;
             if hits.len() >= search.limit as usize {
                 return Ok((hits, kind.as_str()));
             }
         }
-        Ok((self.search_exactly(owner, &space, search, &query).await?, EXACT))
+        Ok((self.search_exactly(reads, owner, &space, search, &query).await?, EXACT))
     }
 }
 

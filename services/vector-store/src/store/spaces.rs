@@ -8,7 +8,7 @@ use std::{
     time::SystemTime,
 };
 
-use embermesh_postgres::{DbError, Row};
+use embermesh_postgres::{DbError, Reader, Row};
 use embermesh_types::SpaceId;
 
 use super::{Owner, Store};
@@ -146,10 +146,14 @@ impl Store {
     }
 
     /// The spaces that hold rows of a tenant.
-    pub(super) async fn spaces_of(&self, owner: Owner) -> Result<Vec<Arc<Space>>, DbError> {
+    pub(super) async fn spaces_of(
+        &self,
+        reads: &Reader<'_>,
+        owner: Owner,
+    ) -> Result<Vec<Arc<Space>>, DbError> {
         let sql = "SELECT s.space_no FROM spaces s WHERE EXISTS (SELECT FROM embedding_keys k
             WHERE k.tenant_id = $1 AND k.shard_key = $2 AND k.space_no = s.space_no)";
-        let rows = self.session(owner).query(sql, &[&owner.tenant, &owner.shard]).await?;
+        let rows = reads.tenant(owner.tenant).query(sql, &[&owner.tenant, &owner.shard]).await?;
         let numbers = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i32>, _>>()?;
         self.spaces_numbered(&numbers).await
     }

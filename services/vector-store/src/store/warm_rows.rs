@@ -35,7 +35,8 @@ impl Store {
     ) -> Result<Vec<Shelf>, DbError> {
         let owner = Owner::of(tenant);
         let mut shelves = Vec::new();
-        for space in self.spaces_to_visit(owner, filter).await? {
+        let reads = self.pools.reads.on_primary();
+        for space in self.spaces_to_visit(&reads, owner, filter).await? {
             let table = space.table().to_string();
             let agents = match &filter.agent {
                 Some(agent) => vec![agent.as_str().to_owned()],

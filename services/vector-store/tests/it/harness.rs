@@ -9,7 +9,7 @@ use embermesh_auth::{Principal, Scopes};
 use embermesh_config::{Redis, Secret};
 use embermesh_errors::Error;
 use embermesh_lifecycle::{Readiness, Tasks};
-use embermesh_postgres::{Database, PoolConfig, Role, Schema};
+use embermesh_postgres::{Database, PoolConfig, ReplicaSet, Role, Schema};
 use embermesh_private_postgres::TestDatabase;
 use embermesh_proto::{
     internal::v1::{
@@ -72,6 +72,7 @@ impl Bench {
         let (metrics, tasks) = (Metrics::default(), Tasks::new());
         let parts = Parts {
             database: url,
+            replicas: ReplicaSet::default(),
             redis,
             tasks: tasks.clone(),
             readiness: Readiness::default(),
@@ -97,26 +98,7 @@ impl Bench {
     }
 
     pub fn caller_of(&self, tenant: TenantId, agent: Option<&str>) -> Caller {
-        let client = StoreClient::new(self.transport.clone());
-        let answers = AnswersClient::new(self.transport.clone());
-        Caller {
-            answers: answers
-                .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                .max_encoding_message_size(MAX_MESSAGE_BYTES),
-            client: client
-                .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                .max_encoding_message_size(MAX_MESSAGE_BYTES),
-            context: CallContext {
-                principal: Principal {
-                    tenant,
-                    key: "key".parse().unwrap(),
-                    agent: agent.map(|agent| agent.parse().unwrap()),
-                    scopes: Scopes::default(),
-                },
-                request_id: "request".parse().unwrap(),
-                deadline: None,
-            },
-        }
+        Caller::over(&self.transport, tenant, agent)
     }
 
     pub async fn sql(&self, role: Role) -> Database {
@@ -140,12 +122,35 @@ impl Bench {
 
 #[derive(Clone)]
 pub struct Caller {
-    client: StoreClient<Transport>,
+    pub client: StoreClient<Transport>,
     answers: AnswersClient<Transport>,
     pub context: CallContext,
 }
 
 impl Caller {
+    pub fn over(transport: &Transport, tenant: TenantId, agent: Option<&str>) -> Self {
+        let client = StoreClient::new(transport.clone());
+        let answers = AnswersClient::new(transport.clone());
+        Self {
+            answers: answers
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            client: client
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            context: CallContext {
+                principal: Principal {
+                    tenant,
+                    key: "key".parse().unwrap(),
+                    agent: agent.map(|agent| agent.parse().unwrap()),
+                    scopes: Scopes::default(),
+                },
+                request_id: "request".parse().unwrap(),
+                deadline: None,
+            },
+        }
+    }
+
     pub fn tenant(&self) -> TenantId {
         self.context.principal.tenant
     }
@@ -178,7 +183,7 @@ impl Caller {
     }
 
     pub async fn get(&self, id: &str) -> Result<StoreRow, Error> {
-        let request = StoreGetRequest { embedding_id: id.into(), return_vector: true };
+        let request = StoreGetRequest { embedding_id: id.into(), return_vector: true, ..Default::default() };
         let reply = self.client.clone().get(self.context.request(request)).await;
         reply.map(tonic::Response::into_inner).map_err(Error::from)
     }
@@ -205,6 +210,11 @@ impl Caller {
         let reply = self.answers.clone().finish(self.context.request(request)).await;
         reply.unwrap().into_inner().lost
     }
+}
+
+/// A caller of the tenant of this number.
+pub fn caller_over(transport: &Transport, number: u64) -> Caller {
+    Caller::over(transport, format!("0192d5a0-0000-7000-8000-{number:012x}").parse().unwrap(), None)
 }
 
 /// A row of agent `a` in the direction of `vector`.

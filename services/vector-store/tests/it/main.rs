@@ -16,6 +16,7 @@ mod listing;
 mod month_roll_over;
 mod owner;
 mod redis;
+mod replicas;
 mod search_order;
 mod tenants;
 mod text;

@@ -8,7 +8,7 @@ async fn stored(service: &Embeddings, agent: &str) -> String {
 }
 
 fn get(id: &str, return_vector: Option<bool>) -> v1::GetEmbeddingRequest {
-    v1::GetEmbeddingRequest { embedding_id: id.into(), return_vector }
+    v1::GetEmbeddingRequest { embedding_id: id.into(), return_vector, ..Default::default() }
 }
 
 #[tokio::test]

@@ -189,6 +189,7 @@ impl World {
         let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_763_164_800));
         let outside = Tasks::new();
         let parts = embermesh_vector_store::Parts {
+            replicas: Default::default(),
             database: database.url().clone(),
             redis: embermesh_config::Redis::default(),
             tasks: outside.clone(),

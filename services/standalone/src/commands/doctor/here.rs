@@ -8,7 +8,7 @@ use std::{
 use embermesh_cache::{RedisCache, RedisSettings, VectorKey};
 use embermesh_config::{Config, Provider, ProviderKind, Source};
 use embermesh_lifecycle::Lifecycle;
-use embermesh_postgres::{Database, DbError, PoolConfig, Role, Schema};
+use embermesh_postgres::{Database, DbError, Inspected, PoolConfig, Role, Schema, inspect};
 use embermesh_types::Clock;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -43,12 +43,61 @@ async fn databases(config: &Config) -> Vec<Finding> {
     };
     let same = |one: &SecretString, other: &SecretString| one.expose_secret() == other.expose_secret();
     let mut findings = database("database", &store, true).await;
+    findings.extend(replicas(config, &store).await);
     for (name, url) in [("database of the ledger", &ledger), ("database of admin", &admin)] {
         if !same(url, &store) {
             findings.extend(database(name, url, false).await);
         }
     }
     findings
+}
+
+/// Each replica of the database of the vectors. Without them the primary serves.
+async fn replicas(config: &Config, primary: &SecretString) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for url in config.database.read_replica_pool.set().urls {
+        findings.push(match inspect(primary, &url).await {
+            Err(error) => {
+                let advice = "mend database.read_replica_pool.urls or DATABASE_REPLICA_URLS";
+                Finding::broken("replica", &error.to_string(), advice)
+            }
+            Ok((name, found)) => replica(&format!("replica {name}"), found),
+        });
+    }
+    findings
+}
+
+fn replica(what: &str, found: Result<Inspected, DbError>) -> Finding {
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => {
+            let advice =
+                "is it running, and may this machine reach it? Until then the primary serves its reads";
+            return Finding::ailing(what, &error.to_string(), advice);
+        }
+    };
+    let behind = format!("{} bytes behind", found.behind);
+    if !found.is_in_recovery {
+        let advice = "was it promoted? Lead database.url to it, or make it a standby anew";
+        return Finding::ailing(what, "it is no standby and serves nothing", advice);
+    }
+    if !found.is_same_system {
+        let advice = "make it anew with pg_basebackup of this primary";
+        return Finding::ailing(what, "it is a standby of another cluster and serves nothing", advice);
+    }
+    match found.timeline {
+        Some(timeline) if timeline == found.primary_timeline => {
+            Finding::well(what, &format!("it follows, {behind}"))
+        }
+        Some(timeline) => {
+            let found = format!("it is on timeline {timeline}, the primary on {}", found.primary_timeline);
+            Finding::ailing(what, &found, "let it follow this primary: see primary_conninfo")
+        }
+        None => {
+            let advice = "if it streams, GRANT pg_read_all_stats to the user; until then it serves eventual reads alone";
+            Finding::ailing(what, &format!("it does not tell what it streams, {behind}"), advice)
+        }
+    }
 }
 
 /// A database that can be reached is new enough and, if it is to hold vectors, knows them.
@@ -178,6 +227,40 @@ mod tests {
             (begin + Duration::from_secs(61), begin, "warn    clock of the database: it is 61 s off"),
         ] {
             let text = super::super::show(&[clock("database", database, here)]);
+            assert!(text.starts_with(said), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_replica_that_does_not_follow_is_told_with_what_to_do() {
+        let good = Inspected {
+            is_in_recovery: true,
+            is_same_system: true,
+            timeline: Some(2),
+            primary_timeline: 2,
+            behind: 5,
+        };
+        for (found, said) in [
+            (Ok(good.clone()), "ok      replica r:5432: it follows, 5 bytes behind"),
+            (
+                Ok(Inspected { is_in_recovery: false, ..good.clone() }),
+                "warn    replica r:5432: it is no standby",
+            ),
+            (
+                Ok(Inspected { is_same_system: false, ..good.clone() }),
+                "warn    replica r:5432: it is a standby of another",
+            ),
+            (
+                Ok(Inspected { timeline: Some(1), ..good.clone() }),
+                "warn    replica r:5432: it is on timeline 1",
+            ),
+            (Ok(Inspected { timeline: None, ..good }), "warn    replica r:5432: it does not tell"),
+            (
+                Err(DbError::Unavailable("refused".into())),
+                "warn    replica r:5432: postgresql is unavailable",
+            ),
+        ] {
+            let text = super::super::show(&[replica("replica r:5432", found)]);
             assert!(text.starts_with(said), "{text}");
         }
     }

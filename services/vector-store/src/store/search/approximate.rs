@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use embermesh_postgres::{DbError, Session};
+use embermesh_postgres::{DbError, ReadSession, Reader};
 use embermesh_proto::internal::v1::StoreHit;
 
 use super::{
@@ -25,6 +25,7 @@ const LIMITS: [u32; 7] = [10, 20, 50, 100, 200, 500, 1_000];
 impl Store {
     pub(super) async fn search_indexes(
         &self,
+        reads: &Reader<'_>,
         owner: Owner,
         space: &Space,
         indexed: &[Index],
@@ -53,15 +54,21 @@ impl Store {
         let outgoing = Outgoing(query);
         let mut parameters = conditions.parameters();
         parameters.push(&outgoing);
-        let rows = self.asking_indexes(owner, indexed, limit).query(&sql, &parameters).await?;
+        let rows = self.asking_indexes(reads, owner, indexed, limit).query(&sql, &parameters).await?;
         let mut hits = hits(space, &rows)?;
         hits.truncate(search.limit as usize);
         Ok(hits)
     }
 
-    fn asking_indexes(&self, owner: Owner, indexed: &[Index], limit: u32) -> Session<'_> {
+    fn asking_indexes<'r>(
+        &self,
+        reads: &'r Reader<'_>,
+        owner: Owner,
+        indexed: &[Index],
+        limit: u32,
+    ) -> ReadSession<'r> {
         let (hnsw, ivfflat) = (&self.settings.hnsw, &self.settings.ivfflat);
-        let mut session = self.session(owner);
+        let mut session = reads.tenant(owner.tenant);
         let measured = indexed.iter().filter_map(|index| index.ef_search).max().unwrap_or_default();
         let looked_at = u32::from(hnsw.ef_search.max(measured));
         if indexed.iter().any(|index| index.kind == IndexKind::Hnsw) {

@@ -1,6 +1,6 @@
 //! Reading every candidate.
 
-use embermesh_postgres::DbError;
+use embermesh_postgres::{DbError, Reader};
 use embermesh_proto::internal::v1::StoreHit;
 
 use super::{Search, hits};
@@ -11,6 +11,7 @@ use crate::store::{
 impl Store {
     pub(super) async fn search_exactly(
         &self,
+        reads: &Reader<'_>,
         owner: Owner,
         space: &Space,
         search: &Search,
@@ -26,7 +27,7 @@ impl Store {
         let mut parameters = conditions.parameters();
         parameters.push(&outgoing);
         let sql = format!("{nearest} ORDER BY distance, v.embedding_id");
-        hits(space, &self.session(owner).query(&sql, &parameters).await?)
+        hits(space, &reads.tenant(owner.tenant).query(&sql, &parameters).await?)
     }
 }
 

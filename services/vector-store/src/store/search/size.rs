@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use embermesh_postgres::DbError;
+use embermesh_postgres::{DbError, Reader};
 use embermesh_types::AgentId;
 use moka::{Expiry, sync::Cache};
 
@@ -42,6 +42,7 @@ impl Store {
     /// Whether more rows match than `exact_max_rows`, as far as the tenant's indexes tell.
     pub(super) async fn has_many_candidates(
         &self,
+        reads: &Reader<'_>,
         owner: Owner,
         space: &Space,
         filter: &Filter,
@@ -60,7 +61,7 @@ impl Store {
             space.table(),
             conditions.sql()
         );
-        let row = self.session(owner).query_one(&sql, &conditions.parameters()).await?;
+        let row = reads.tenant(owner.tenant).query_one(&sql, &conditions.parameters()).await?;
         let size = if row.try_get::<_, i64>(0)? >= bound { Size::Large } else { Size::Small };
         if timeless {
             self.sizes.0.insert(key, size);
