@@ -15,12 +15,14 @@ mod layout;
 mod owner_lock;
 mod pid_file;
 mod postmaster;
+mod programs;
 mod server;
 mod settings;
 #[cfg(feature = "testing")]
 mod testing;
 
 pub use error::{StartError, StopError};
+pub use programs::Programs;
 pub use server::{Options, PrivatePostgres};
 #[cfg(feature = "testing")]
 pub use testing::{TestDatabase, test_options};
