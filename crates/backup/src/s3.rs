@@ -30,8 +30,9 @@ use reqwest::{Client, Response};
 
 use crate::{BackupError, error::file, storage::Object};
 
-/// Of a part; a file may have 10,000.
-const PART: usize = 64 << 20;
+/// Of a part, unless the file would have more than S3's 10,000 of them.
+const PART: u64 = 16 << 20;
+const MOST_PARTS: u64 = 9_000;
 const TRIES: u32 = 4;
 const TIMEOUT: Duration = Duration::from_secs(300);
 const DEFAULT_REGION: &str = "us-east-1";
@@ -85,14 +86,16 @@ impl S3 {
 
     pub(crate) async fn put(&self, name: &str, source: &Path) -> Result<(), BackupError> {
         let mut input = File::open(source).map_err(file(source))?;
-        let first = read_part(&mut input).map_err(file(source))?;
-        if first.len() < PART {
+        let length = input.metadata().map_err(file(source))?.len();
+        let size = PART.max(length / MOST_PARTS);
+        let first = read_part(&mut input, size).map_err(file(source))?;
+        if length <= size {
             return self.put_bytes(name, first, true).await.map(drop);
         }
         let key = self.key(name);
         let begun = self.text(&Call::new(Method::POST, &key).query(&[("uploads", "")])).await?;
         let upload = element(&begun, "UploadId").ok_or_else(|| self.fails("it gave no id for an upload"))?;
-        let sent = self.put_parts(&key, &upload, first, &mut input, source).await;
+        let sent = self.put_parts(&key, &upload, first, (&mut input, size), source).await;
         if sent.is_err() {
             // its parts would be paid for until somebody looks
             let _best_effort =
@@ -106,7 +109,7 @@ impl S3 {
         key: &str,
         upload: &str,
         first: Bytes,
-        input: &mut File,
+        (input, size): (&mut File, u64),
         source: &Path,
     ) -> Result<(), BackupError> {
         let (mut part, mut number, mut list) = (first, 1_u32, String::new());
@@ -118,7 +121,7 @@ impl S3 {
             let tag = answer.headers().get(http::header::ETAG).and_then(|tag| tag.to_str().ok());
             let tag = tag.ok_or_else(|| self.fails("it gave no tag for a part"))?;
             list.push_str(&format!("<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>"));
-            part = read_part(input).map_err(file(source))?;
+            part = read_part(input, size).map_err(file(source))?;
             number += 1;
         }
         let body = Bytes::from(format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>"));
@@ -332,9 +335,9 @@ impl fmt::Debug for S3 {
 }
 
 /// As much as there is, up to a part.
-fn read_part(input: &mut File) -> std::io::Result<Bytes> {
+fn read_part(input: &mut File, size: u64) -> std::io::Result<Bytes> {
     let mut part = Vec::new();
-    input.take(PART as u64).read_to_end(&mut part)?;
+    input.take(size).read_to_end(&mut part)?;
     Ok(part.into())
 }
 
