@@ -66,6 +66,9 @@ async fn a_bucket_keeps_what_a_folder_keeps() {
     };
     let done = |words: &[&str]| said(words, &run(words), true);
     let on = ["--storage", STORAGE];
+    // so large that it is sent in parts
+    let large: Vec<u8> = (0..20 << 20).map(|_| rand::random()).collect();
+    std::fs::write(system.data().join("audit-anchors.log"), large).unwrap();
     let made = done(&[&["backup", "--kind", "logical", "--kind", "base"], &on[..]].concat());
     let logical = made.lines().find(|line| line.starts_with("logical-")).unwrap().split(':').next().unwrap();
     let listed = done(&[&["backup", "list"], &on[..]].concat());

@@ -410,11 +410,10 @@ fn reservations(post: &Post) -> impl Iterator<Item = (usize, &Reserve)> {
     })
 }
 
-/// It may be asked again: a person is at it.
+/// It may be asked again: a person is at it. The detail tells it from a ledger that is away.
 fn closed() -> Error {
-    Error::unavailable(
-        "the books were restored and are not reconciled yet, so budgets are closed; `embermesh restore reconcile` opens them",
-    )
+    let message = "the books were restored and are not reconciled yet, so budgets are closed; `embermesh restore reconcile` opens them";
+    Error::unavailable(message).with_detail("budgets", "closed")
 }
 
 fn no_lease() -> Error {
