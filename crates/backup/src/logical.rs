@@ -74,7 +74,7 @@ pub async fn restore(programs: &Programs, dump: &Path, url: &SecretString) -> Re
     std::fs::write(&chosen, list.join("\n")).map_err(file(&chosen))?;
     prepare_for_restore(url, &[]).await?;
     let mut command = programs.command("pg_restore");
-    command.args(["--exit-on-error", "--single-transaction", "--no-owner", "--no-password"]);
+    command.args(["--exit-on-error", "--single-transaction", "--no-owner", "--no-comments", "--no-password"]);
     command.arg("--use-list").arg(&chosen).arg("--dbname").arg(&login.url).arg(dump);
     command.env("PGOPTIONS", OPTIONS);
     login.admit(&mut command);

@@ -236,7 +236,7 @@ async fn base(
     }
     let started = PrivatePostgres::start(options).await?;
     let url = started.connection_url().clone();
-    let to = recovered_to(&url).await?;
+    let to = recovered_to(&url, manifest.finished_at).await?;
     let is_latest = recovery == Recovery::Latest;
     if let Recovery::To(time) = recovery {
         findings.tell(to <= time, &format!("asked for {time}, and nothing later than that is there"))?;

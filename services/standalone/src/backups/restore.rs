@@ -216,7 +216,7 @@ async fn base(
         copy_secret(&password, &kept)?;
     }
     fs::rename(&aside, &cluster)?;
-    let outcome = bring_up(place).await;
+    let outcome = bring_up(place, manifest.finished_at).await;
     if outcome.is_err() {
         // half of a restore is none: what the next one needs is in the storage
         fs::remove_dir_all(&cluster)?;
@@ -227,26 +227,25 @@ async fn base(
 }
 
 /// Starts the server, which recovers before it answers, and closes the budgets; then stops it. The time of the last commit in it.
-async fn bring_up(place: &Place) -> Result<Timestamp, BoxError> {
+async fn bring_up(place: &Place, at_least: Timestamp) -> Result<Timestamp, BoxError> {
     let mut options = private_options(place)?;
     options.settings.push("hot_standby=off".to_owned());
     options.start_timeout = PATIENCE;
     let server = PrivatePostgres::start(options).await?;
     let mut config = place.config.clone();
     config.database.url = Some(Secret::new(server.connection_url().expose_secret()));
-    let to = recovered_to(server.connection_url()).await?;
+    let to = recovered_to(server.connection_url(), at_least).await?;
     recovery::mark(&config, to.into()).await?;
     server.stop().await?;
     Ok(to)
 }
 
-/// The last commit that was recovered.
-pub(crate) async fn recovered_to(url: &SecretString) -> Result<Timestamp, BoxError> {
+/// The last commit that was recovered; without one it is as it was at the end of the backup.
+pub(crate) async fn recovered_to(url: &SecretString, at_least: Timestamp) -> Result<Timestamp, BoxError> {
     let database = Database::connect(url, Schema::Store, Role::Owner, &PoolConfig::default()).await?;
-    let sql = "SELECT coalesce(pg_last_xact_replay_timestamp(), (pg_control_checkpoint()).checkpoint_time)";
-    let row = database.system().query_one(sql, &[]).await?;
-    let time: std::time::SystemTime = row.try_get(0).map_err(embermesh_postgres::DbError::from)?;
-    Ok(Timestamp::try_from(time)?)
+    let row = database.system().query_one("SELECT pg_last_xact_replay_timestamp()", &[]).await?;
+    let time: Option<std::time::SystemTime> = row.try_get(0).map_err(embermesh_postgres::DbError::from)?;
+    Ok(time.map(Timestamp::try_from).transpose()?.unwrap_or(at_least))
 }
 
 fn private_options(place: &Place) -> Result<Options, BoxError> {
