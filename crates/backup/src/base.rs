@@ -140,7 +140,8 @@ pub fn recover(cluster: &Path, fetch: &str, recovery: Recovery) -> Result<(), Ba
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let time = match recovery {
         Recovery::Latest => String::new(),
-        Recovery::To(time) => time.to_string(),
+        // with a `Z` at its end PostgreSQL does not read it here
+        Recovery::To(time) => time.strftime("%Y-%m-%d %H:%M:%S.%6f+00").to_string(),
     };
     // what an earlier restore left there must not count
     let lines = [
@@ -163,4 +164,32 @@ pub fn recover(cluster: &Path, fetch: &str, recovery: Recovery) -> Result<(), Ba
         File::create(cluster.join("recovery.signal"))?.sync_all()
     };
     write().map_err(file(&auto))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_written_as_postgresql_reads_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let time = "2026-11-30T12:00:00.25Z".parse().unwrap();
+        recover(dir.path(), "fetch '/it's' %f \"%p\"", Recovery::To(time)).unwrap();
+        let auto = fs::read_to_string(dir.path().join("postgresql.auto.conf")).unwrap();
+        assert!(auto.contains("recovery_target_time = '2026-11-30 12:00:00.250000+00'\n"), "{auto}");
+        assert!(auto.contains("restore_command = 'fetch ''/it''s'' %f \"%p\"'\n"), "{auto}");
+        assert!(dir.path().join("recovery.signal").exists());
+    }
+
+    #[test]
+    fn the_first_segment_is_where_the_backup_begins() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILES);
+        fs::write(
+            &path,
+            r#"{"WAL-Ranges": [{"Timeline": 2, "Start-LSN": "0/5000028", "End-LSN": "0/5000100"}]}"#,
+        )
+        .unwrap();
+        assert_eq!(first_segment(&path, 1 << 24).unwrap(), "000000020000000000000005");
+    }
 }
