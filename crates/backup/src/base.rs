@@ -8,7 +8,7 @@ use std::{
 };
 
 use embermesh_private_postgres::Programs;
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -126,7 +126,8 @@ pub async fn unpack(programs: &Programs, fetched: &Path, cluster: &Path) -> Resu
 
 fn extract(archive: &Path, to: &Path) -> Result<(), BackupError> {
     let source = File::open(archive).map_err(file(archive))?;
-    let mut archive = tar::Archive::new(GzDecoder::new(source));
+    // pg_basebackup ends the compression before each header of the log and begins it anew
+    let mut archive = tar::Archive::new(MultiGzDecoder::new(source));
     archive.set_preserve_permissions(true);
     archive.set_preserve_ownerships(false);
     archive.unpack(to).map_err(file(to))
@@ -143,16 +144,12 @@ pub fn recover(cluster: &Path, fetch: &str, recovery: Recovery) -> Result<(), Ba
         // with a `Z` at its end PostgreSQL does not read it here
         Recovery::To(time) => time.strftime("%Y-%m-%d %H:%M:%S.%6f+00").to_string(),
     };
-    // what an earlier restore left there must not count
+    // what an earlier restore left there must not count; other targets are not named, because even an empty one beside a time is refused
     let lines = [
         ("restore_command", fetch),
         ("recovery_target_time", &time),
         ("recovery_target_action", "promote"),
         ("recovery_target_timeline", "latest"),
-        ("recovery_target", ""),
-        ("recovery_target_lsn", ""),
-        ("recovery_target_name", ""),
-        ("recovery_target_xid", ""),
     ];
     let auto = cluster.join("postgresql.auto.conf");
     let write = || {
