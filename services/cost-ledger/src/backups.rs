@@ -54,7 +54,7 @@ impl BackupMetrics {
             bytes: metrics.register(bytes),
             rpo: metrics.register(gauge(
                 "restore_drill_rpo_seconds",
-                "Work that the last restore drill lacked: from its last commit to the drill's beginning.",
+                "How old the last commit was that the last restore drill brought back.",
             )?),
             rto: metrics.register(gauge(
                 "restore_drill_rto_seconds",

@@ -124,7 +124,7 @@ async fn make(arguments: &BackupArguments) -> Result<(), BoxError> {
             say(&format!("{gone}: let go, it was older than {days} days or never finished"))?;
         }
         if segments > 0 {
-            say(&format!("{segments} segments of the log let go, no base backup needs them"))?;
+            say(&format!("segments of the log that no base backup needs, let go: {segments}"))?;
         }
         record(&place, &manifest).await;
     }
