@@ -40,13 +40,13 @@ pub(crate) struct BackupMetrics {
 
 impl BackupMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {
-        let by_kind = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), &["kind"]);
-        let succeeded = by_kind(
+        let named = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), &["kind"]);
+        let succeeded = named(
             "backup_last_success_timestamp_seconds",
             "When the last backup of a kind, or the last restore drill, came to a good end.",
         )?;
-        let age = by_kind("backup_age_seconds", "How long ago that was.")?;
-        let bytes = by_kind("backup_bytes", "How large the last backup of a kind is.")?;
+        let age = named("backup_age_seconds", "How long ago that was.")?;
+        let bytes = named("backup_bytes", "How large the last backup of a kind is.")?;
         let gauge = |name: &str, help: &str| Gauge::new(name, help);
         Ok(Self {
             succeeded: metrics.register(succeeded),
