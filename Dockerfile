@@ -5,6 +5,8 @@
 # Pin both bases by digest for a release: --build-arg RUST_IMAGE=rust@sha256:… --build-arg BASE_IMAGE=debian@sha256:…
 ARG RUST_IMAGE=rust:1.95-slim-bookworm
 ARG BASE_IMAGE=debian:bookworm-slim
+# of the major version of the server that is backed up
+ARG POSTGRES_IMAGE=pgvector/pgvector:pg17
 
 FROM ${RUST_IMAGE} AS build
 # the C parts: aws-lc wants cmake, mimalloc a compiler
@@ -103,6 +105,22 @@ ENV EMBERMESH__SERVER__LISTEN=0.0.0.0:8081 \
 USER 65532:65532
 VOLUME ["/var/lib/embermesh"]
 EXPOSE 8081
+ENTRYPOINT ["/usr/bin/embermesh"]
+
+# The command line with what backups and restore drills need: PostgreSQL's programs with pgvector, and redis-cli. The one image that is not
+# from scratch.
+FROM ${POSTGRES_IMAGE} AS operations
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates redis-tools && rm -rf /var/lib/apt/lists/* && \
+    useradd --uid 65532 --no-create-home --home-dir /var/lib/embermesh --shell /usr/sbin/nologin embermesh && \
+    install -d -o 65532 -g 65532 /var/lib/embermesh
+COPY --from=build /out/embermesh /usr/bin/
+ENV EMBERMESH_DATA_DIR=/var/lib/embermesh \
+    EMBERMESH_POSTGRES_DIR=/usr/lib/postgresql/$PG_MAJOR \
+    EMBERMESH__LOGGING__FORMAT=json
+STOPSIGNAL SIGTERM
+USER 65532:65532
+VOLUME ["/var/lib/embermesh"]
 ENTRYPOINT ["/usr/bin/embermesh"]
 
 # The gateway, under the name that compose.yaml and k8s/ know it by. Last, so that it is what `docker build .` gives.

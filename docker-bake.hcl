@@ -20,7 +20,7 @@ target "image" {
   name = name
   matrix = {
     name = [
-      "rest-api", "provider-router", "provider-router-minilm", "cost-ledger", "vector-store", "admin", "embermesh",
+      "rest-api", "provider-router", "provider-router-minilm", "cost-ledger", "vector-store", "admin", "embermesh", "operations",
     ]
   }
   context = "."

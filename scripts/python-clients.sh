@@ -1,9 +1,9 @@
 #!/bin/sh
-# Installs the Python clients that the tests run against Embermesh, and what reads manifests, into .tools/python. Safe to run again.
+# Installs the Python clients that the tests run against Embermesh, what reads manifests, and a server of S3, into .tools/python. Safe to run again.
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 dest=${EMBERMESH_TOOLS_DIR:-$here/../.tools}/python
-packages='openai==3.54.0 langchain-openai==1.7.3 grpcio-tools==1.85.1 kubernetes-validate==1.37.0 check-jsonschema==0.39.0 pyyaml==6.0.4'
+packages='openai==3.54.0 langchain-openai==1.7.3 grpcio-tools==1.85.1 kubernetes-validate==1.37.0 check-jsonschema==0.39.0 pyyaml==6.0.4 moto[s3,server]==5.2.5'
 
 if [ "$(cat "$dest/installed" 2>/dev/null)" = "$packages" ]; then
     exit 0

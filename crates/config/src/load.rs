@@ -171,6 +171,9 @@ impl Config {
         if let Err(bad) = self.embedding.security.egress(ProviderKind::Local) {
             return senseless("embedding.security.provider_hosts", &bad.to_string());
         }
+        if let Some((key, problem)) = self.backup.mistake() {
+            return senseless(key, problem);
+        }
         match self.environment.as_deref() {
             None | Some("production" | "staging" | "development" | "test") => Ok(()),
             Some(_) => senseless("ENVIRONMENT", "choose from production, staging, development, test"),

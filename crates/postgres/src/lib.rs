@@ -18,6 +18,7 @@ mod lease;
 mod migrations;
 mod pool_config;
 mod replicas;
+mod restoring;
 mod roles;
 mod schema;
 mod session;
@@ -33,6 +34,7 @@ pub use replicas::{
     Inspected, Lag, ReadRouter, ReadSession, Reader, ReplicaSet, ReplicaSettings, ReplicaStatus, Source,
     Standing, Why, inspect,
 };
+pub use restoring::{prepare_for_restore, tidy};
 pub use roles::{APP_ROLE, OPERATOR_ROLE};
 pub use schema::{Role, Schema};
 pub use session::Session;

@@ -11,19 +11,26 @@ use crate::StartError;
 /// The private server's only user, and the owner of everything in it.
 pub(crate) const USER: &str = "embermesh";
 
+/// Where the server is, and who comes.
+#[derive(Clone, Copy)]
+pub(crate) struct Login<'a> {
+    pub(crate) socket_dir: &'a Path,
+    pub(crate) port: u16,
+    pub(crate) user: &'a str,
+    pub(crate) password: &'a SecretString,
+}
+
 /// Connects to `database`, runs `work` and closes.
 pub(crate) async fn with_client<T>(
-    socket_dir: &Path,
-    port: u16,
-    password: &SecretString,
+    login: Login<'_>,
     database: &str,
     work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let (client, connection) = Config::new()
-        .host_path(socket_dir)
-        .port(port)
-        .user(USER)
-        .password(password.expose_secret())
+        .host_path(login.socket_dir)
+        .port(login.port)
+        .user(login.user)
+        .password(login.password.expose_secret())
         .dbname(database)
         .application_name("embermesh-private-postgres")
         .connect(NoTls)
@@ -38,14 +45,9 @@ pub(crate) async fn with_client<T>(
 }
 
 /// Creates the database and its extension where they are missing.
-pub(crate) async fn ensure_database(
-    socket_dir: &Path,
-    port: u16,
-    password: &SecretString,
-    database: &str,
-) -> Result<(), StartError> {
+pub(crate) async fn ensure_database(login: Login<'_>, database: &str) -> Result<(), StartError> {
     let quoted = format!("\"{}\"", database.replace('"', "\"\""));
-    with_client(socket_dir, port, password, "postgres", async |client| {
+    with_client(login, "postgres", async |client| {
         if client.query_opt("SELECT FROM pg_database WHERE datname = $1", &[&database]).await?.is_none() {
             client.batch_execute(&format!("CREATE DATABASE {quoted} TEMPLATE template0")).await?;
         }
@@ -53,7 +55,7 @@ pub(crate) async fn ensure_database(
     })
     .await
     .map_err(|error| failed(&error))?;
-    with_client(socket_dir, port, password, database, async |client| {
+    with_client(login, database, async |client| {
         // what a standby has comes from its primary
         if client.query_one("SELECT pg_is_in_recovery()", &[]).await?.get(0) {
             return Ok(());

@@ -21,13 +21,8 @@ impl Install {
     /// Takes `given` or the environment's directory and nothing else where one of them is set; otherwise the first
     /// usable one of `candidates` and of what is installed on the machine.
     pub(crate) fn find(given: Option<&Path>, candidates: &[PathBuf]) -> Result<Self, StartError> {
-        let named = given.map(Path::to_owned).or_else(|| std::env::var_os(DIR_VARIABLE).map(PathBuf::from));
-        let places = match named {
-            Some(named) => vec![named.join("bin")],
-            None => candidates.iter().map(|dir| dir.join("bin")).chain(on_this_machine()).collect(),
-        };
         let mut searched = Vec::new();
-        for bin in places {
+        for bin in Self::places(given, candidates) {
             match Self::inspect(&bin) {
                 Ok(install) => return Ok(install),
                 Err(reason) => searched.push(format!("{}: {reason}", bin.display())),
@@ -37,6 +32,15 @@ impl Install {
             searched.push("none on this machine".to_owned());
         }
         Err(StartError::NotInstalled { searched: searched.join("; ") })
+    }
+
+    /// Directories with programs, likeliest first.
+    pub(crate) fn places(given: Option<&Path>, candidates: &[PathBuf]) -> Vec<PathBuf> {
+        let named = given.map(Path::to_owned).or_else(|| std::env::var_os(DIR_VARIABLE).map(PathBuf::from));
+        match named {
+            Some(named) => vec![named.join("bin")],
+            None => candidates.iter().map(|dir| dir.join("bin")).chain(on_this_machine()).collect(),
+        }
     }
 
     pub(crate) fn program(&self, name: &str) -> PathBuf {

@@ -14,6 +14,7 @@ use crate::error::file;
 
 /// The operating system's limit for the path of a socket.
 const LONGEST_SOCKET_PATH: usize = 107;
+const STARTED_WITH: &str = "settings";
 const SOCKET_NAME: &str = "/.s.PGSQL.65535";
 
 /// The paths of one private server.
@@ -34,7 +35,16 @@ impl Layout {
     pub(crate) fn prepare(dir: &Path) -> Result<Self, StartError> {
         fs::create_dir_all(dir).map_err(file("create", dir))?;
         let dir = dir.canonicalize().map_err(file("resolve", dir))?;
-        Ok(Self {
+        Ok(Self::of(dir))
+    }
+
+    /// The same of a directory that holds a cluster already.
+    pub(crate) fn existing(dir: &Path) -> Option<Self> {
+        Some(Self::of(dir.canonicalize().ok()?)).filter(|layout| layout.cluster.is_dir())
+    }
+
+    fn of(dir: PathBuf) -> Self {
+        Self {
             cluster: dir.join("data"),
             log: dir.join("log"),
             start_log: dir.join("log/start.log"),
@@ -43,7 +53,7 @@ impl Layout {
             owner_lock: dir.join("owner.lock"),
             pid_file: dir.join("data/postmaster.pid"),
             dir,
-        })
+        }
     }
 
     /// Lets another account pass through the directory to what belongs to it, and see nothing else.
@@ -98,6 +108,16 @@ impl Layout {
             file.sync_all()
         };
         write().map_err(file("write", path))
+    }
+
+    /// The further settings that the server was started with, for who would adopt it.
+    pub(crate) fn started_with(&self) -> String {
+        fs::read_to_string(self.dir.join(STARTED_WITH)).unwrap_or_default()
+    }
+
+    pub(crate) fn note_settings(&self, settings: &str) -> Result<(), StartError> {
+        let path = self.dir.join(STARTED_WITH);
+        fs::write(&path, settings).map_err(file("write", &path))
     }
 
     /// The end of what PostgreSQL said, for an error message.

@@ -15,6 +15,7 @@ mod layout;
 mod owner_lock;
 mod pid_file;
 mod postmaster;
+mod programs;
 mod server;
 mod settings;
 #[cfg(feature = "testing")]
@@ -23,6 +24,7 @@ mod standby;
 mod testing;
 
 pub use error::{StartError, StopError};
+pub use programs::Programs;
 pub use server::{Options, PrivatePostgres};
 #[cfg(feature = "testing")]
 pub use standby::Standby;

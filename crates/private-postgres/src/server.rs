@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::account::Account;
-use crate::client::{USER, describe, ensure_database, with_client};
+use crate::client::{Login, USER, describe, ensure_database, with_client};
 use crate::error::file;
 use crate::install::Install;
 use crate::layout::Layout;
@@ -47,6 +47,10 @@ pub struct Options {
     pub stop_on_drop: bool,
     /// How long starting may take, recovery after a crash included.
     pub start_timeout: Duration,
+    /// Who logs in and owns everything. Another one than the default is for a cluster that was not made here.
+    pub user: String,
+    /// Further settings, `name=value`, over those of this crate.
+    pub settings: Vec<String>,
 }
 
 impl Options {
@@ -61,6 +65,8 @@ impl Options {
             durable: true,
             stop_on_drop: true,
             start_timeout: Duration::from_secs(60),
+            user: USER.to_owned(),
+            settings: Vec::new(),
         }
     }
 }
@@ -70,6 +76,7 @@ pub struct PrivatePostgres {
     postmaster: Option<Postmaster>,
     layout: Layout,
     port: u16,
+    user: String,
     password: SecretString,
     url: SecretString,
     tcp_url: Option<SecretString>,
@@ -92,8 +99,15 @@ impl PrivatePostgres {
             None => start_new(&layout, &password, &options, Account::choose()?).await?,
         };
         let server = Self {
-            url: url(&layout.socket_dir.display().to_string(), port, &password, &options.database),
-            tcp_url: options.tcp.then(|| url("127.0.0.1", port, &password, &options.database)),
+            url: url(
+                &layout.socket_dir.display().to_string(),
+                port,
+                &options.user,
+                &password,
+                &options.database,
+            ),
+            tcp_url: options.tcp.then(|| url("127.0.0.1", port, &options.user, &password, &options.database)),
+            user: options.user.clone(),
             postmaster: Some(postmaster),
             layout,
             port,
@@ -109,8 +123,28 @@ impl PrivatePostgres {
     /// # Errors
     /// [`StartError::Database`].
     pub async fn create_database(&self, name: &str) -> Result<SecretString, StartError> {
-        ensure_database(&self.layout.socket_dir, self.port, &self.password, name).await?;
-        Ok(url(&self.layout.socket_dir.display().to_string(), self.port, &self.password, name))
+        let login = Login {
+            socket_dir: &self.layout.socket_dir,
+            port: self.port,
+            user: &self.user,
+            password: &self.password,
+        };
+        ensure_database(login, name).await?;
+        Ok(url(&self.layout.socket_dir.display().to_string(), self.port, &self.user, &self.password, name))
+    }
+
+    /// How to connect to the server that somebody else runs in `data_dir`; `None` where none runs.
+    pub fn running_url(data_dir: &Path, database: &str) -> Option<SecretString> {
+        let layout = Layout::existing(data_dir)?;
+        let file = PidFile::read(&layout.pid_file, &layout.cluster)?;
+        let port = file.port.filter(|_| file.is_alive(&layout.cluster))?;
+        let password = layout.password().ok()?;
+        Some(url(&layout.socket_dir.display().to_string(), port, USER, &password, database))
+    }
+
+    /// The directory of the cluster itself, below `data_dir`.
+    pub fn cluster_dir(data_dir: &Path) -> PathBuf {
+        data_dir.join("data")
     }
 
     /// Connects to the database through the socket, as its owner.
@@ -190,9 +224,10 @@ async fn find_running(
     }
     let mut postmaster = Postmaster::adopted(&file, layout, options.stop_on_drop);
     if file.listens_on.is_some() == options.tcp
+        && layout.started_with() == options.settings.join("\n")
         && let Some(port) = file.port
     {
-        match wait_until_ready(layout, password, port, &mut postmaster, options.start_timeout).await {
+        match wait_until_ready(layout, password, port, &mut postmaster, options).await {
             Ok(()) => {
                 tracing::info!(pid = postmaster.pid(), "adopted the running postgresql");
                 return Some((postmaster, port));
@@ -221,9 +256,12 @@ async fn start_new(
     let mut attempt = 1;
     loop {
         let port = if options.tcp { free_port()? } else { SOCKET_PORT };
-        let settings = settings(layout, port, options.tcp, options.durable);
+        let mut settings = settings(layout, port, options.tcp, options.durable);
+        // the last of two wins
+        settings.extend(options.settings.iter().cloned());
+        layout.note_settings(&options.settings.join("\n"))?;
         let mut postmaster = Postmaster::spawn(layout, &install, account, &settings, options.stop_on_drop)?;
-        match wait_until_ready(layout, password, port, &mut postmaster, options.start_timeout).await {
+        match wait_until_ready(layout, password, port, &mut postmaster, options).await {
             Ok(()) => return Ok((postmaster, port)),
             Err(error) => {
                 // best effort: the error that matters is the first one
@@ -242,12 +280,13 @@ async fn wait_until_ready(
     password: &SecretString,
     port: u16,
     postmaster: &mut Postmaster,
-    timeout: Duration,
+    options: &Options,
 ) -> Result<(), StartError> {
-    let begun = Instant::now();
+    let (begun, timeout) = (Instant::now(), options.start_timeout);
+    let login = Login { socket_dir: &layout.socket_dir, port, user: &options.user, password };
     loop {
         // somebody else's server cannot answer here: the directory is ours, and so is the password
-        let attempt = with_client(&layout.socket_dir, port, password, "postgres", async |_| Ok(())).await;
+        let attempt = with_client(login, "postgres", async |_| Ok(())).await;
         let Err(error) = attempt else { return Ok(()) };
         if !postmaster.is_running() {
             return Err(StartError::Program { program: "postgres", output: layout.log_tail() });
@@ -267,10 +306,11 @@ fn free_port() -> Result<u16, StartError> {
     embermesh_loopback::free_port().map_err(file("find a free port for", Path::new("127.0.0.1")))
 }
 
-fn url(host: &str, port: u16, password: &SecretString, database: &str) -> SecretString {
+fn url(host: &str, port: u16, user: &str, password: &SecretString, database: &str) -> SecretString {
     let encode = |text| utf8_percent_encode(text, ENCODED);
     format!(
-        "postgresql://{USER}:{}@{}:{port}/{}?sslmode=disable",
+        "postgresql://{}:{}@{}:{port}/{}?sslmode=disable",
+        encode(user),
         encode(password.expose_secret()),
         encode(host),
         encode(database)

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::account::Account;
-use crate::client::{USER, with_client};
+use crate::client::{Login, USER, with_client};
 use crate::install::Install;
 use crate::layout::Layout;
 use crate::{Options, PrivatePostgres, test_options};
@@ -120,9 +120,8 @@ impl Standby {
     /// # Panics
     /// When it fails.
     pub async fn sql(&self, sql: &str) {
-        let run = with_client(&self.socket_dir, 5432, &self.password, &self.database, async |client| {
-            client.simple_query(sql).await
-        });
+        let login = Login { socket_dir: &self.socket_dir, port: 5432, user: USER, password: &self.password };
+        let run = with_client(login, &self.database, async |client| client.simple_query(sql).await);
         must(run.await, "run a statement on a standby");
     }
 }

@@ -2,7 +2,7 @@
 {{- range .Values.jobs }}{{ if .enabled }}true{{ end }}{{ end -}}
 {{- end -}}
 
-{{- /* The pod of a job that runs the command line; takes root, arguments, resources, configMap, and optionally claim and key. */ -}}
+{{- /* The pod of a job that runs the command line; takes root, arguments, resources, configMap, and optionally image, claim, key and secrets. */ -}}
 {{- define "embermesh.jobPod" -}}
 {{- $root := .root -}}
 metadata:
@@ -20,7 +20,7 @@ spec:
   {{- end }}
   containers:
     - name: embermesh
-      image: {{ include "embermesh.image" (dict "root" $root "image" "embermesh") }}
+      image: {{ include "embermesh.image" (dict "root" $root "image" (.image | default "embermesh")) }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
       args:
         {{- toYaml .arguments | nindent 8 }}
@@ -33,6 +33,12 @@ spec:
           value: {{ include "embermesh.gatewayUrl" $root }}
         {{- include "embermesh.secretVariable" (dict "root" $root "variable" "EMBERMESH_ADMIN_KEY" "key" .key) | nindent 8 }}
         {{- include "embermesh.databaseVariables" (dict "root" $root "name" "migrate") | nindent 8 }}
+        # the root is read-only
+        - name: TMPDIR
+          value: /var/lib/embermesh
+        {{- range $variable, $key := .secrets }}
+        {{- include "embermesh.secretVariable" (dict "root" $root "variable" $variable "key" $key) | nindent 8 }}
+        {{- end }}
       resources:
         {{- toYaml .resources | nindent 8 }}
       securityContext:

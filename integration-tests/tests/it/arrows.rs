@@ -19,7 +19,7 @@ const LAYERS: [&[&str]; 8] = [
         "vector-key",
     ],
     &["errors", "auth", "minilm", "postgres", "resilience", "cache", "private-postgres"],
-    &["proto", "transport"],
+    &["proto", "transport", "backup"],
     &["config", "subscription", "escrow"],
     &["process", "providers", "provider-entry"],
     &["gateway", "provider-router", "cost-ledger", "vector-store", "admin"],

@@ -185,10 +185,11 @@ async fn is_ready(http: &reqwest::Client, number: u8) -> bool {
     asked.is_ok_and(|answer| answer.status().is_success())
 }
 
-/// A request that failed, and when it was begun.
+/// A request that failed, and when it was begun and ended.
 #[derive(Debug, Clone)]
 struct Failure {
     begun: Instant,
+    ended: Instant,
     why: String,
 }
 
@@ -250,7 +251,11 @@ impl Agents {
                     self.acknowledged.lock().unwrap().push(id.to_owned());
                 }
             }
-            Err(why) => self.failures.lock().unwrap().push(Failure { begun, why: format!("{path}: {why}") }),
+            Err(why) => self.failures.lock().unwrap().push(Failure {
+                begun,
+                ended: Instant::now(),
+                why: format!("{path}: {why}"),
+            }),
         }
         self.done.fetch_add(1, Ordering::Relaxed);
     }
@@ -330,8 +335,9 @@ async fn a_host_that_is_cut_off_loses_nothing_and_is_avoided_within_five_seconds
         let at = Instant::now();
         tokio::time::sleep(AWAY).await;
         Wires::mend(number);
+        let back = Instant::now();
         tokio::time::sleep(NOTICED).await;
-        cuts.insert(host, (at, Instant::now()));
+        cuts.insert(host, (at, back, Instant::now()));
     }
     stop.store(true, Ordering::Relaxed);
     loads.join_all().await;
@@ -340,16 +346,19 @@ async fn a_host_that_is_cut_off_loses_nothing_and_is_avoided_within_five_seconds
     let (done, acknowledged) =
         (agents.done.load(Ordering::Relaxed), agents.acknowledged.lock().unwrap().clone());
     let mut table = format!(
-        "{done} requests, 40 a second; each host was away for {} s.\n\n| host cut off | failed that began in the first 5 s | failed that began later |\n|---|---:|---:|\n",
+        "{done} requests, 40 a second; each host was away for {} s.\n\n| host cut off | failed that began in the first 5 s | failed later, while it was away | failed in the 5 s after it came back |\n|---|---:|---:|---:|\n",
         AWAY.as_secs()
     );
     let mut late = Vec::new();
-    for (host, (at, until)) in &cuts {
+    for (host, (at, back, until)) in &cuts {
         let of: Vec<&Failure> =
-            failures.iter().filter(|failure| failure.begun >= *at && failure.begun < *until).collect();
-        let (early, after): (Vec<&Failure>, Vec<&Failure>) =
+            failures.iter().filter(|failure| failure.ended >= *at && failure.ended < *until).collect();
+        let (early, rest): (Vec<&Failure>, Vec<&Failure>) =
             of.into_iter().partition(|failure| failure.begun < *at + NOTICED);
-        table += &format!("| {host} | {} | {} |\n", early.len(), after.len());
+        // its connections are made anew
+        let (returning, after): (Vec<&Failure>, Vec<&Failure>) =
+            rest.into_iter().partition(|failure| failure.ended >= *back);
+        table += &format!("| {host} | {} | {} | {} |\n", early.len(), after.len(), returning.len());
         late.extend(
             after.into_iter().map(|failure| format!("{host}, {:?}: {}", failure.begun - *at, failure.why)),
         );

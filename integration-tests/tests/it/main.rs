@@ -6,6 +6,7 @@ mod agents;
 mod api_requests;
 mod arrows;
 mod audit;
+mod backup;
 mod bad_input;
 mod books;
 mod cache_faults;

@@ -47,6 +47,7 @@ async fn every_block_of_readme_and_docs_runs_as_printed() {
         "idempotency",
         "audit",
         "tenants",
+        "backup",
     ]
     .iter()
     .flat_map(|name| self::blocks(&fs::read_to_string(root().join(format!("docs/{name}.md"))).unwrap()))

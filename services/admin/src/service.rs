@@ -13,7 +13,7 @@ use embermesh_proto::{
         key_use_server::KeyUseServer,
     },
     v1::{
-        agents_server::AgentsServer, audit_server::AuditServer, budgets_server::BudgetsServer,
+        AuditVerified, agents_server::AgentsServer, audit_server::AuditServer, budgets_server::BudgetsServer,
         catalog_server::CatalogServer, keys_server::KeysServer, policies_server::PoliciesServer,
         providers_server::ProvidersServer, settings_server::SettingsServer, tenants_server::TenantsServer,
     },
@@ -157,6 +157,14 @@ impl AdminService {
             clock,
             tasks,
         })))
+    }
+
+    /// Verifies the record of changes of every tenant, as the API does of one.
+    ///
+    /// # Errors
+    /// When the database or the file of anchors cannot be read.
+    pub async fn verify_audit(&self) -> Result<AuditVerified, Error> {
+        self.0.verify_all().await
     }
 
     /// Agents and their configuration.

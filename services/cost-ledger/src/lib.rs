@@ -4,12 +4,14 @@
 //! Not here: what a call will cost (the router knows prices and tokens), and which limits an agent has (admin says).
 
 mod alerts;
+mod backups;
 mod call_back;
 mod command_line;
 mod domain;
 mod grpc;
 mod metrics;
 mod partitions;
+pub mod recovery;
 mod run;
 mod service;
 mod sessions;
@@ -20,8 +22,11 @@ mod verify;
 mod waiting;
 mod writer;
 
+pub use backups::record as record_backup;
 pub use command_line::command_line;
 pub use grpc::Handler;
-pub use run::{DEFAULT_PORT, migrate, parts, run, settings};
+pub use run::{DEFAULT_PORT, make_partitions, migrate, parts, run, settings};
 pub use service::{CostLedger, Parts, StartError};
 pub use settings::Settings;
+pub use store::BackupRun;
+pub use verify::{Books, books};

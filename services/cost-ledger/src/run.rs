@@ -28,6 +28,15 @@ pub async fn migrate(config: &Config) -> Result<Vec<String>, BoxError> {
     Ok(embermesh_postgres::migrate(&url, Schema::Ledger, &store::MIGRATIONS).await?)
 }
 
+/// Makes the partitions of the months to come, as a running ledger does each day; returns how many were missing.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn make_partitions(config: &Config) -> Result<i32, BoxError> {
+    let today = embermesh_escrow::day_of(embermesh_types::Clock::system().now());
+    Ok(crate::recovery::store(config).await?.make_partitions(today).await?)
+}
+
 /// The ledger's parts from its process and admin, which tells the limits.
 pub fn parts(process: &Process, admin: Transport) -> Result<Parts, ConfigError> {
     let options = Options {

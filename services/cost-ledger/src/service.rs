@@ -20,9 +20,11 @@ use tokio::sync::Mutex;
 use crate::{
     Handler, Settings,
     alerts::{self, Alerts},
+    backups::BackupMetrics,
     call_back::CallBack,
     metrics::LedgerMetrics,
     partitions,
+    recovery::Recovery,
     sessions::{self, Sessions},
     store::{MIGRATIONS, Store},
     sweeper,
@@ -71,6 +73,7 @@ pub(crate) struct Shared {
     pub(crate) waiting: Waiting,
     pub(crate) call_back: CallBack,
     pub(crate) sessions: Sessions,
+    pub(crate) recovery: Recovery,
     pub(crate) subscription: Subscription,
     pub(crate) clock: Clock,
     pub(crate) alerts: Alerts,
@@ -91,6 +94,8 @@ impl CostLedger {
         let store = Store::new(database.clone());
         store.make_partitions(day_of(clock.now())).await?;
         let alerts = Alerts::new(&metrics)?;
+        let recovery = Recovery::open(store.clone(), &metrics).await?;
+        let backups = BackupMetrics::new(&metrics)?;
         let metrics = LedgerMetrics::new(&metrics)?;
         let waiting = Waiting::default();
         let desk = Desk::new(
@@ -98,6 +103,7 @@ impl CostLedger {
             subscription.clone(),
             clock.clone(),
             waiting.clone(),
+            recovery.clone(),
             metrics,
             settings.batch,
         );
@@ -112,6 +118,7 @@ impl CostLedger {
             waiting,
             call_back,
             sessions,
+            recovery,
             subscription,
             clock,
             alerts,
@@ -120,6 +127,7 @@ impl CostLedger {
         tasks.spawn("ledger sweeper", sweeper::run(Arc::clone(&shared), tasks.clone()));
         tasks.spawn("ledger partitions", partitions::run(Arc::clone(&shared), tasks.clone()));
         tasks.spawn("ledger alerts", alerts::run(Arc::clone(&shared), tasks.clone()));
+        tasks.spawn("ledger backups", backups.run(shared.store.clone(), shared.clock.clone(), tasks.clone()));
         let stopping = tasks.clone();
         tasks.spawn("ledger pool", async move {
             tokio::select! {

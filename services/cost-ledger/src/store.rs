@@ -2,11 +2,13 @@
 
 mod alerts;
 mod attempts;
+mod backup_runs;
 mod balances;
 mod batch;
 mod charges;
 mod leases;
 mod parts;
+mod recoveries;
 mod reports;
 mod rows;
 mod sessions;
@@ -24,13 +26,15 @@ use uuid::Uuid;
 use crate::domain::post::Attempted;
 
 pub(crate) use alerts::Passed;
+pub use backup_runs::BackupRun;
 pub(crate) use batch::{Circumstances, Trust};
 pub(crate) use leases::CalledBack;
+pub use recoveries::Reconciled;
 pub(crate) use sessions::Unsettled;
 pub(crate) use verify::{Difference, MOST_DIFFERENCES, Verified};
 
 /// Every migration of the schema, in order.
-pub(crate) const MIGRATIONS: [Migration; 5] = [
+pub(crate) const MIGRATIONS: [Migration; 6] = [
     Migration { name: "V001__books", sql: include_str!("../../../migrations/ledger/V001__books.sql") },
     Migration {
         name: "V002__shared_attempts",
@@ -45,6 +49,10 @@ pub(crate) const MIGRATIONS: [Migration; 5] = [
         sql: include_str!("../../../migrations/ledger/V004__budget_alerts.sql"),
     },
     Migration { name: "V005__quotas", sql: include_str!("../../../migrations/ledger/V005__quotas.sql") },
+    Migration {
+        name: "V006__recoveries",
+        sql: include_str!("../../../migrations/ledger/V006__recoveries.sql"),
+    },
 ];
 
 /// Months that partitions are made ahead of.

@@ -3,12 +3,11 @@
 use std::{io::Write, path::Path, process::ExitCode};
 
 use embermesh_config::{Config, Source};
-use embermesh_postgres::{Database, Role, Schema};
 use embermesh_process::BoxError;
 
 use crate::{
-    run::settings,
-    store::{MOST_DIFFERENCES, Store, Verified},
+    recovery,
+    store::{MOST_DIFFERENCES, Verified},
 };
 
 /// The books could not be looked at.
@@ -31,10 +30,34 @@ pub(crate) fn run(config: Option<&Path>) -> ExitCode {
 /// Whether the books of every tenant balance.
 async fn verify(config: Option<&Path>, out: &mut impl Write) -> Result<bool, BoxError> {
     let config = Config::load(&Source::process(config))?;
-    let (url, pool) = (config.database.for_ledger()?, settings(&config)?.pool);
-    let store = Store::new(Database::connect(&url, Schema::Ledger, Role::App, &pool).await?);
+    let books = books(&config).await?;
+    for line in &books.differences {
+        writeln!(out, "{line}")?;
+    }
+    writeln!(out, "{}", books.summary)?;
+    Ok(books.balanced)
+}
+
+/// The books of all tenants, recomputed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Books {
+    /// Everything agrees.
+    pub balanced: bool,
+    /// A line for each figure that does not.
+    pub differences: Vec<String>,
+    /// What was looked at, in one line.
+    pub summary: String,
+}
+
+/// Recomputes the books that the configuration names, which is only read.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn books(config: &Config) -> Result<Books, BoxError> {
+    let store = recovery::store(config).await?;
     let tenants = store.tenants().await?;
-    let (mut sums, mut differences) = (Verified::default(), 0);
+    let (mut sums, mut differences, mut lines) = (Verified::default(), 0, Vec::new());
     for tenant in &tenants {
         let of_tenant = store.verify(*tenant).await?;
         sums.attempts += of_tenant.attempts;
@@ -44,22 +67,22 @@ async fn verify(config: Option<&Path>, out: &mut impl Write) -> Result<bool, Box
         differences += of_tenant.differences.len();
         for one in &of_tenant.differences {
             let (what, subject) = (&one.what, &one.subject);
-            writeln!(
-                out,
+            lines.push(format!(
                 "{tenant}: {what} of {subject} is {}, recomputed {}",
                 one.recorded, one.recomputed
-            )?;
+            ));
         }
         if of_tenant.differences.len() == MOST_DIFFERENCES {
-            writeln!(out, "{tenant}: there may be more differences, the first {MOST_DIFFERENCES} are shown")?;
+            lines.push(format!(
+                "{tenant}: there may be more differences, the first {MOST_DIFFERENCES} are shown"
+            ));
         }
     }
     let Verified { attempts, charges, balances, leases, .. } = sums;
     let tenants = tenants.len();
-    writeln!(
-        out,
+    let summary = format!(
         "{differences} differences in {attempts} attempts, {charges} charges, {balances} balances and {leases} leases of \
          {tenants} tenants"
-    )?;
-    Ok(differences == 0)
+    );
+    Ok(Books { balanced: differences == 0, differences: lines, summary })
 }

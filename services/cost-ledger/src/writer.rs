@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::{
     domain::work::{Answer, Fate, Operation, Outcome, Work},
     metrics::LedgerMetrics,
+    recovery::Recovery,
     store::{Circumstances, Store, Trust, failed},
     waiting::Waiting,
 };
@@ -43,6 +44,7 @@ pub(crate) struct Desk {
     subscription: Subscription,
     clock: Clock,
     waiting: Waiting,
+    recovery: Recovery,
     metrics: LedgerMetrics,
     batch: usize,
     queue: Mutex<Queue>,
@@ -133,10 +135,20 @@ impl Desk {
         subscription: Subscription,
         clock: Clock,
         waiting: Waiting,
+        recovery: Recovery,
         metrics: LedgerMetrics,
         batch: usize,
     ) -> Self {
-        Self { store, subscription, clock, waiting, metrics, batch: batch.max(1), queue: Mutex::default() }
+        Self {
+            store,
+            subscription,
+            clock,
+            waiting,
+            recovery,
+            metrics,
+            batch: batch.max(1),
+            queue: Mutex::default(),
+        }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -188,7 +200,8 @@ impl Desk {
 
     async fn commit(&self, works: &[Work]) -> Result<Vec<Outcome>, DbError> {
         // the same configuration for the whole transaction
-        let known = Configuration { known: self.subscription.known(), waiting: &self.waiting };
+        let (known, recovering) = (self.subscription.known(), self.recovery.is_open());
+        let known = Configuration { known, waiting: &self.waiting, recovering };
         let (mut attempt, mut trust) = (1, Trust::New);
         loop {
             match self.store.commit(works, &known, trust, self.clock.now()).await {
@@ -238,6 +251,7 @@ impl Desk {
 struct Configuration<'a> {
     known: Option<Arc<Snapshot>>,
     waiting: &'a Waiting,
+    recovering: bool,
 }
 
 impl Circumstances for Configuration<'_> {
@@ -258,6 +272,10 @@ impl Circumstances for Configuration<'_> {
 
     fn waited_for(&self, tenant: TenantId) -> Vec<Account> {
         self.waiting.accounts(tenant)
+    }
+
+    fn recovering(&self) -> bool {
+        self.recovering
     }
 }
 

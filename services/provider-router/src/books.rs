@@ -219,9 +219,9 @@ pub(crate) const fn voided(attempt: AttemptId) -> Settlement {
     }
 }
 
-/// Nobody has decided anything.
+/// Nobody has decided anything. A ledger whose budgets are closed has.
 fn is_away(error: &Error) -> bool {
-    matches!(error.code, Code::Unavailable)
+    matches!(error.code, Code::Unavailable) && !error.details.contains_key("budgets")
 }
 
 /// `may_be_absent`: the reservation may still be on its way to the ledger, or was never made. Whether it came to an end.

@@ -4,6 +4,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use embermesh_standalone::{
+    backups::{
+        backup::{self, BackupArguments},
+        drill::{self, DrillArguments},
+        restore::{self, RestoreArguments},
+    },
     private_database::{self, DatabaseArguments},
     up::{self, UpArguments},
 };
@@ -20,6 +25,7 @@ use crate::commands::{
     embed::{self, EmbedArguments},
     env::{self, EnvArguments},
     keys::{self, KeysArguments},
+    maintenance::{self, MaintenanceArguments},
     output,
     providers::{self, ProvidersArguments},
     search::{self, SearchArguments},
@@ -50,6 +56,16 @@ enum Command {
     Up(UpArguments),
     /// Run the private PostgreSQL alone, and print its URL
     Database(DatabaseArguments),
+    /// Back up PostgreSQL and Redis, list and verify backups
+    Backup(BackupArguments),
+    /// Bring a backup back where nothing is, and open budgets afterwards
+    #[command(arg_required_else_help = true)]
+    Restore(RestoreArguments),
+    /// Restore a backup beside everything, and prove that it is good
+    Drill(DrillArguments),
+    /// Make partitions, vacuum, rebuild worn indexes, let months go, report costs
+    #[command(after_help = EXIT_CODES)]
+    Maintenance(MaintenanceArguments),
     /// Embed and store lines, files or folders
     #[command(after_help = EXIT_CODES)]
     Embed(EmbedArguments),
@@ -135,7 +151,11 @@ impl Cli {
         let done = match self.command {
             Command::Database(arguments) => return private_database::run(&arguments),
             Command::Up(arguments) => return up::run(&arguments),
+            Command::Backup(arguments) => return backup::run(&arguments),
+            Command::Restore(arguments) => return restore::run(&arguments),
+            Command::Drill(arguments) => return drill::run(&arguments),
             Command::Completions(arguments) => return completions::run(&arguments, Self::command()),
+            Command::Maintenance(arguments) => maintenance::run(&arguments),
             Command::Embed(arguments) => embed::run(arguments),
             Command::Search(arguments) => search::run(&arguments),
             Command::Costs(arguments) => costs::run(&arguments),
@@ -236,6 +256,11 @@ mod tests {
             "cache",
             "cache warm --rows 0",
             "cache status",
+            "backup --kind tape",
+            "backup wal-push x",
+            "restore --to 2026-11-30T12:00:00Z",
+            "restore --kind base --to yesterday",
+            "drill --at noon",
             "nonsense",
         ] {
             assert!(parse(line).is_err(), "{line}");
@@ -247,6 +272,24 @@ mod tests {
         assert!(matches!(parse("database --data-dir d"), Ok(Command::Database(_))));
         assert!(matches!(parse("database migrate --config f"), Ok(Command::Database(_))));
         assert!(parse("database --data-dir d migrate").is_err());
+    }
+
+    #[test]
+    fn backups_are_made_or_looked_at() {
+        for line in [
+            "backup",
+            "backup --kind base --kind logical --storage /b",
+            "backup list --storage s3://b/p",
+            "backup verify base-20261130T120000Z-0000",
+            "backup wal-push --storage /b pg_wal/000000010000000000000001",
+            "restore --kind base --to 2026-11-30T12:00:00Z",
+            "restore reconcile --data-dir d",
+            "restore mark --to 2026-11-30T12:00:00Z",
+            "drill --at random",
+            "maintenance --report costs.json",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
     }
 
     #[test]

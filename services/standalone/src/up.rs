@@ -24,7 +24,7 @@ use tokio::time::{sleep, timeout};
 pub use compose::{Composed, compose};
 use database::Database;
 
-use crate::tools;
+use crate::{backups::scheduled::Scheduled, tools};
 
 const DEFAULT_PORT: u16 = 8081;
 
@@ -76,7 +76,11 @@ fn start(arguments: &UpArguments) -> Result<ExitCode, BoxError> {
         let mut config = config;
         let database = Database::prepare(&mut config, arguments.postgres_dir.clone()).await?;
         let traces = embermesh_process::start_traces(&config)?;
+        let dir = config.data_dir.clone().unwrap_or_else(crate::data_dir::default);
+        let (file, postgres) = (arguments.config.clone(), arguments.postgres_dir.clone());
+        let scheduled = Scheduled::new(&config, file, dir, postgres)?;
         let (process, lifecycle) = Process::new(config, log_levels)?;
+        process.tasks.spawn("backups", scheduled.run(process.clock.clone(), process.tasks.clone()));
         let served = serve(&process, lifecycle, started).await;
         traces.stop().await;
         // PostgreSQL goes last: what drains may still write

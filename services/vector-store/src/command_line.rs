@@ -76,8 +76,7 @@ async fn work(config: Option<&Path>, command: &Command, out: &mut impl Write) ->
     let store = open(&Config::load(&Source::process(config))?).await?;
     match command {
         Command::Maintain => {
-            maintenance::round(&store).await?;
-            for line in store.tidy().await? {
+            for line in maintenance::at_once(&store).await? {
                 writeln!(out, "{line}")?;
             }
         }
@@ -105,6 +104,17 @@ async fn work(config: Option<&Path>, command: &Command, out: &mut impl Write) ->
         }
     }
     Ok(())
+}
+
+/// Does now what services do by themselves in time, on the database that the configuration names and beside them: partitions, expiry,
+/// indexes, archiving where it is configured; then vacuums and analyzes. Says what was done.
+///
+/// # Errors
+/// When the database cannot be reached, or the first of what failed.
+pub async fn maintain(config: &Config) -> Result<Vec<String>, BoxError> {
+    let store = open(config).await?;
+    maintenance::archive_due(&store).await;
+    Ok(maintenance::at_once(&store).await?)
 }
 
 async fn open(config: &Config) -> Result<Arc<Store>, BoxError> {

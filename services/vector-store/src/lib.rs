@@ -33,9 +33,10 @@ mod settings;
 mod store;
 mod uses;
 
-pub use command_line::command_line;
+pub use command_line::{command_line, maintain};
 pub use domain::{index::IndexKind, vector::Element};
 pub use error::StartError;
 pub use run::{DEFAULT_PORT, migrate, parts, run, settings};
 pub use service::{Parts, VectorStore};
 pub use settings::{Archive, Hnsw, Ivfflat, RedisTuning, Settings};
+pub use store::{Compared, Contents, contents, same_answers};

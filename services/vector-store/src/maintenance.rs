@@ -86,6 +86,12 @@ pub(crate) async fn round(store: &Store) -> Result<(), DbError> {
     partitions.and(expiry).and(jobs).and(uses).and(indexes)
 }
 
+/// A round, and what only a person asks for.
+pub(crate) async fn at_once(store: &Store) -> Result<Vec<String>, DbError> {
+    round(store).await?;
+    store.tidy().await
+}
+
 /// Archives the months that are due, if that is configured.
 pub(crate) async fn archive_due(store: &Store) {
     let (settings, now) = (store.archive_settings(), Month::of(store.now()));

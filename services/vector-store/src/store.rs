@@ -2,6 +2,7 @@
 
 mod answers;
 mod archive;
+mod comparison;
 mod conditions;
 mod delete;
 mod indexes;
@@ -34,6 +35,7 @@ use crate::{Archive, Settings, domain::shard, metrics::StoreMetrics};
 
 pub(crate) use answers::Standing;
 pub(crate) use archive::Leaving;
+pub use comparison::{Compared, Contents, contents, same_answers};
 pub(crate) use pools::{MIGRATIONS, Pools};
 pub(crate) use put::Kept;
 pub(crate) use row_uses::RowUses;

@@ -59,6 +59,21 @@ fn the_guides_blocks_load_as_printed() {
 }
 
 #[test]
+fn a_backup_that_cannot_be_made_is_refused() {
+    for (method, storage, retention, said) in [
+        ("rsync", "/b", 1, "backup.postgres.method: choose from"),
+        ("pg_dump", "b", 1, "backup.postgres.storage: write s3://"),
+        ("pg_basebackup", "/b", 0, "backup.postgres.retention: keep"),
+    ] {
+        let yaml = format!(
+            "backup: {{postgres: {{schedule: '0 2 * * *', retention: {retention}, method: {method}, storage: '{storage}'}}}}"
+        );
+        let error = load(&yaml, &[], &[]).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
 fn environment_lies_over_the_file_and_overrides_over_both() {
     let yaml = "database: {host: file, port: 1}\nembedding: {providers: {openai: {api_key: '${FROM_FILE}'}}}";
     let variables = [

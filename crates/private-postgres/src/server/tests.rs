@@ -204,7 +204,8 @@ async fn runs_under_an_unprivileged_account_where_namespaces_are_forbidden() {
     let (mut postmaster, port) = start_new(&layout, &password, &options, account).await.unwrap();
     let status = fs::read_to_string(format!("/proc/{}/status", postmaster.pid())).unwrap();
     assert!(status.lines().any(|line| line.starts_with("Uid:") && !line.contains("\t0")), "{status}");
-    with_client(&layout.socket_dir, port, &password, "postgres", async |_| Ok(())).await.unwrap();
+    let login = Login { socket_dir: &layout.socket_dir, port, user: USER, password: &password };
+    with_client(login, "postgres", async |_| Ok(())).await.unwrap();
     postmaster.stop().unwrap();
 
     // and back: the same directory under the way that this machine would choose

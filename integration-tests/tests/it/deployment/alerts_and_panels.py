@@ -22,7 +22,7 @@ OWN = {"up", "ALERTS"}
 EVERYWHERE = {"job", "instance", "le"}
 FUNCTIONS = {
     "rate", "increase", "sum", "max", "min", "count", "topk", "histogram_quantile", "by", "on", "and", "unless", "or", "offset", "without",
-    "ignoring", "absent", "avg",
+    "ignoring", "absent", "avg", "delta",
 }
 DEFINITION = re.compile(
     r'(?:(?:Opts|IntCounter|IntGauge)::new|\bgauge|\bcounter|\bhistogram|\bplain|\bnamed)\(\s*"([a-z][a-z0-9_]+)"', re.S)

@@ -98,13 +98,18 @@ def services_read_what_compose_gives_them():
 
 
 def commands_of_the_documents_exist():
-    """`embermesh` knows every command that the runbooks name, and those of the jobs that are said to work."""
+    """`embermesh` knows every command that the runbooks name, and those of the jobs."""
     words = set()
     for name in ("alerts", "kubernetes"):
         text = (ROOT / "docs" / f"{name}.md").read_text()
         words |= set(re.findall(r"[`-] ?embermesh ([a-z]+(?: [a-z][a-z-]+)?)", text))
     assert len(words) > 8, words
-    rotation = merged(None)["jobs"]["keyRotation"]["arguments"]
+    jobs = merged(None)["jobs"]
+    for job in jobs.values():
+        command = job["arguments"][0]
+        said = run(pathlib.Path(sys.argv[1]) / "embermesh", command, *(job["arguments"][1:2] if command == "keys" else []), "--help")
+        assert all(option in said for option in job["arguments"] if option.startswith("--")), said
+    rotation = jobs["keyRotation"]["arguments"]
     assert rotation[:2] == ["keys", "rotate"]
     for command in sorted(words | {"keys rotate", "database migrate"}):
         run(pathlib.Path(sys.argv[1]) / "embermesh", *command.split(), "--help")

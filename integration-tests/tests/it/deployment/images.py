@@ -16,6 +16,8 @@ import yaml
 from rendering import ROOT, Skip, main, run
 
 IMAGES = {"rest-api", "provider-router", "provider-router-minilm", "cost-ledger", "vector-store", "admin", "embermesh"}
+# not from scratch: it has PostgreSQL's programs
+OPERATIONS = "operations"
 
 
 def stages():
@@ -46,7 +48,11 @@ def every_image_is_locked_down():
         if name != "embermesh":
             assert '"curl"' in instructions["HEALTHCHECK"] and instructions["EXPOSE"] in instructions["HEALTHCHECK"], name
     assert "/health/ready" in dict(found["rest-api"])["HEALTHCHECK"]
-    assert set(re.findall(r'"([a-z-]+)"', (ROOT / "docker-bake.hcl").read_text().split("matrix")[1].split("}")[0])) == IMAGES
+    operations = dict(found[OPERATIONS])
+    assert operations["USER"] == "65532:65532" and operations["STOPSIGNAL"] == "SIGTERM"
+    assert operations["ENTRYPOINT"] == '["/usr/bin/embermesh"]' and "/usr/lib/postgresql/" in operations["ENV"]
+    baked = set(re.findall(r'"([a-z-]+)"', (ROOT / "docker-bake.hcl").read_text().split("matrix")[1].split("}")[0]))
+    assert baked == IMAGES | {OPERATIONS}
 
 
 def the_context_holds_what_is_built():

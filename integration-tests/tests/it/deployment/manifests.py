@@ -117,7 +117,7 @@ def hooks_and_jobs_are_what_they_say():
     weights = [int(one["metadata"]["annotations"]["helm.sh/hook-weight"]) for one in (hook, job)]
     assert weights[0] < weights[1], "the Job would start before its configuration is there"
     for values in VALUES:
-        assert not [one for one in chart(values) if one["kind"] == "CronJob"], f"{values} turns on jobs whose commands do not exist"
+        assert not [one for one in chart(values) if one["kind"] == "CronJob"], f"{values} turns on jobs that nobody has asked for"
     name, values, settings = next(variant for variant in VARIANTS if variant[0] == "all jobs")
     jobs = {one["metadata"]["name"]: one for one in chart(values, settings) if one["kind"] == "CronJob"}
     assert len(jobs) == 4, jobs.keys()

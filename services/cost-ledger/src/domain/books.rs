@@ -13,7 +13,7 @@ use std::{
 
 use embermesh_errors::{Code, Error};
 use embermesh_escrow::{Account, Amount, Path};
-use embermesh_types::AttemptId;
+use embermesh_types::{AttemptId, NanoUsd};
 
 use super::{
     accounts::{Accounts, LimitsOf, touches},
@@ -32,6 +32,8 @@ use super::{
 
 /// How long a router whose lease would keep others waiting is not to ask again, in milliseconds.
 const WANTED_BY_OTHERS_MS: u32 = 2_000;
+/// How long a router is not to ask again while budgets are closed, in milliseconds.
+const CLOSED_MS: u32 = 2_000;
 
 /// What the books hold of everything that the operations name.
 #[derive(Debug, Default)]
@@ -88,6 +90,9 @@ pub(crate) struct Books<'a> {
     fates: Vec<(SessionId, Fate)>,
     hits: Vec<&'a Hit>,
     uncertain: bool,
+    /// The books were brought back to an earlier time, and routers have not told everything again: nothing is let in, and what they tell
+    /// of leases that are not known is booked.
+    recovering: bool,
 }
 
 impl<'a> Books<'a> {
@@ -106,7 +111,13 @@ impl<'a> Books<'a> {
             fates,
             hits: Vec::new(),
             uncertain: false,
+            recovering: false,
         }
+    }
+
+    /// The same while they are being reconciled.
+    pub(crate) fn recovering(self, recovering: bool) -> Self {
+        Self { recovering, ..self }
     }
 
     /// Decides all of them, and answers in their order. Nothing is leased from the accounts that others wait for.
@@ -193,6 +204,10 @@ impl<'a> Books<'a> {
 
     /// Only after all of a batch: an attempt may have come out of what another one left, whose end is booked after all beginnings.
     fn report_overdrawn(&self) {
+        // what an adopted lease had is not known
+        if self.recovering {
+            return;
+        }
         for Kept { before, now } in self.leases.values() {
             let (before, overdrawn) = (before.as_ref().map_or(0, Lease::overdrawn), now.overdrawn());
             if overdrawn > before {
@@ -226,6 +241,9 @@ impl<'a> Books<'a> {
             }
             same_reservation(attempt, reserve)?;
             return Ok(Answer::Reserved(attempt.refused.clone()));
+        }
+        if self.recovering && reserve.parts.iter().any(|part| part.amount > NanoUsd::ZERO) {
+            return Err(closed());
         }
         let (mut refused, mut in_leases) = (Vec::new(), Vec::new());
         for (at, part) in reserve.parts.iter().enumerate() {
@@ -261,6 +279,11 @@ impl<'a> Books<'a> {
             }
             let message = "the lease is closed, or another's, ask for one with a new id";
             return Err(Error::new(Code::Conflict, message).with_param("lease_id"));
+        }
+        if self.recovering {
+            let day = embermesh_escrow::day_of(self.now);
+            let none = Grant { amount: Amount::ZERO, day, ask_again_ms: CLOSED_MS };
+            return if ask.call.is_some() { Err(closed()) } else { Ok(Answer::Leased(none)) };
         }
         if let Some(call) = ask.call {
             return self.lease_to_call(ask, call.may_wait);
@@ -299,6 +322,9 @@ impl<'a> Books<'a> {
         if let Some(at) = self.positions.get(&reserve.attempt) {
             return same_reservation(&self.attempts[*at].attempt, reserve);
         }
+        if self.recovering {
+            self.adopt(reserve);
+        }
         for (at, part) in reserve.parts.iter().enumerate() {
             let Some(id) = part.lease else { continue };
             let field = format!("parts[{at}].lease_id");
@@ -316,6 +342,18 @@ impl<'a> Books<'a> {
         }
         self.begin(reserve, Vec::new());
         Ok(())
+    }
+
+    /// Leases that were granted in what was lost.
+    fn adopt(&mut self, reserve: &Reserve) {
+        let Some(session) = reserve.session else { return };
+        for part in &reserve.parts {
+            let Some(id) = part.lease.filter(|id| !self.leases.contains_key(id)) else { continue };
+            let (path, day) = (reserve.path(part), reserve.day(self.now));
+            tracing::info!(lease = %id, "a router tells of a lease that was lost with the books");
+            let lease = Lease::adopted(id, session, path, day, part.amount.into());
+            self.leases.insert(id, Kept { before: None, now: lease });
+        }
     }
 
     fn begin(&mut self, reserve: &'a Reserve, refused: Vec<Refused>) {
@@ -352,7 +390,10 @@ impl<'a> Books<'a> {
     }
 
     fn give_back(&mut self, returned: Returned) -> Result<(), Error> {
-        let kept = self.leases.get_mut(&returned.lease).ok_or_else(no_lease)?;
+        let Some(kept) = self.leases.get_mut(&returned.lease) else {
+            // of a lease that was lost with the books nothing is set aside
+            return if self.recovering { Ok(()) } else { Err(no_lease()) };
+        };
         kept.now.give_back(returned.amount);
         if returned.closes {
             kept.now.close();
@@ -367,6 +408,12 @@ fn reservations(post: &Post) -> impl Iterator<Item = (usize, &Reserve)> {
         Entry::Reserved(reserve) => Some((*at, reserve)),
         _ => None,
     })
+}
+
+/// It may be asked again: a person is at it. The detail tells it from a ledger that is away.
+fn closed() -> Error {
+    let message = "the books were restored and are not reconciled yet, so budgets are closed; `embermesh restore reconcile` opens them";
+    Error::unavailable(message).with_detail("budgets", "closed")
 }
 
 fn no_lease() -> Error {

@@ -50,6 +50,9 @@ pub(crate) struct Lease {
     pub(crate) closing: bool,
     /// The last that was told of what is used of a quota.
     pub(crate) told: i64,
+    /// Held when the books were brought back to an earlier time. What its attempts leave may have been spent in what was lost, so it is
+    /// presumed for good, but for what its router says it has not spent.
+    pub(crate) recovered: bool,
 }
 
 impl Lease {
@@ -68,6 +71,7 @@ impl Lease {
             state,
             closing,
             told: 0,
+            recovered: false,
         }
     }
 
@@ -75,6 +79,12 @@ impl Lease {
     pub(crate) fn of_a_call(id: LeaseId, session: SessionId, path: Path, day: Date, granted: Amount) -> Self {
         let (state, closing) = (LeaseState::Closed, true);
         Self { spent: granted.0, state, closing, ..Self::new(id, session, path, day, granted) }
+    }
+
+    /// One that was granted in what was lost when the books were brought back. What it held is not known; what its attempts cost is booked.
+    pub(crate) fn adopted(id: LeaseId, session: SessionId, path: Path, day: Date, granted: Amount) -> Self {
+        let (state, closing, granted) = (LeaseState::Closed, true, Amount(granted.0.max(1)));
+        Self { state, closing, ..Self::new(id, session, path, day, granted) }
     }
 
     /// What it holds of each of its accounts.
@@ -127,6 +137,9 @@ impl Lease {
 
     /// Nobody draws from it any more.
     pub(crate) fn close(&mut self) {
+        if self.recovered {
+            return;
+        }
         self.closing = true;
         self.free_if_closing();
     }
@@ -140,7 +153,7 @@ impl Lease {
 
     /// Its router is heard of again.
     pub(crate) fn find(&mut self) {
-        if self.state == LeaseState::Presumed {
+        if self.state == LeaseState::Presumed && !self.recovered {
             self.state = LeaseState::Open;
         }
     }

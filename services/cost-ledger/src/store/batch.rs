@@ -38,6 +38,8 @@ pub(crate) trait Circumstances: Send + Sync {
     fn limits(&self, tenant: TenantId, path: &Path) -> Option<Limits>;
     /// The accounts that reservations wait for.
     fn waited_for(&self, tenant: TenantId) -> Vec<Account>;
+    /// Whether the books were restored and are not reconciled yet.
+    fn recovering(&self) -> bool;
 }
 
 /// How a transaction takes attempts that are posted as begun.
@@ -104,7 +106,7 @@ impl TenantPart<'_> {
         let locked = !loaded.balances.is_empty();
         let limits = |path: &Path| circumstances.limits(self.tenant, path);
         let (outcomes, writes) = {
-            let mut books = Books::new(loaded, &limits, self.now);
+            let mut books = Books::new(loaded, &limits, self.now).recovering(circumstances.recovering());
             let outcomes = books.decide(&self.operations, || circumstances.waited_for(self.tenant));
             (outcomes, books.into_writes())
         };

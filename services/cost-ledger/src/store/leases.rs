@@ -46,7 +46,7 @@ pub(crate) async fn lock(
     }
     let sql = "SELECT l.* FROM unnest($2::uuid[]) AS asked (lease_id),
         LATERAL (SELECT lease_id, session_id, agent_id, key_id, provider, quota, day, granted, spent, under_way, returned, state,
-                        closing, told
+                        closing, told, recovered
                  FROM leases WHERE tenant_id = $1 AND lease_id = asked.lease_id FOR UPDATE) AS l";
     let ids: Vec<Uuid> = ids.into_iter().collect();
     let rows = transaction.query(sql, &[&tenant.uuid(), &ids]).await?;
@@ -75,10 +75,10 @@ async fn insert(
         return Ok(());
     }
     let sql = "INSERT INTO leases (tenant_id, lease_id, session_id, agent_id, key_id, provider, quota, day, granted, spent, state,
-            closing, granted_at)
+            closing, under_way, granted_at)
         SELECT $1, l.*, $12::timestamptz
         FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::date[], $9::bigint[], $10::bigint[],
-            $11::text[], $13::boolean[]) AS l";
+            $11::text[], $13::boolean[], $14::bigint[]) AS l";
     let of = |column: fn(&Path) -> Option<&str>| -> Vec<Option<&str>> {
         new.iter().map(|kept| column(&kept.now.path)).collect()
     };
@@ -88,6 +88,7 @@ async fn insert(
     let granted: Vec<i64> = new.iter().map(|kept| kept.now.granted).collect();
     let spent: Vec<i64> = new.iter().map(|kept| kept.now.spent).collect();
     let states: Vec<&str> = new.iter().map(|kept| kept.now.state.as_str()).collect();
+    let under_way: Vec<i64> = new.iter().map(|kept| kept.now.under_way).collect();
     let closing: Vec<bool> = new.iter().map(|kept| kept.now.closing).collect();
     let written = transaction
         .execute(
@@ -106,6 +107,7 @@ async fn insert(
                 &states,
                 &now,
                 &closing,
+                &under_way,
             ],
         )
         .await?;
@@ -188,5 +190,6 @@ fn lease(row: &Row) -> Result<Lease, DbError> {
         state: LeaseState::parse(state).ok_or_else(|| unreadable("state"))?,
         closing: row.try_get("closing")?,
         told: row.try_get("told")?,
+        recovered: row.try_get("recovered")?,
     })
 }

@@ -74,7 +74,7 @@ impl Store {
     /// sessions, or of one.
     pub(crate) async fn unsettled(&self, session: Option<SessionId>) -> Result<Vec<Unsettled>, DbError> {
         let sql = "SELECT DISTINCT l.tenant_id, l.session_id, s.state FROM leases l JOIN sessions s USING (session_id)
-            WHERE l.state <> 'closed' AND ($1::uuid IS NULL OR l.session_id = $1)
+            WHERE l.state <> 'closed' AND NOT l.recovered AND ($1::uuid IS NULL OR l.session_id = $1)
               AND (l.state, s.state) IN (('open', 'lost'), ('presumed', 'live'))";
         let session = session.map(SessionId::uuid);
         let all = self.database.system().with("app.all_tenants", "on");
@@ -84,7 +84,7 @@ impl Store {
     /// Forgets sessions without leases that were last seen before `before`.
     pub(crate) async fn forget_sessions(&self, before: SystemTime) -> Result<(), DbError> {
         let sql = "DELETE FROM sessions s WHERE last_seen < $1 AND NOT EXISTS (
-                SELECT FROM leases l WHERE l.session_id = s.session_id AND l.state <> 'closed')";
+                SELECT FROM leases l WHERE l.session_id = s.session_id AND l.state <> 'closed' AND NOT l.recovered)";
         let all = self.database.system().with("app.all_tenants", "on");
         all.execute(sql, &[&before]).await.map(drop)
     }

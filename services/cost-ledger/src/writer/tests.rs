@@ -13,7 +13,9 @@ async fn writer(database: &TestDatabase, tasks: &Tasks) -> Writer {
     let connected = Database::connect(database.url(), Schema::Ledger, Role::App, &pool).await.unwrap();
     let metrics = LedgerMetrics::new(&Metrics::default()).unwrap();
     let (unknown, clock) = (Subscription::unknown(), Clock::system());
-    let desk = Desk::new(Store::new(connected), unknown, clock, Waiting::default(), metrics, 8);
+    let store = Store::new(connected);
+    let recovery = Recovery::open(store.clone(), &Metrics::default()).await.unwrap();
+    let desk = Desk::new(store, unknown, clock, Waiting::default(), recovery, metrics, 8);
     Writer::new(desk, 8, tasks.clone())
 }
 

@@ -10,6 +10,7 @@ mod journal;
 mod leases;
 mod model;
 mod quotas;
+mod recovery;
 mod reports;
 mod router;
 mod schema;

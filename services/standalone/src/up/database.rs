@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 
 use embermesh_config::{Config, Secret};
-use embermesh_private_postgres::{Options, PrivatePostgres, StartError, StopError};
+use embermesh_private_postgres::{Options, PrivatePostgres, StopError};
+use embermesh_process::BoxError;
 use secrecy::ExposeSecret;
 
-use crate::tools;
+use crate::{backups::place::archiving, tools};
 
 /// What has to be stopped at the end.
 pub(super) struct Database(Option<PrivatePostgres>);
 
 impl Database {
     /// Starts a private PostgreSQL in the data folder when no database is configured, and configures it.
-    pub async fn prepare(config: &mut Config, install_dir: Option<PathBuf>) -> Result<Self, StartError> {
+    pub async fn prepare(config: &mut Config, install_dir: Option<PathBuf>) -> Result<Self, BoxError> {
         if config.database.connection_url().is_some() {
             return Ok(Self(None));
         }
@@ -21,6 +22,7 @@ impl Database {
         let options = Options {
             install_dir,
             candidates: tools::candidates("postgres"),
+            settings: archiving(config)?,
             ..Options::new(dir.join("postgres"))
         };
         let server = PrivatePostgres::start(options).await?;

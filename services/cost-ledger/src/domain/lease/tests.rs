@@ -82,6 +82,20 @@ fn a_silent_routers_lease_is_presumed_until_it_is_heard_of() {
 }
 
 #[test]
+fn what_a_recovered_lease_leaves_is_never_free_but_for_what_its_router_returns() {
+    let mut lease = lease(100);
+    (lease.state, lease.recovered) = (LeaseState::Presumed, true);
+    lease.begin(NanoUsd(30));
+    lease.end(NanoUsd(30), NanoUsd(10));
+    lease.find();
+    lease.close();
+    assert_eq!((lease.presumed(), lease.state), (90, LeaseState::Presumed));
+    lease.give_back(Amount(25));
+    lease.close();
+    assert_eq!((lease.presumed(), lease.leased()), (65, 0));
+}
+
+#[test]
 fn the_last_word_about_the_use_of_a_quota_counts_whatever_comes_late() {
     let mut lease = lease(10);
     assert_eq!((lease.use_up(Amount(4), 1), lease.remaining()), (4, 6));
