@@ -15,6 +15,10 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { name: "V002__answers", sql: include_str!("../../../../migrations/store/V002__answers.sql") },
     Migration { name: "V003__jobs", sql: include_str!("../../../../migrations/store/V003__jobs.sql") },
     Migration { name: "V004__archive", sql: include_str!("../../../../migrations/store/V004__archive.sql") },
+    Migration {
+        name: "V005__migrations",
+        sql: include_str!("../../../../migrations/store/V005__migrations.sql"),
+    },
 ];
 
 pub(crate) struct Pools {

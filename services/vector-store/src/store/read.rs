@@ -32,7 +32,10 @@ impl Store {
     }
 
     async fn space_of(&self, owner: Owner, id: EmbeddingId) -> Result<Option<Arc<Space>>, DbError> {
-        let sql = "SELECT space_no FROM embedding_keys WHERE tenant_id = $1 AND shard_key = $2 AND embedding_id = $3";
+        // where the row was put, before where a migration has copied it to
+        let sql = "SELECT space_no FROM embedding_keys
+            WHERE tenant_id = $1 AND shard_key = $2 AND embedding_id = $3
+            ORDER BY migration_id IS NOT NULL, space_no LIMIT 1";
         let key = self.session(owner).query_opt(sql, &[&owner.tenant, &owner.shard, &id.uuid()]).await?;
         let Some(key) = key else { return Ok(None) };
         Ok(self.spaces_numbered(&[key.try_get(0)?]).await?.pop())
