@@ -20,6 +20,7 @@ use crate::commands::{
     embed::{self, EmbedArguments},
     env::{self, EnvArguments},
     keys::{self, KeysArguments},
+    migrate::{self, MigrateArguments},
     output,
     providers::{self, ProvidersArguments},
     search::{self, SearchArguments},
@@ -77,6 +78,9 @@ enum Command {
     /// Fill and empty the cache, and see how far that is
     #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
     Cache(CacheArguments),
+    /// Move stored rows into the embedding space of another model
+    #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
+    Migrate(MigrateArguments),
     /// Turn log levels, caching and circuit breakers at run time
     #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
     Settings(SettingsArguments),
@@ -145,6 +149,7 @@ impl Cli {
             Command::Providers(arguments) => providers::run(&arguments),
             Command::Breakers(arguments) => breakers::run(&arguments),
             Command::Cache(arguments) => cache::run(&arguments),
+            Command::Migrate(arguments) => migrate::run(&arguments),
             Command::Settings(arguments) => settings::run(&arguments),
             Command::Audit(arguments) => audit::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
@@ -236,6 +241,8 @@ mod tests {
             "cache",
             "cache warm --rows 0",
             "cache status",
+            "migrate",
+            "migrate start",
             "nonsense",
         ] {
             assert!(parse(line).is_err(), "{line}");
@@ -268,6 +275,7 @@ mod tests {
             "providers",
             "breakers",
             "cache",
+            "migrate",
             "settings",
             "doctor",
             "env",

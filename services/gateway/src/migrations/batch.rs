@@ -203,7 +203,10 @@ impl Embedded {
 
 /// Whether it is the text that cannot be embedded.
 fn is_of_text(error: &Error) -> bool {
-    matches!(error.code, Code::Invalid | Code::InputTooLong | Code::TooLarge | Code::PiiRejected)
+    // the agent's limit of one request is a budget too, which fewer texts keep to
+    let of_one_request = error.code == Code::BudgetExceeded && error.param.as_deref() == Some("input");
+    of_one_request
+        || matches!(error.code, Code::Invalid | Code::InputTooLong | Code::TooLarge | Code::PiiRejected)
 }
 
 #[cfg(test)]
