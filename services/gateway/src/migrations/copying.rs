@@ -115,8 +115,9 @@ impl Run<'_> {
             examine: EXAMINE,
             rows: BATCH,
         };
-        let ScanReply { mut rows, position, at_end } =
+        let ScanReply { mut rows, position, at_end, standing } =
             self.store().scan(self.request(scan)).await?.into_inner();
+        self.heed(&standing.unwrap_or_default())?;
         if walk.back {
             // only what pins have led there comes back
             rows.retain(|row| {
@@ -170,7 +171,7 @@ impl Run<'_> {
         );
         let wait = wait.saturating_sub(begun.elapsed());
         if !wait.is_zero() {
-            self.holding(sleep(wait)).await?;
+            self.wait(wait).await?;
         }
         Ok(at_end && whole)
     }

@@ -206,6 +206,36 @@ impl<'a> Run<'a> {
         if standing.state == self.migration.state { Ok(()) } else { Err(Stop::Changed) }
     }
 
+    /// Takes over what an operator has changed; goes on only in the state that the migration was taken in.
+    pub fn heed(&mut self, standing: &MigrationStanding) -> Result<(), Stop> {
+        self.migration.budget_nano_usd = standing.budget_nano_usd;
+        self.migration.requests_per_minute = standing.requests_per_minute;
+        self.migration.tokens_per_minute = standing.tokens_per_minute;
+        self.check(standing)
+    }
+
+    /// Waits, unless an operator says otherwise meanwhile.
+    pub async fn wait(&mut self, span: Duration) -> Result<(), Stop> {
+        let until = Instant::now() + span;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            sleep(left.min(LEASE / 4)).await;
+            let (pace, request) = (self.pace(), self.request(self.call()));
+            let standing = self.store().hold(request).await?.into_inner();
+            self.heed(&standing)?;
+            if self.pace() != pace {
+                return Ok(());
+            }
+        }
+    }
+
+    fn pace(&self) -> (u32, u64) {
+        (self.migration.requests_per_minute, self.migration.tokens_per_minute)
+    }
+
     /// Does what takes long, and keeps the lease meanwhile.
     pub async fn holding<T>(&self, work: impl Future<Output = T>) -> Result<T, Stop> {
         let hold = async {

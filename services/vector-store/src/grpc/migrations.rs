@@ -108,8 +108,7 @@ impl MigrationStore for MigrationsService {
 
     async fn hold(&self, request: Request<WorkerCall>) -> Answer<MigrationStanding> {
         let work = work(&request, Some(request.get_ref()))?;
-        let state = self.0.hold_migration(work).await?;
-        Ok(Response::new(MigrationStanding { state, copied: 0 }))
+        Ok(Response::new(self.0.hold_migration(work).await?))
     }
 
     async fn scan(&self, request: Request<ScanRequest>) -> Answer<ScanReply> {
@@ -121,8 +120,8 @@ impl MigrationStore for MigrationsService {
         };
         let examine = asked.examine.clamp(1, MAX_EXAMINE);
         let window = Window { back: asked.back, after, examine, rows: limit("rows", asked.rows)? };
-        self.0.hold_migration(work).await?;
-        Ok(Response::new(self.0.scan_migration(work, window).await?))
+        let standing = Some(self.0.hold_migration(work).await?);
+        Ok(Response::new(ScanReply { standing, ..self.0.scan_migration(work, window).await? }))
     }
 
     async fn begin(&self, request: Request<WorkerCall>) -> Answer<BeginBatchReply> {
@@ -165,7 +164,7 @@ impl MigrationStore for MigrationsService {
             rows_per_second: asked.rows_per_second,
         };
         let (state, copied) = self.0.commit_batch(work, &batch).await?;
-        Ok(Response::new(MigrationStanding { state, copied }))
+        Ok(Response::new(MigrationStanding { state, copied, ..MigrationStanding::default() }))
     }
 
     async fn count(&self, request: Request<WorkerCall>) -> Answer<CountReply> {
@@ -185,7 +184,7 @@ impl MigrationStore for MigrationsService {
     async fn report(&self, request: Request<ReportRequest>) -> Answer<MigrationStanding> {
         let work = work(&request, request.get_ref().call.as_ref())?;
         let state = self.0.report_migration(work, request.get_ref()).await?;
-        Ok(Response::new(MigrationStanding { state, copied: 0 }))
+        Ok(Response::new(MigrationStanding { state, ..MigrationStanding::default() }))
     }
 
     async fn drop(&self, request: Request<WorkerCall>) -> Answer<DropReply> {

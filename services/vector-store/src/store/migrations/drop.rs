@@ -18,7 +18,7 @@ impl Store {
     /// How many rows that were; 0 when nothing is left.
     pub(crate) async fn drop_migrated(&self, work: Work) -> Result<u64, Error> {
         let _timer = self.metrics.query("migration_drop");
-        let state = self.hold_migration(work).await?;
+        let state = self.hold_migration(work).await?.state;
         let mut attempt = 1;
         loop {
             let dropped = match state.as_str() {

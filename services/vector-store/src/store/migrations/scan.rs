@@ -109,6 +109,6 @@ impl Store {
             at_end = false;
         }
         let position = position.map(|id| id.to_string()).unwrap_or_default();
-        Ok(ScanReply { rows: scanned, position, at_end })
+        Ok(ScanReply { rows: scanned, position, at_end, standing: None })
     }
 }

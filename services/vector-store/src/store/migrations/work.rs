@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use embermesh_errors::Error;
 use embermesh_postgres::{DbError, Row, types::ToSql};
-use embermesh_proto::internal::v1::{BeginBatchReply, ClaimedMigration, CountReply, MovedPin, ReportRequest};
+use embermesh_proto::internal::v1::{
+    BeginBatchReply, ClaimedMigration, CountReply, MigrationStanding, MovedPin, ReportRequest,
+};
 use uuid::Uuid;
 
 use super::{
@@ -41,12 +43,22 @@ impl Store {
         rows.first().map(claimed).transpose()
     }
 
-    /// Keeps the lease; the state that the migration is in.
-    pub(crate) async fn hold_migration(&self, work: Work) -> Result<String, Error> {
+    /// Keeps the lease; how the migration stands.
+    pub(crate) async fn hold_migration(&self, work: Work) -> Result<MigrationStanding, Error> {
         let sql = "UPDATE migrations SET claimed_until = now() + $5 * interval '1 second'
-            WHERE tenant_id = $1 AND shard_key = $2 AND migration_id = $3 AND worker = $4 RETURNING state";
-        let rows = self.of_worker(work, sql, &[&work.lease.as_secs_f64()]).await?;
-        Ok(rows.try_get(0).map_err(DbError::from).map_err(of_database)?)
+            WHERE tenant_id = $1 AND shard_key = $2 AND migration_id = $3 AND worker = $4
+            RETURNING state, budget_nano_usd, requests_per_minute, tokens_per_minute";
+        let row = self.of_worker(work, sql, &[&work.lease.as_secs_f64()]).await?;
+        let standing = || {
+            Ok(MigrationStanding {
+                state: row.try_get(0)?,
+                copied: 0,
+                budget_nano_usd: row.try_get(1)?,
+                requests_per_minute: u32::try_from(row.try_get::<_, i32>(2)?).unwrap_or_default(),
+                tokens_per_minute: row.try_get::<_, i64>(3)?.unsigned_abs(),
+            })
+        };
+        standing().map_err(of_database)
     }
 
     /// Notes that texts are about to be embedded; whether that was noted before, without an end.
