@@ -84,23 +84,12 @@ impl Store {
         let change = Change::begin(self.tenant(author.tenant)).await?;
         let agent = wanted.agent.as_ref().map(AgentId::as_str);
         let (tenant, from, to) = (author.tenant.uuid(), wanted.from.as_str(), wanted.to.as_str());
-        let columns = "RETURNING tenant_id, agent_id, task_type, space_id, model";
         let moving = if wanted.back {
-            let sql = format!(
-                "UPDATE pins SET space_id = $3, model = moved_from_model, pinned_at = $5, moved_from_space = NULL,
-                    moved_from_model = NULL
-                WHERE tenant_id = $1 AND space_id = $2 AND moved_from_space = $3 AND ($4::text IS NULL OR agent_id = $4)
-                {columns}"
-            );
-            change.query(&sql, &[&tenant, &from, &to, &agent, &author.at]).await?
+            let sql = "SELECT * FROM move_pins_back($1, $2, $3, $4)";
+            change.query(sql, &[&agent, &from, &to, &author.at]).await?
         } else {
-            let sql = format!(
-                "UPDATE pins SET space_id = $3, model = $6, pinned_at = $5, moved_from_space = space_id,
-                    moved_from_model = model
-                WHERE tenant_id = $1 AND space_id = $2 AND ($4::text IS NULL OR agent_id = $4)
-                {columns}"
-            );
-            change.query(&sql, &[&tenant, &from, &to, &agent, &author.at, &wanted.model]).await?
+            let sql = "SELECT * FROM move_pins($1, $2, $3, $4, $5)";
+            change.query(sql, &[&agent, &from, &to, &wanted.model, &author.at]).await?
         };
         let moving = moving.iter().map(pin_of).collect::<Result<Vec<_>, _>>()?;
         let sql = "SELECT tenant_id, agent_id, task_type, space_id, model FROM pins
