@@ -5,7 +5,7 @@ ALTER TABLE pins ADD COLUMN moved_from_space text, ADD COLUMN moved_from_model t
 
 -- The pins of the tenant, and where one is named of the agent, that lie in one space go to another.
 CREATE FUNCTION move_pins(of_agent text, old_space text, new_space text, new_model text, moment timestamptz)
-RETURNS SETOF pins LANGUAGE sql SECURITY DEFINER SET search_path = admin AS $$
+RETURNS SETOF pins LANGUAGE sql SECURITY DEFINER SET search_path = admin, pg_temp AS $$
     UPDATE pins SET space_id = new_space, model = new_model, pinned_at = moment,
         moved_from_space = space_id, moved_from_model = model
     WHERE tenant_id = nullif(current_setting('app.tenant', true), '')::uuid
@@ -15,7 +15,7 @@ $$;
 
 -- Those of them that came from there go back, to the model that they named.
 CREATE FUNCTION move_pins_back(of_agent text, new_space text, old_space text, moment timestamptz)
-RETURNS SETOF pins LANGUAGE sql SECURITY DEFINER SET search_path = admin AS $$
+RETURNS SETOF pins LANGUAGE sql SECURITY DEFINER SET search_path = admin, pg_temp AS $$
     UPDATE pins SET space_id = old_space, model = moved_from_model, pinned_at = moment,
         moved_from_space = NULL, moved_from_model = NULL
     WHERE tenant_id = nullif(current_setting('app.tenant', true), '')::uuid
