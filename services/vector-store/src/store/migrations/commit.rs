@@ -87,7 +87,8 @@ impl Store {
         let advance = "UPDATE migrations SET cursor_id = coalesce($4, cursor_id), rows_copied = rows_copied + $5,
                 rows_failed = rows_failed + $6, rows_left = greatest(rows_left - $7, 0), tokens = tokens + $8,
                 cost_nano_usd = cost_nano_usd + $9, rows_per_second = coalesce($10, rows_per_second), in_flight = false,
-                failing_since = NULL, reason = NULL, message = NULL, claimed_until = now() + $11 * interval '1 second'
+                failing_since = NULL, reason = CASE WHEN state = 'paused' THEN reason END,
+                message = CASE WHEN state = 'paused' THEN message END, claimed_until = now() + $11 * interval '1 second'
             WHERE tenant_id = $1 AND shard_key = $2 AND migration_id = $3";
         let cursor = batch.cursor.map(EmbeddingId::uuid);
         let parameters: [&(dyn ToSql + Sync); 11] = [
