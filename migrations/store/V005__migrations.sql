@@ -49,7 +49,9 @@ CREATE TABLE migrations (
     cost_nano_usd            bigint NOT NULL DEFAULT 0,
     -- texts are being embedded, or were when their worker died
     in_flight                boolean NOT NULL DEFAULT false,
+    -- smoothed over a minute, whatever the time went by with; from `committed_at` on the next rows count
     rows_per_second          double precision,
+    committed_at             timestamptz,
     parity                   json,
     -- agents and task types whose pins the cut-over has moved
     moved                    json NOT NULL DEFAULT '[]',

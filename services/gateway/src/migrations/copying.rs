@@ -23,7 +23,7 @@ const EXAMINE: u32 = 2_000;
 /// A row gets its time before it is committed, by the clock of some replica: it may turn up so much later in the order of times.
 const LATE: Duration = Duration::from_secs(60);
 /// Between two looks at whether an index is built.
-const INDEXING: Duration = Duration::from_secs(2);
+const INDEXING: Duration = Duration::from_secs(10);
 /// How long one migration is worked on before another one that waits gets its turn.
 const TURN: Duration = Duration::from_secs(30);
 /// Rows whose neighbours are compared, and how many neighbours.
@@ -128,7 +128,7 @@ impl Run<'_> {
             if !position.is_empty() {
                 walk.after.clone_from(&position);
                 if walk.kept && position > self.cursor {
-                    self.commit(walk, "", Embedded::default(), position, None).await?;
+                    self.commit(walk, "", Embedded::default(), position).await?;
                 }
             }
             return Ok(at_end);
@@ -155,8 +155,7 @@ impl Run<'_> {
         };
         let handled = u64::try_from(handled).unwrap_or(u64::MAX);
         if handled > 0 {
-            let rate = self.rate.count(handled, Instant::now());
-            self.commit(walk, &target.model, embedded, passed.clone(), rate).await?;
+            self.commit(walk, &target.model, embedded, passed.clone()).await?;
         }
         walk.handled += handled;
         walk.after = passed;
@@ -182,7 +181,6 @@ impl Run<'_> {
         model: &str,
         embedded: Embedded,
         passed: String,
-        rate: Option<f64>,
     ) -> Result<(), Stop> {
         let further = walk.kept && passed > self.cursor;
         let cost = embedded.cost;
@@ -195,7 +193,6 @@ impl Run<'_> {
             cost_nano_usd: cost.0,
             tokens: embedded.tokens,
             cursor: if further { passed.clone() } else { String::new() },
-            rows_per_second: rate,
         };
         let standing = self.keep(commit).await?;
         if further {

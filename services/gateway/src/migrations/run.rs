@@ -20,7 +20,6 @@ use uuid::Uuid;
 
 use super::{
     Migrations,
-    pace::Rate,
     worker::{LEASE, lease_ms},
 };
 
@@ -67,7 +66,6 @@ pub(super) struct Run<'a> {
     /// The last row that the copying has passed.
     pub cursor: String,
     pub moved: Vec<MovedPin>,
-    pub rate: Rate,
     pub end: &'a Tasks,
     principal: Principal,
     worker: Uuid,
@@ -91,7 +89,6 @@ impl<'a> Run<'a> {
             migration: claimed.migration?,
             cursor: claimed.cursor,
             moved: claimed.moved,
-            rate: Rate::new(Instant::now()),
             end,
             principal,
             worker,

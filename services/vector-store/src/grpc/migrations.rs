@@ -161,7 +161,6 @@ impl MigrationStore for MigrationsService {
             cost_nano_usd: asked.cost_nano_usd,
             tokens: i64::try_from(asked.tokens).map_err(too_large)?,
             cursor,
-            rows_per_second: asked.rows_per_second,
         };
         let (state, copied) = self.0.commit_batch(work, &batch).await?;
         Ok(Response::new(MigrationStanding { state, copied, ..MigrationStanding::default() }))

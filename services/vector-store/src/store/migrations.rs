@@ -207,7 +207,8 @@ impl Store {
             // taken up at once, by whoever is first
             let sql = "UPDATE migrations SET state = $4, paused_from = CASE WHEN $4 = 'paused' THEN state END,
                     reason = CASE WHEN $4 = 'paused' THEN 'asked' END, message = NULL, failing_since = NULL,
-                    activity = CASE WHEN $4 = 'paused' THEN activity END, rows_per_second = NULL, next_at = now(),
+                    activity = CASE WHEN $4 = 'paused' THEN activity END, rows_per_second = NULL, committed_at = NULL,
+                    next_at = now(),
                     budget_nano_usd = coalesce($5, budget_nano_usd),
                     requests_per_minute = coalesce($6, requests_per_minute),
                     tokens_per_minute = coalesce($7, tokens_per_minute)

@@ -40,7 +40,6 @@ pub(crate) struct Batch {
     pub(crate) cost_nano_usd: i64,
     pub(crate) tokens: i64,
     pub(crate) cursor: Option<EmbeddingId>,
-    pub(crate) rows_per_second: Option<f64>,
 }
 
 impl Store {
@@ -84,14 +83,20 @@ impl Store {
         // what moves back was never counted
         let (new, handled) =
             if batch.back { (0, 0) } else { (i64::try_from(copied).unwrap_or(i64::MAX), handled) };
-        let advance = "UPDATE migrations SET cursor_id = coalesce($4, cursor_id), rows_copied = rows_copied + $5,
-                rows_failed = rows_failed + $6, rows_left = greatest(rows_left - $7, 0), tokens = tokens + $8,
-                cost_nano_usd = cost_nano_usd + $9, rows_per_second = coalesce($10, rows_per_second), in_flight = false,
-                failing_since = NULL, reason = CASE WHEN state = 'paused' THEN reason END,
-                message = CASE WHEN state = 'paused' THEN message END, claimed_until = now() + $11 * interval '1 second'
-            WHERE tenant_id = $1 AND shard_key = $2 AND migration_id = $3";
+        let advance = "UPDATE migrations m SET cursor_id = coalesce($4, cursor_id), rows_copied = rows_copied + $5,
+                rows_failed = rows_failed + $6, rows_left = greatest(rows_left - $7::bigint, 0), tokens = tokens + $8,
+                cost_nano_usd = cost_nano_usd + $9, in_flight = false, failing_since = NULL,
+                reason = CASE WHEN state = 'paused' THEN reason END,
+                message = CASE WHEN state = 'paused' THEN message END, claimed_until = now() + $10 * interval '1 second',
+                rows_per_second = CASE WHEN $7 > 0 AND committed_at IS NOT NULL
+                    THEN coalesce(rows_per_second, $7 / b.span) * exp(-b.span / 60) + $7 / b.span * (1 - exp(-b.span / 60))
+                    ELSE rows_per_second END,
+                committed_at = CASE WHEN $7 > 0 THEN now() ELSE committed_at END
+            FROM (SELECT greatest(extract(epoch FROM now() - committed_at), 0.001)::double precision AS span
+                FROM migrations WHERE tenant_id = $1 AND shard_key = $2 AND migration_id = $3) b
+            WHERE m.tenant_id = $1 AND m.shard_key = $2 AND m.migration_id = $3";
         let cursor = batch.cursor.map(EmbeddingId::uuid);
-        let parameters: [&(dyn ToSql + Sync); 11] = [
+        let parameters: [&(dyn ToSql + Sync); 10] = [
             &owner.tenant,
             &owner.shard,
             &work.id,
@@ -101,7 +106,6 @@ impl Store {
             &handled,
             &batch.tokens,
             &batch.cost_nano_usd,
-            &batch.rows_per_second,
             &work.lease.as_secs_f64(),
         ];
         transaction.execute(advance, &parameters).await?;
