@@ -6,7 +6,7 @@ BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
 ALL := --workspace --bins
 RUN_SELECTS ?= -p embermesh-standalone
 
-.PHONY: help run test lint services bench search ingest rounds faults replicas away timing rolling hosts setup setup-tests manifests fmt
+.PHONY: help run test lint services bench search ingest migration rounds faults replicas away timing rolling hosts setup setup-tests manifests fmt
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,6 +38,10 @@ search: setup ## Search bench on 100,000 real texts, beside plain pgvector; writ
 ingest: setup ## 100 rounds of kill -9 while rows are stored; writes docs/ingest.md
 	cargo build --release --workspace --bin embermesh-vector-store --bin bench-ingest
 	scripts/ingest.sh $(ARGS)
+
+migration: setup ## A migration of 20,000 rows under 20 rounds of kill -9; writes its figures into docs/migrations.md
+	cargo build --release --workspace --bins
+	scripts/migration.sh $(ARGS)
 
 rounds: setup-tests ## Outages, background errors and rate limits at full length; writes docs/rounds.md
 	cargo build --release $(ALL)

@@ -2,7 +2,7 @@
 //!
 //! Beside it, the long rounds against failing and throttling providers: [`rounds`], run by `bench-rounds`, and
 //! the rounds of kill -9: [`faults`], run by `bench-faults`; search on real text: [`search`], run by `bench-search`; and rounds of kill -9 while rows are
-//! stored: [`ingest`], run by `bench-ingest`.
+//! stored: [`ingest`], run by `bench-ingest`, or moved to another space: [`migration`], run by `bench-migration`.
 //!
 //! Three binaries for the cost: `bench-upstream` (a provider that answers at once), `bench-proxy` (the floor) and `bench-load` (the
 //! driver, which starts the other two). The figure that counts is server CPU time per request: unlike requests per
@@ -15,6 +15,7 @@ pub mod cpu;
 pub mod faults;
 pub mod ingest;
 pub mod load;
+pub mod migration;
 pub mod process;
 pub mod report;
 pub mod rounds;

@@ -16,9 +16,10 @@ use embermesh_auth::{Principal, Scopes};
 use embermesh_errors::{Code, Error};
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::internal::v1::{
-    ConfigUpdate, Epoch, GetEpochRequest, HealthReply, HealthRequest, OrderBreakersReply,
-    OrderBreakersRequest, OrderCacheReply, OrderCacheRequest, Pin as SpacePin, PinSpaceRequest, Reference,
-    ResolveReply, ResolveRequest, RouteItem, RouteReply, RouteRequest, SubscribeRequest,
+    ConfigUpdate, Epoch, GetEpochRequest, HealthReply, HealthRequest, MovePinsReply, MovePinsRequest,
+    OrderBreakersReply, OrderBreakersRequest, OrderCacheReply, OrderCacheRequest, Pin as SpacePin,
+    PinSpaceRequest, Reference, ResolveReply, ResolveRequest, RouteItem, RouteReply, RouteRequest,
+    SubscribeRequest,
     config_server::{Config, ConfigServer},
     router_client::RouterClient,
     router_server::{Router, RouterServer},
@@ -126,6 +127,10 @@ impl Config for Handler {
 
     async fn pin_space(&self, _: Request<PinSpaceRequest>) -> Result<Response<SpacePin>, Status> {
         Err(Error::not_found("no such agent").into())
+    }
+
+    async fn move_pins(&self, _: Request<MovePinsRequest>) -> Result<Response<MovePinsReply>, Status> {
+        Err(Error::not_found("no such pin").into())
     }
 
     async fn record_reference(&self, _: Request<Reference>) -> Result<Response<Reference>, Status> {

@@ -30,6 +30,7 @@ mod known_bugs;
 mod long_texts;
 mod managed_tenants;
 mod merging;
+mod migrations;
 mod money;
 mod nothing_leaks;
 mod outage;

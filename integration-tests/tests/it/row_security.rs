@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// What only some requests leave behind, for every tenant: a call that several shared, a lease, a budget that is nearly used up, an answer
-/// under a key, an anchor of the audit chain, an order to clear a cache, a job, the use of a row, an archived row.
-const RARE_ROWS: [&str; 11] = [
+/// under a key, an anchor of the audit chain, an order to clear a cache, a job, the use of a row, a migration and what it could not embed, an archived row.
+const RARE_ROWS: [&str; 13] = [
     "INSERT INTO ledger.attempt_parts
          (tenant_id, attempt_id, created_at, part, request_id, agent_id, key_id, asked_nano_usd, tokens_bound, inputs)
      SELECT tenant_id, attempt_id, created_at, 0, 'r', 'a', 'k', 0, 0, 1 FROM ledger.attempts",
@@ -40,6 +40,14 @@ const RARE_ROWS: [&str; 11] = [
      SELECT tenant_id, 0, gen_random_uuid(), 'warm', '{}', 'done', now() FROM admin.tenants",
     "INSERT INTO store.row_uses (tenant_id, shard_key, embedding_id, space_no, agent_id, uses, last_used)
      SELECT tenant_id, 0, gen_random_uuid(), 1, 'a', 1, now() FROM admin.tenants",
+    "INSERT INTO store.migrations (tenant_id, shard_key, migration_id, agent_id, from_space, to_space, to_model, key_id, state,
+         on_too_long, min_overlap, requests_per_minute, tokens_per_minute, estimated_rows, estimated_tokens,
+         estimated_cost_nano_usd, rows_there, rows_left, created_at)
+     SELECT tenant_id, 0, gen_random_uuid(), '', 1, 1, 'm', 'k', 'finished', 'error', 0, 1, 1, 0, 0, 0, 0, 0, now()
+     FROM admin.tenants",
+    "INSERT INTO store.migration_failures
+         (tenant_id, shard_key, migration_id, embedding_id, code, message, failed_at)
+     SELECT tenant_id, 0, gen_random_uuid(), gen_random_uuid(), 'c', 'm', now() FROM admin.tenants",
     "INSERT INTO store.embeddings_archive SELECT * FROM store.embeddings",
 ];
 
@@ -107,6 +115,8 @@ async fn the_database_itself_shows_rows_to_their_tenant_alone() {
         "store.embedding_keys",
         "store.embeddings_archive",
         "store.jobs",
+        "store.migration_failures",
+        "store.migrations",
         "store.row_uses",
         "store.space_1",
     ];

@@ -247,6 +247,19 @@ impl Running {
         url
     }
 
+    /// A second store, and a gateway that knows this one only, with more in its environment; the gateway's URL.
+    pub async fn another_way(&mut self, environment: &[(&str, &str)]) -> String {
+        let first = self.ports.len();
+        let store = self.spawn("vector-store", &[]);
+        let mut of_gateway = vec![("EMBERMESH__SERVICES__STORE", store.as_str())];
+        of_gateway.extend(environment);
+        let url = self.spawn("gateway", &of_gateway);
+        for at in first..self.ports.len() {
+            self.until_ready(at).await;
+        }
+        url
+    }
+
     /// A second router beside that of [`Running::five`], and a gateway that knows this one only; the gateway's URL.
     pub async fn another_pair(&mut self) -> String {
         self.another_pair_with(&[]).await

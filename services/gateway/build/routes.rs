@@ -8,7 +8,7 @@ use prost_reflect::Kind;
 use crate::{constant, snake_case};
 
 /// Served by this process itself; every other service is a client.
-const OWN: [&str; 3] = ["Embeddings", "Cache", "Debug"];
+const OWN: [&str; 4] = ["Embeddings", "Cache", "Migrations", "Debug"];
 
 /// The field by which a client chooses the form of an answer, which the edge alone knows.
 pub const FORM: &str = "format";

@@ -5,9 +5,9 @@ use std::{fmt, sync::Arc};
 use embermesh_proto::v1::{
     agents_client::AgentsClient, audit_client::AuditClient, budgets_client::BudgetsClient,
     cache_server::Cache, catalog_client::CatalogClient, debug_server::Debug, embeddings_server::Embeddings,
-    jobs_client::JobsClient, keys_client::KeysClient, operations_client::OperationsClient,
-    policies_client::PoliciesClient, providers_client::ProvidersClient, reports_client::ReportsClient,
-    settings_client::SettingsClient, tenants_client::TenantsClient,
+    jobs_client::JobsClient, keys_client::KeysClient, migrations_server::Migrations,
+    operations_client::OperationsClient, policies_client::PoliciesClient, providers_client::ProvidersClient,
+    reports_client::ReportsClient, settings_client::SettingsClient, tenants_client::TenantsClient,
 };
 use embermesh_transport::{MAX_MESSAGE_BYTES, Transport};
 
@@ -20,6 +20,8 @@ pub(crate) struct Backends {
     pub embeddings: Arc<dyn Embeddings>,
     /// Served here, without a hop.
     pub cache: Arc<dyn Cache>,
+    /// Served here, without a hop.
+    pub migrations: Arc<dyn Migrations>,
     /// Served here, and asked of the other processes.
     pub debug: Arc<dyn Debug>,
     /// Served by admin.
@@ -72,11 +74,17 @@ macro_rules! client {
 }
 
 impl Backends {
-    /// `embeddings` and `cache` here, everything else as `upstreams` says.
-    pub fn new(embeddings: Arc<dyn Embeddings>, cache: Arc<dyn Cache>, upstreams: &Upstreams) -> Self {
+    /// `embeddings`, `cache` and `migrations` here, everything else as `upstreams` says.
+    pub fn new(
+        embeddings: Arc<dyn Embeddings>,
+        cache: Arc<dyn Cache>,
+        migrations: Arc<dyn Migrations>,
+        upstreams: &Upstreams,
+    ) -> Self {
         Self {
             embeddings,
             cache,
+            migrations,
             debug: upstreams.debug.clone(),
             agents: client!(AgentsClient, upstreams.admin),
             keys: client!(KeysClient, upstreams.admin),

@@ -21,6 +21,7 @@ use crate::{
     cache::Cache,
     http::{HttpMetrics, admit_lookup, no_such_method, no_such_route, observe_route, operations},
     key_use::KeyUse,
+    migrations::Migrations,
     openai::{EMBEDDINGS, OpenAi},
     public_grpc, rest,
 };
@@ -57,6 +58,8 @@ pub(crate) struct EdgeParts<E> {
     pub embeddings: Arc<E>,
     /// Served here.
     pub cache: Arc<Cache>,
+    /// Served here.
+    pub migrations: Arc<Migrations>,
     /// What is OpenAI-compatible, for requests that have been let in.
     pub openai: OpenAi,
     /// Served elsewhere.
@@ -83,7 +86,12 @@ pub(crate) async fn router<E: Embeddings>(
     parts: EdgeParts<E>,
 ) -> Result<Router, StartError> {
     let app = Arc::new(App {
-        backends: Backends::new(parts.embeddings.clone(), parts.cache.clone(), &parts.upstreams),
+        backends: Backends::new(
+            parts.embeddings.clone(),
+            parts.cache.clone(),
+            parts.migrations.clone(),
+            &parts.upstreams,
+        ),
         authenticator: Authenticator::new(parts.subscription, parts.clock.clone(), parts.key_uses),
         metrics: HttpMetrics::new(&parts.ops.metrics)?,
         api_calls: parts.api_calls,
@@ -93,7 +101,7 @@ pub(crate) async fn router<E: Embeddings>(
         request_timeout: Duration::from_secs(settings.request_timeout_seconds),
         metrics_allow: settings.metrics_allow.clone(),
     });
-    let own = (parts.embeddings, parts.cache);
+    let own = (parts.embeddings, parts.cache, parts.migrations);
     let grpc = public_grpc::router(&app, own, &parts.upstreams, parts.grpc_metrics).await?;
     let lookups = parts.openai.lookups.route_layer(from_fn_with_state(app.clone(), admit_lookup));
     // taken by the front; here for the answer to other methods

@@ -43,6 +43,7 @@ pub(crate) use entry::{MAX_BATCH, check_text, check_total};
 pub(crate) use idempotency::{Fingerprint, IdempotencyKey};
 pub(crate) use json_object::{JsonObject, JsonScalar};
 pub(crate) use kept_size::check_kept;
+pub(crate) use makers::{makers, usable};
 pub(crate) use route::{InputType, Item, Route, Routed, about};
 pub use settings::EmbeddingLimits;
 pub(crate) use summary::Summary;

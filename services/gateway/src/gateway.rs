@@ -20,6 +20,7 @@ use crate::{
     edge::{self, EdgeParts},
     embeddings::{Costs, EmbeddingParts, Embeddings},
     key_use::{KeyUse, Reporting},
+    migrations::Migrations,
     openai::OpenAi,
     provider_health,
     read_your_writes::ReadYourWrites,
@@ -119,7 +120,10 @@ impl Gateway {
                 ("admin", parts.admin.clone()),
             ],
         };
+        let migrations = Migrations::new(embeddings.clone(), parts.admin.clone(), parts.clock.clone());
+        migrations.start(&settings.migrations, &parts.tasks);
         let edge = EdgeParts {
+            migrations: Arc::new(migrations),
             openai: OpenAi::new(embeddings.clone()),
             embeddings: Arc::new(Embeddings::new(embeddings)),
             cache: Arc::new(Cache {

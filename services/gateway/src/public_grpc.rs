@@ -21,6 +21,7 @@ use embermesh_proto::{
         embeddings_server::{Embeddings, EmbeddingsServer},
         jobs_server::JobsServer,
         keys_server::KeysServer,
+        migrations_server::MigrationsServer,
         operations_server::OperationsServer,
         policies_server::PoliciesServer,
         providers_server::ProvidersServer,
@@ -42,12 +43,13 @@ use crate::{
     edge::AppState,
     forward::Forward,
     http::{admit_method, is_grpc},
+    migrations::Migrations,
 };
 
 /// All public services, with health and reflection, which need no key.
 pub(crate) async fn router<E: Embeddings>(
     app: &AppState,
-    (embeddings, cache): (Arc<E>, Arc<Cache>),
+    (embeddings, cache, migrations): (Arc<E>, Arc<Cache>, Arc<Migrations>),
     upstreams: &Upstreams,
     metrics: GrpcMetrics,
 ) -> Result<Router, tonic_reflection::server::Error> {
@@ -58,6 +60,7 @@ pub(crate) async fn router<E: Embeddings>(
     ServerBuilder::new(metrics)
         .service(Admitted::new(embeddings, app))
         .service(Admitted::new(CacheServer::from_arc(cache), app))
+        .service(Admitted::new(MigrationsServer::from_arc(migrations), app))
         .service(Admitted::new(DebugServer::from_arc(Arc::clone(&upstreams.debug)), app))
         .forward(Admitted::new(Forward::<AgentsServer<()>, _>::new(admin()), app))
         .forward(Admitted::new(Forward::<KeysServer<()>, _>::new(admin()), app))

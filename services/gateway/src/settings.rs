@@ -7,7 +7,7 @@ use embermesh_pii::PiiConfig;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{api_calls::ApiRequests, embeddings::EmbeddingLimits};
+use crate::{api_calls::ApiRequests, embeddings::EmbeddingLimits, migrations::MigrationSettings};
 
 /// Settings of the gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub struct Settings {
     pub api_requests: ApiRequests,
     /// How much one embedding call may bring.
     pub limits: EmbeddingLimits,
+    /// How this process works on migrations between embedding spaces.
+    pub migrations: MigrationSettings,
     /// What happens to personal data, unless an agent's configuration says otherwise. Comes from `pii_detection`, not from here.
     #[serde(skip)]
     pub pii: PiiConfig,
@@ -45,6 +47,7 @@ impl Default for Settings {
             key_use_interval: Span::seconds(60),
             api_requests: ApiRequests::default(),
             limits: EmbeddingLimits::default(),
+            migrations: MigrationSettings::default(),
             pii: PiiConfig::default(),
             provider_health: HealthCache::default(),
             data_dir: None,

@@ -26,6 +26,7 @@ use crate::commands::{
     env::{self, EnvArguments},
     keys::{self, KeysArguments},
     maintenance::{self, MaintenanceArguments},
+    migrate::{self, MigrateArguments},
     output,
     providers::{self, ProvidersArguments},
     search::{self, SearchArguments},
@@ -93,6 +94,9 @@ enum Command {
     /// Fill and empty the cache, and see how far that is
     #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
     Cache(CacheArguments),
+    /// Move stored rows into the embedding space of another model
+    #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
+    Migrate(MigrateArguments),
     /// Turn log levels, caching and circuit breakers at run time
     #[command(after_help = EXIT_CODES, arg_required_else_help = true)]
     Settings(SettingsArguments),
@@ -165,6 +169,7 @@ impl Cli {
             Command::Providers(arguments) => providers::run(&arguments),
             Command::Breakers(arguments) => breakers::run(&arguments),
             Command::Cache(arguments) => cache::run(&arguments),
+            Command::Migrate(arguments) => migrate::run(&arguments),
             Command::Settings(arguments) => settings::run(&arguments),
             Command::Audit(arguments) => audit::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
@@ -261,6 +266,8 @@ mod tests {
             "restore --to 2026-11-30T12:00:00Z",
             "restore --kind base --to yesterday",
             "drill --at noon",
+            "migrate",
+            "migrate start",
             "nonsense",
         ] {
             assert!(parse(line).is_err(), "{line}");
@@ -311,6 +318,7 @@ mod tests {
             "providers",
             "breakers",
             "cache",
+            "migrate",
             "settings",
             "doctor",
             "env",

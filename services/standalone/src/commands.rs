@@ -12,6 +12,7 @@ pub(crate) mod embed;
 pub(crate) mod env;
 pub(crate) mod keys;
 pub(crate) mod maintenance;
+pub(crate) mod migrate;
 pub(crate) mod output;
 pub(crate) mod providers;
 mod query;

@@ -10,6 +10,7 @@ pub(crate) mod index;
 pub(crate) mod job;
 pub(crate) mod metadata;
 pub(crate) mod metadata_filter;
+pub(crate) mod migration;
 pub(crate) mod month;
 pub(crate) mod page_token;
 pub(crate) mod recall;

@@ -2,6 +2,7 @@
 
 pub(crate) mod answers;
 pub(crate) mod jobs;
+pub(crate) mod migrations;
 pub(crate) mod throttle;
 pub(crate) mod vector_cache;
 

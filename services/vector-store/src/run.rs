@@ -55,6 +55,7 @@ pub async fn run(process: &Process) -> Result<Router, BoxError> {
         .service(store.throttle_server())
         .service(store.cache_jobs_server())
         .service(store.jobs_server())
+        .service(store.migration_store_server())
         .service(process.debug_server());
     let ops = Ops { readiness: process.readiness.clone(), metrics: process.metrics.clone() };
     Ok(services.router(embermesh_proto::DESCRIPTORS).await?.merge(ops.router()))

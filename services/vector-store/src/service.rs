@@ -5,8 +5,9 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 use embermesh_lifecycle::{Readiness, Tasks};
 use embermesh_postgres::ReplicaSet;
 use embermesh_proto::internal::v1::{
-    answers_server::AnswersServer, cache_jobs_server::CacheJobsServer, store_server::StoreServer,
-    throttle_server::ThrottleServer, vector_cache_server::VectorCacheServer,
+    answers_server::AnswersServer, cache_jobs_server::CacheJobsServer,
+    migration_store_server::MigrationStoreServer, store_server::StoreServer, throttle_server::ThrottleServer,
+    vector_cache_server::VectorCacheServer,
 };
 use embermesh_proto::v1::jobs_server::JobsServer;
 use embermesh_telemetry::Metrics;
@@ -20,6 +21,7 @@ use crate::{
         StoreService,
         answers::AnswersService,
         jobs::{CacheJobsService, JobsService},
+        migrations::MigrationsService,
         throttle::ThrottleService,
         vector_cache::VectorCacheService,
     },
@@ -126,6 +128,17 @@ impl VectorStore {
         &self,
     ) -> CacheJobsServer<impl embermesh_proto::internal::v1::cache_jobs_server::CacheJobs + use<>> {
         CacheJobsServer::new(CacheJobsService(self.jobs.clone()))
+    }
+
+    /// The gRPC service of migrations between spaces.
+    pub fn migration_store_server(
+        &self,
+    ) -> MigrationStoreServer<
+        impl embermesh_proto::internal::v1::migration_store_server::MigrationStore + use<>,
+    > {
+        MigrationStoreServer::new(MigrationsService(Arc::clone(&self.store)))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// The public gRPC service that tells of jobs.

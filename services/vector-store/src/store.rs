@@ -8,6 +8,7 @@ mod delete;
 mod indexes;
 mod jobs;
 mod list;
+pub(crate) mod migrations;
 mod only_one;
 mod other_spaces;
 mod partitions;

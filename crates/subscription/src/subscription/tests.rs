@@ -3,9 +3,9 @@ use std::{sync::Mutex, time::Duration};
 use embermesh_lifecycle::Readiness;
 use embermesh_proto::{
     internal::v1::{
-        AgentEntry, ConfigEntry, ConfigUpdate, Epoch, GetEpochRequest, OrderBreakersReply,
-        OrderBreakersRequest, OrderCacheReply, OrderCacheRequest, Pin, PinSpaceRequest, Reference,
-        SubscribeRequest,
+        AgentEntry, ConfigEntry, ConfigUpdate, Epoch, GetEpochRequest, MovePinsReply, MovePinsRequest,
+        OrderBreakersReply, OrderBreakersRequest, OrderCacheReply, OrderCacheRequest, Pin, PinSpaceRequest,
+        Reference, SubscribeRequest,
         config_entry::Value,
         config_server::{Config, ConfigServer},
     },
@@ -94,6 +94,10 @@ impl Config for Script {
     }
 
     async fn pin_space(&self, _: Request<PinSpaceRequest>) -> Result<Response<Pin>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn move_pins(&self, _: Request<MovePinsRequest>) -> Result<Response<MovePinsReply>, Status> {
         Err(Status::unimplemented("not asked here"))
     }
 

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use embermesh_auth::Scope;
 use embermesh_errors::Error;
 use embermesh_proto::internal::v1::{
-    ConfigUpdate, Epoch, GetEpochRequest, OrderBreakersReply, OrderBreakersRequest, OrderCacheReply,
-    OrderCacheRequest, Pin, PinSpaceRequest, Reference, Section, SubscribeRequest, config_server::Config,
+    ConfigUpdate, Epoch, GetEpochRequest, MovePinsReply, MovePinsRequest, OrderBreakersReply,
+    OrderBreakersRequest, OrderCacheReply, OrderCacheRequest, Pin, PinSpaceRequest, Reference, Section,
+    SubscribeRequest, config_server::Config,
 };
 use embermesh_transport::CallContext;
 use embermesh_types::SpaceId;
@@ -23,7 +24,7 @@ use crate::{
         reference,
     },
     service::Shared,
-    store::failed,
+    store::{failed, pins::PinMove},
 };
 
 /// Subscribers give a silent stream up after four of these.
@@ -86,6 +87,32 @@ impl Config for Handler {
             self.0.feed.wake();
         }
         Ok(Response::new(pin))
+    }
+
+    async fn move_pins(&self, request: Request<MovePinsRequest>) -> Result<Response<MovePinsReply>, Status> {
+        let context = caller(&request, Scope::Admin)?;
+        let MovePinsRequest { agent_id, from_space_id, to_space_id, model, back } = request.into_inner();
+        let agent = match (agent_id.as_str(), &context.principal.agent) {
+            ("", bound) => bound.clone(),
+            (named, _) => Some(agent_of(&context, named)?),
+        };
+        let space = |param: &str, text: &str| -> Result<SpaceId, Error> {
+            text.parse()
+                .map_err(|error: embermesh_types::SpaceError| Error::invalid(param, error.to_string()))
+        };
+        let (from, to) = (space("from_space_id", &from_space_id)?, space("to_space_id", &to_space_id)?);
+        if !back {
+            check_label("model", &model, 200)?;
+        }
+        let wanted = PinMove { agent, from, to, model, back };
+        let author = self.author(&context.principal);
+        let (moved, new) = self.0.store.move_pins(author, &wanted).await.map_err(failed)?;
+        if new {
+            let PinMove { from, to, back, .. } = &wanted;
+            tracing::info!(tenant = %author.tenant, by = %author.by, %from, %to, back, "moved pins");
+            self.0.feed.wake();
+        }
+        Ok(Response::new(MovePinsReply { moved }))
     }
 
     async fn record_reference(&self, request: Request<Reference>) -> Result<Response<Reference>, Status> {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     Store,
-    change::{Change, OwnRecord},
+    change::{Author, Change, OwnRecord},
 };
 
 const SELECT: &str =
@@ -58,6 +58,59 @@ impl Store {
             change.commit().await?;
         }
         Ok((pin, new))
+    }
+}
+
+/// Which pins move, and where to.
+#[derive(Debug)]
+pub(crate) struct PinMove {
+    /// `None`: of every agent.
+    pub(crate) agent: Option<AgentId>,
+    pub(crate) from: SpaceId,
+    pub(crate) to: SpaceId,
+    /// What it is that the new pins name.
+    pub(crate) model: String,
+    /// Only pins that came from `to`, and to the model that they named there.
+    pub(crate) back: bool,
+}
+
+impl Store {
+    /// Moves the pins of a tenant; returns all that this move, now or before, has brought where they are, and whether there were new ones.
+    pub(crate) async fn move_pins(
+        &self,
+        author: Author<'_>,
+        wanted: &PinMove,
+    ) -> Result<(Vec<Pin>, bool), DbError> {
+        let change = Change::begin(self.tenant(author.tenant)).await?;
+        let agent = wanted.agent.as_ref().map(AgentId::as_str);
+        let (tenant, from, to) = (author.tenant.uuid(), wanted.from.as_str(), wanted.to.as_str());
+        let moving = if wanted.back {
+            let sql = "SELECT * FROM move_pins_back($1, $2, $3, $4)";
+            change.query(sql, &[&agent, &from, &to, &author.at]).await?
+        } else {
+            let sql = "SELECT * FROM move_pins($1, $2, $3, $4, $5)";
+            change.query(sql, &[&agent, &from, &to, &wanted.model, &author.at]).await?
+        };
+        let moving = moving.iter().map(pin_of).collect::<Result<Vec<_>, _>>()?;
+        let sql = "SELECT tenant_id, agent_id, task_type, space_id, model FROM pins
+            WHERE tenant_id = $1 AND space_id = $3 AND moved_from_space = $2 AND ($4::text IS NULL OR agent_id = $4)
+            ORDER BY agent_id, task_type";
+        let moved = change.query(sql, &[&tenant, &from, &to, &agent]).await?;
+        let moved = moved.iter().map(pin_of).collect::<Result<Vec<_>, _>>()?;
+        if moving.is_empty() {
+            return Ok((moved, false));
+        }
+        let uuid = author.tenant.to_string();
+        for pin in &moving {
+            let key = [&*uuid, &*pin.agent_id, &*pin.task_type];
+            change.touch(Section::Pins, Some(author.tenant), &key).await?;
+        }
+        let pins: Vec<String> =
+            moving.iter().map(|pin| format!("{} {}", pin.agent_id, pin.task_type)).collect();
+        let details = json!({"from_space_id": from, "to_space_id": to, "back": wanted.back, "pins": pins});
+        change.record(&author.did("pin.move", agent.unwrap_or("every agent"), details)).await?;
+        change.commit().await?;
+        Ok((moved, true))
     }
 }
 

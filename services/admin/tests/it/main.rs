@@ -20,6 +20,7 @@ mod key_rotation;
 mod key_use;
 mod keys;
 mod model_change;
+mod moved_pins;
 mod operator;
 mod policies;
 mod prices;

@@ -36,7 +36,7 @@ impl Chosen {
 }
 
 /// The models whose vectors lie in `space`, in the order of their ids.
-pub(super) fn makers(snapshot: &Snapshot, space: &SpaceId) -> Vec<Arc<CatalogModel>> {
+pub(crate) fn makers(snapshot: &Snapshot, space: &SpaceId) -> Vec<Arc<CatalogModel>> {
     let makes = |model: &&Arc<CatalogModel>| {
         let length = space.dimensions();
         let gives = length == model.native_dimensions
@@ -48,7 +48,7 @@ pub(super) fn makers(snapshot: &Snapshot, space: &SpaceId) -> Vec<Arc<CatalogMod
 }
 
 /// Those of them that a tenant may use.
-pub(super) fn usable(
+pub(crate) fn usable(
     makers: &[Arc<CatalogModel>],
     snapshot: &Snapshot,
     tenant: TenantId,

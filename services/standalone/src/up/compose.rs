@@ -68,6 +68,7 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
         .service(store.throttle_server())
         .service(store.cache_jobs_server())
         .service(store.jobs_server())
+        .service(store.migration_store_server())
         .service(process.debug_server())
         .transport();
 

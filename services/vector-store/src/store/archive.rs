@@ -114,7 +114,7 @@ impl Store {
 
     /// Ends a month that was written out. Its keys go some pages at a time: whoever stores an equal row meanwhile waits for no more.
     pub(crate) async fn forget(&self, leaving: &Leaving) -> Result<(), DbError> {
-        let (table, session) = (&leaving.table, self.pools.builder.system());
+        let (table, session, space) = (&leaving.table, self.pools.builder.system(), leaving.space_no);
         let sql = format!("SELECT pg_relation_size('{table}') / current_setting('block_size')::bigint");
         let pages: i64 = session.query_one(&sql, &[]).await?.try_get(0)?;
         let mut page = 0;
@@ -123,7 +123,8 @@ impl Store {
             let keys = format!(
                 "DELETE FROM embedding_keys k USING {table} l
                     WHERE l.ctid >= '({page},0)' AND l.ctid < '({end},0)'
-                        AND k.tenant_id = l.tenant_id AND k.shard_key = l.shard_key AND k.embedding_id = l.embedding_id"
+                        AND k.tenant_id = l.tenant_id AND k.shard_key = l.shard_key AND k.embedding_id = l.embedding_id
+                        AND k.space_no = {space}"
             );
             session.batch_execute(&keys).await?;
             page = end;

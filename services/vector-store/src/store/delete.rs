@@ -1,8 +1,11 @@
 //! Removing rows, together with what points to them.
 
+use std::sync::Arc;
+
 use embermesh_errors::Error;
 use embermesh_postgres::{DbError, WriteMark};
-use embermesh_types::{TenantId, WriteToken};
+use embermesh_types::{EmbeddingId, TenantId, WriteToken};
+use uuid::Uuid;
 
 use super::{Owner, Store, conditions::Conditions, spaces::Space};
 use crate::{domain::filter::Filter, error::of_database};
@@ -23,9 +26,10 @@ impl Store {
         let reads = self.pools.reads.on_primary();
         for space in self.spaces_to_visit(&reads, owner, filter).await.map_err(of_database)? {
             loop {
-                let (picked, deleted) =
+                let (picked, gone) =
                     self.delete_batch(owner, &space, filter, &mark).await.map_err(of_database)?;
-                total += deleted;
+                total += gone.len() as u64;
+                self.delete_elsewhere(owner, &gone, &mark).await.map_err(of_database)?;
                 if picked < BATCH {
                     break;
                 }
@@ -39,15 +43,38 @@ impl Store {
         let _timer = self.metrics.query("count");
         let owner = Owner::of(tenant);
         let conditions = Conditions::of(owner, filter);
-        let mut total = 0;
         let reads = self.pools.reads.on_primary();
-        for space in self.spaces_to_visit(&reads, owner, filter).await.map_err(of_database)? {
-            let sql = format!("SELECT count(*) FROM {} WHERE {}", space.table(), conditions.sql());
-            let row =
-                self.session(owner).query_one(&sql, &conditions.parameters()).await.map_err(of_database)?;
-            total += row.try_get::<_, i64>(0).map_err(DbError::from).map_err(of_database)?.unsigned_abs();
+        let spaces = self.spaces_to_visit(&reads, owner, filter).await.map_err(of_database)?;
+        // UNION: a row with a vector in two spaces is one row
+        let arm = |space: &Arc<Space>| {
+            format!("SELECT embedding_id FROM {} WHERE {}", space.table(), conditions.sql())
+        };
+        let arms: Vec<String> = spaces.iter().map(arm).collect();
+        if arms.is_empty() {
+            return Ok(0);
         }
-        Ok(total)
+        let sql = format!("SELECT count(*) FROM ({}) AS matching", arms.join(" UNION "));
+        let row = self.session(owner).query_one(&sql, &conditions.parameters()).await.map_err(of_database)?;
+        Ok(row.try_get::<_, i64>(0).map_err(DbError::from).map_err(of_database)?.unsigned_abs())
+    }
+
+    /// Removes rows from every space that still holds them, after their deletion from one: a migration may have copied them. A copy
+    /// holds its row's key until it is committed, so by now there is every copy that will ever be.
+    async fn delete_elsewhere(&self, owner: Owner, gone: &[Uuid], mark: &WriteMark) -> Result<(), DbError> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let sql = "SELECT space_no, array_agg(embedding_id) FROM embedding_keys
+            WHERE tenant_id = $1 AND shard_key = $2 AND embedding_id = ANY($3) GROUP BY space_no";
+        for row in self.session(owner).query(sql, &[&owner.tenant, &owner.shard, &gone]).await? {
+            let (no, ids): (i32, Vec<Uuid>) = (row.try_get(0)?, row.try_get(1)?);
+            for space in self.spaces_numbered(&[no]).await? {
+                let ids = ids.iter().copied().map(EmbeddingId::new).collect();
+                let copies = Filter { ids, ..Filter::default() };
+                self.delete_batch(owner, &space, &copies, mark).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn delete_batch(
@@ -56,7 +83,7 @@ impl Store {
         space: &Space,
         filter: &Filter,
         mark: &WriteMark,
-    ) -> Result<(i64, u64), DbError> {
+    ) -> Result<(i64, Vec<Uuid>), DbError> {
         let mut conditions = Conditions::of(owner, filter);
         let limit = conditions.parameter(BATCH);
         let (table, matching) = (space.table(), conditions.sql());
@@ -71,9 +98,10 @@ impl Store {
                 RETURNING v.embedding_id
             ), keys AS (
                 DELETE FROM embedding_keys k USING gone g
-                WHERE k.tenant_id = $1 AND k.shard_key = $2 AND k.embedding_id = g.embedding_id
+                WHERE k.tenant_id = $1 AND k.shard_key = $2 AND k.embedding_id = g.embedding_id AND k.space_no = {no}
             )
-            SELECT (SELECT count(*) FROM picked), (SELECT count(*) FROM gone)"
+            SELECT (SELECT count(*) FROM picked), (SELECT coalesce(array_agg(embedding_id), '{{}}') FROM gone)",
+            no = space.no,
         );
         let mut attempt = 1;
         let rows = loop {
@@ -84,6 +112,6 @@ impl Store {
             }
         };
         let row = rows.first().ok_or(DbError::RowCount(0))?;
-        Ok((row.try_get(0)?, row.try_get::<_, i64>(1)?.unsigned_abs()))
+        Ok((row.try_get(0)?, row.try_get(1)?))
     }
 }

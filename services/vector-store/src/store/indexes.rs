@@ -14,7 +14,7 @@ use crate::domain::index::IndexKind;
 /// To look whether a partition has earned its index takes at most this part of the time.
 const SHARE_OF_LOOKING: u32 = 100;
 /// What a row of a graph takes beside its vector, in bytes, with 16 links.
-const GRAPH_BYTES: u64 = 650;
+pub(super) const GRAPH_BYTES: u64 = 650;
 
 /// One build at a time; between processes PostgreSQL sees to that.
 #[derive(Default)]
@@ -65,6 +65,19 @@ impl Store {
             self.refresh_spaces().await?;
         }
         Ok(built)
+    }
+
+    /// Whether a month of a space has earned an index that it does not have yet.
+    pub(super) async fn has_due_index(&self, space: &Arc<Space>) -> Result<bool, DbError> {
+        if space.id.dimensions() > space.element.indexable_dimensions() {
+            return Ok(false);
+        }
+        for leaf in self.leaves_without_index(space).await? {
+            if self.earned(&leaf).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn leaves_without_index(&self, space: &Arc<Space>) -> Result<Vec<Leaf>, DbError> {

@@ -64,24 +64,34 @@ impl Store {
         let limit = conditions.parameter(limit);
         let order = format!("ORDER BY created_at DESC, embedding_id DESC LIMIT {limit}");
         let columns = row::columns(with_vector);
-        let mut sql = String::from("SELECT * FROM (");
+        let mut arms = String::new();
         for (at, space) in spaces.iter().enumerate() {
             let union = if at == 0 { "" } else { " UNION ALL " };
             let (table, place) = (space.table(), i32::try_from(at).unwrap_or(i32::MAX));
             // writing to a string cannot fail
             let _ = write!(
-                sql,
-                "{union}(SELECT {place} AS place, created_at, {columns} FROM {table} WHERE {} {order})",
+                arms,
+                "{union}(SELECT {place} AS place, {} AS space_no, created_at, {columns} FROM {table} WHERE {} {order})",
+                space.no,
                 conditions.sql()
             );
         }
-        let _ = write!(sql, ") AS page {order}");
+        // a row that a migration has copied is in two spaces, side by side in this order: the one where it was put is shown
+        let sql = match spaces.len() {
+            1 => format!("SELECT * FROM ({arms}) AS page {order}"),
+            _ => format!(
+                "SELECT DISTINCT ON (page.created_at, page.embedding_id) page.* FROM ({arms}) AS page
+                    LEFT JOIN embedding_keys k ON k.tenant_id = $1 AND k.shard_key = $2
+                        AND k.embedding_id = page.embedding_id AND k.space_no = page.space_no
+                ORDER BY page.created_at DESC, page.embedding_id DESC, k.migration_id IS NOT NULL, place LIMIT {limit}"
+            ),
+        };
         let rows = reads.tenant(owner.tenant).query(&sql, &conditions.parameters()).await?;
         rows.iter()
             .map(|found| {
                 let place: i32 = found.try_get(0)?;
                 let space = spaces.get(place as usize).ok_or(DbError::RowCount(0))?;
-                row::read(space, found, 2)
+                row::read(space, found, 3)
             })
             .collect()
     }

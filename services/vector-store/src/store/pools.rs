@@ -18,6 +18,10 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { name: "V003__jobs", sql: include_str!("../../../../migrations/store/V003__jobs.sql") },
     Migration { name: "V004__archive", sql: include_str!("../../../../migrations/store/V004__archive.sql") },
     Migration {
+        name: "V005__migrations",
+        sql: include_str!("../../../../migrations/store/V005__migrations.sql"),
+    },
+    Migration {
         name: "V008__index_recall",
         sql: include_str!("../../../../migrations/store/V008__index_recall.sql"),
     },

@@ -39,7 +39,10 @@ impl Store {
         owner: Owner,
         id: EmbeddingId,
     ) -> Result<Option<Arc<Space>>, DbError> {
-        let sql = "SELECT space_no FROM embedding_keys WHERE tenant_id = $1 AND shard_key = $2 AND embedding_id = $3";
+        // where the row was put, before where a migration has copied it to
+        let sql = "SELECT space_no FROM embedding_keys
+            WHERE tenant_id = $1 AND shard_key = $2 AND embedding_id = $3
+            ORDER BY migration_id IS NOT NULL, space_no LIMIT 1";
         let key =
             reads.tenant(owner.tenant).query_opt(sql, &[&owner.tenant, &owner.shard, &id.uuid()]).await?;
         let Some(key) = key else { return Ok(None) };

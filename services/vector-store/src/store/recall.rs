@@ -31,7 +31,7 @@ impl Store {
         let graphs = self.unmeasured_graphs().await?;
         let mut measured = 0;
         for graph in graphs {
-            self.measure(&graph).await?;
+            self.measure_recall(&graph).await?;
             measured += 1;
         }
         Ok(measured)
@@ -59,7 +59,7 @@ impl Store {
     }
 
     /// Searches for some rows of the graph beside all others, by it and exactly. What is as near as the tenth is as good.
-    async fn measure(&self, graph: &Graph) -> Result<(), DbError> {
+    async fn measure_recall(&self, graph: &Graph) -> Result<(), DbError> {
         let Graph { name, leaf, rows } = graph;
         let begun = std::time::Instant::now();
         let searches = (DISTANCES / rows.max(&1)).clamp(*SEARCHES.start(), *SEARCHES.end());

@@ -145,14 +145,15 @@ impl Store {
         Ok(space)
     }
 
-    /// The spaces that hold rows of a tenant.
+    /// The spaces that hold rows of a tenant. One with nothing but copies of a migration holds none: they are rows of another space.
     pub(super) async fn spaces_of(
         &self,
         reads: &Reader<'_>,
         owner: Owner,
     ) -> Result<Vec<Arc<Space>>, DbError> {
-        let sql = "SELECT s.space_no FROM spaces s WHERE EXISTS (SELECT FROM embedding_keys k
-            WHERE k.tenant_id = $1 AND k.shard_key = $2 AND k.space_no = s.space_no)";
+        let sql = "SELECT s.space_no FROM spaces s, LATERAL (SELECT FROM embedding_keys k
+            WHERE k.tenant_id = $1 AND k.shard_key = $2 AND k.space_no = s.space_no AND k.migration_id IS NULL
+            LIMIT 1) AS held";
         let rows = reads.tenant(owner.tenant).query(sql, &[&owner.tenant, &owner.shard]).await?;
         let numbers = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i32>, _>>()?;
         self.spaces_numbered(&numbers).await

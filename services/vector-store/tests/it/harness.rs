@@ -15,7 +15,8 @@ use embermesh_proto::{
     internal::v1::{
         BeginReply, BeginRequest, FinishRequest, Finished, PutRequest, PutResult, PutRow, StoreDeleteRequest,
         StoreFilter, StoreGetRequest, StoreListReply, StoreListRequest, StoreRow, StoreSearchReply,
-        StoreSearchRequest, answers_client::AnswersClient, store_client::StoreClient,
+        StoreSearchRequest, answers_client::AnswersClient, migration_store_client::MigrationStoreClient,
+        store_client::StoreClient,
     },
     to_le_bytes,
 };
@@ -87,6 +88,7 @@ impl Bench {
         let transport = InProcess::new(GrpcMetrics::new(&Metrics::default()).unwrap())
             .service(store.store_server())
             .service(store.answers_server())
+            .service(store.migration_store_server())
             .transport();
         Self { database, store, clock, metrics, transport, _tasks: tasks }
     }
@@ -99,6 +101,11 @@ impl Bench {
 
     pub fn caller_of(&self, tenant: TenantId, agent: Option<&str>) -> Caller {
         Caller::over(&self.transport, tenant, agent)
+    }
+
+    /// Of the worker and the operator of migrations.
+    pub fn migrations(&self) -> MigrationStoreClient<Transport> {
+        MigrationStoreClient::new(self.transport.clone())
     }
 
     pub async fn sql(&self, role: Role) -> Database {

@@ -13,6 +13,7 @@ mod idempotency;
 mod index;
 mod jobs;
 mod listing;
+mod migrations;
 mod month_roll_over;
 mod owner;
 mod redis;

@@ -6,6 +6,7 @@ use axum::{Json, Router, body::Body, response::IntoResponse};
 use embermesh_auth::{ApiKey, Principal, Scopes};
 use embermesh_errors::{Code, Error};
 use embermesh_lifecycle::{Readiness, Tasks};
+use embermesh_pii::{Action, Policy};
 use embermesh_process::DebugHandler;
 use embermesh_proto::v1::{self, agents_server, agents_server::AgentsServer, embeddings_server};
 use embermesh_subscription::{KeyRecord, Snapshot, Subscription, TenantEntry};
@@ -26,9 +27,11 @@ use crate::{
     cache::Cache,
     debug::Debugger,
     edge::{EdgeParts, router},
-    embeddings::IdempotencyKey,
+    embeddings::{Costs, EmbeddingParts, IdempotencyKey},
+    migrations::Migrations,
     openai::{Admitted, OpenAi},
     read_your_writes::ReadYourWrites,
+    scrub::Scrubbing,
 };
 
 pub const TENANT: &str = "0192d5a0-0000-7000-8000-000000000001";
@@ -292,6 +295,19 @@ impl TestEdge {
                 store: remote.clone(),
                 subscription: subscription.clone(),
             }),
+            migrations: Arc::new(Migrations::new(
+                EmbeddingParts {
+                    router: remote.clone(),
+                    store: remote.clone(),
+                    subscription: subscription.clone(),
+                    scrubbing: Arc::new(Scrubbing::new(Policy::built_in(Action::Redact), &metrics).unwrap()),
+                    costs: Costs::new(&metrics).unwrap(),
+                    limits: settings.limits,
+                    tasks: tasks.clone(),
+                },
+                remote.clone(),
+                clock.clone(),
+            )),
             upstreams: Upstreams {
                 admin,
                 ledger: remote.clone(),
