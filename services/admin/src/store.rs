@@ -31,7 +31,7 @@ use embermesh_postgres::{Database, DbError, Migration, Session};
 use embermesh_types::TenantId;
 
 /// Every migration of the schema, in order.
-pub(crate) const MIGRATIONS: [Migration; 11] = [
+pub(crate) const MIGRATIONS: [Migration; 12] = [
     Migration {
         name: "V001__control_plane",
         sql: include_str!("../../../migrations/admin/V001__control_plane.sql"),
@@ -61,6 +61,7 @@ pub(crate) const MIGRATIONS: [Migration; 11] = [
         sql: include_str!("../../../migrations/admin/V010__cache_clears.sql"),
     },
     Migration { name: "V011__quotas", sql: include_str!("../../../migrations/admin/V011__quotas.sql") },
+    Migration { name: "V013__retention", sql: include_str!("../../../migrations/admin/V013__retention.sql") },
 ];
 
 /// Access to the schema `admin`. Cheap to clone.

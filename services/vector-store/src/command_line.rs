@@ -19,7 +19,8 @@ use crate::{
     maintenance,
     metrics::StoreMetrics,
     run,
-    store::{Pools, Store},
+    slow::SlowQueries,
+    store::{Pools, Store, Words},
 };
 
 #[derive(Debug, Parser)]
@@ -109,7 +110,10 @@ async fn work(config: Option<&Path>, command: &Command, out: &mut impl Write) ->
 async fn open(config: &Config) -> Result<Arc<Store>, BoxError> {
     let settings = run::settings(config)?;
     let pools = Pools::open(&config.database.for_store()?, &settings.pool).await?;
-    let store = Store::new(pools, settings, Clock::system(), StoreMetrics::new(&Metrics::default())?);
+    let words = Words::load(&pools, &settings.text_search).await?;
+    let (slow, _nobody_searches) = SlowQueries::new(settings.slow_query());
+    let store =
+        Store::new(pools, words, slow, settings, Clock::system(), StoreMetrics::new(&Metrics::default())?);
     store.refresh_spaces().await?;
     Ok(store)
 }

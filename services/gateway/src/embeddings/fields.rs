@@ -62,6 +62,15 @@ pub(super) fn bounded(param: &str, given: Option<u32>, default: u32) -> Result<u
     }
 }
 
+/// By what rows are searched: whether by their words too.
+pub(super) fn is_hybrid(mode: Option<&str>) -> Result<bool, Error> {
+    match mode {
+        None | Some("vector") => Ok(false),
+        Some("hybrid") => Ok(true),
+        Some(_) => Err(Error::invalid("mode", "mode must be vector or hybrid")),
+    }
+}
+
 /// Two times that a row must lie between.
 pub(super) fn created_between(after: Option<&Timestamp>, before: Option<&Timestamp>) -> Result<(), Error> {
     for (param, time) in [("created_after", after), ("created_before", before)] {

@@ -1,7 +1,9 @@
 //! Removing rows, together with what points to them.
 
+use std::time::SystemTime;
+
 use embermesh_errors::Error;
-use embermesh_postgres::DbError;
+use embermesh_postgres::{DbError, Transaction};
 use embermesh_types::TenantId;
 
 use super::{Owner, Store, conditions::Conditions, spaces::Space};
@@ -16,13 +18,15 @@ const ATTEMPTS: u32 = 4;
 impl Store {
     /// Removes what a filter matches; returns how many rows that were.
     pub(crate) async fn delete(&self, tenant: TenantId, filter: &Filter) -> Result<u64, Error> {
+        self.delete_all(Owner::of(tenant), filter).await.map_err(of_database)
+    }
+
+    async fn delete_all(&self, owner: Owner, filter: &Filter) -> Result<u64, DbError> {
         let _timer = self.metrics.query("delete");
-        let owner = Owner::of(tenant);
         let mut total = 0;
-        for space in self.spaces_to_visit(owner, filter).await.map_err(of_database)? {
+        for space in self.spaces_to_visit(owner, filter).await? {
             loop {
-                let (picked, deleted) =
-                    self.delete_batch(owner, &space, filter).await.map_err(of_database)?;
+                let (picked, deleted) = self.delete_batch(owner, &space, filter).await?;
                 total += deleted;
                 if picked < BATCH {
                     break;
@@ -30,6 +34,17 @@ impl Store {
             }
         }
         Ok(total)
+    }
+
+    /// The right to delete rows that are past their retention, unless another process does.
+    pub(crate) async fn may_delete_expired(&self) -> Result<Option<Transaction>, DbError> {
+        self.only_one("retention").await
+    }
+
+    /// Removes the rows of a tenant from before a time, with their keys; returns how many they were.
+    pub(crate) async fn delete_older(&self, tenant: TenantId, before: SystemTime) -> Result<u64, DbError> {
+        let filter = Filter { before: Some(before), ..Filter::default() };
+        self.delete_all(Owner::of(tenant), &filter).await
     }
 
     /// How many rows a filter matches.

@@ -15,6 +15,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { name: "V002__answers", sql: include_str!("../../../../migrations/store/V002__answers.sql") },
     Migration { name: "V003__jobs", sql: include_str!("../../../../migrations/store/V003__jobs.sql") },
     Migration { name: "V004__archive", sql: include_str!("../../../../migrations/store/V004__archive.sql") },
+    Migration { name: "V006__words", sql: include_str!("../../../../migrations/store/V006__words.sql") },
 ];
 
 pub(crate) struct Pools {

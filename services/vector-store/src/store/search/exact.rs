@@ -26,7 +26,7 @@ impl Store {
         let mut parameters = conditions.parameters();
         parameters.push(&outgoing);
         let sql = format!("{nearest} ORDER BY distance, v.embedding_id");
-        hits(space, &self.session(owner).query(&sql, &parameters).await?)
+        hits(space, &self.slow.query("search_exact", &self.session(owner), &sql, &parameters).await?)
     }
 }
 
