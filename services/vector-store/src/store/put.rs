@@ -4,7 +4,8 @@
 //! unique key until this one has committed, then finds its id.
 //!
 //! A row that is found instead of stored keeps its place: it stays in the partition of the month in which it was first put, and goes
-//! when that month goes.
+//! when that month goes or its tenant keeps it no longer. A younger row would have another id, which whoever holds the first one does not
+//! know.
 
 use std::{
     collections::HashMap,
