@@ -14,6 +14,7 @@ mod database;
 mod direct;
 mod dsn;
 mod error;
+mod explain;
 mod lease;
 mod migrations;
 mod pool_config;
@@ -28,6 +29,7 @@ mod write_mark;
 
 pub use database::{Database, PoolStatus};
 pub use error::DbError;
+pub use explain::Unexplained;
 pub use migrations::{Migration, migrate};
 pub use pool_config::PoolConfig;
 pub use replicas::{

@@ -31,6 +31,14 @@ impl<'a> Session<'a> {
         }
     }
 
+    pub(crate) fn with_settings(database: &'a Database, settings: String) -> Self {
+        Self { database, settings, mark: None }
+    }
+
+    pub(crate) fn settings(&self) -> &str {
+        &self.settings
+    }
+
     /// Adds a setting that lasts exactly as long as each transaction, such as `hnsw.ef_search`.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Display) -> Self {

@@ -41,6 +41,12 @@ impl Snapshot {
         self.tenants.iter().filter_map(|(tenant, entry)| Some((*tenant, entry.quotas.as_ref()?)))
     }
 
+    /// Every tenant whose rows do not stay for ever, and for how many days they do. None of no days: that would be all of them.
+    pub fn retention(&self) -> impl Iterator<Item = (TenantId, u32)> {
+        let days = |entry: &TenantEntry| entry.retention_days.filter(|days| *days > 0);
+        self.tenants.iter().filter_map(move |(tenant, entry)| Some((*tenant, days(entry)?)))
+    }
+
     /// A tenant's own policy about personal data.
     pub fn pii_policy(&self, tenant: TenantId) -> Option<&Arc<v1::PiiPolicy>> {
         self.pii_policies.get(&tenant)

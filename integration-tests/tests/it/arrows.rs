@@ -17,6 +17,7 @@ const LAYERS: [&[&str]; 8] = [
         "egress",
         "sealing",
         "vector-key",
+        "rank-fusion",
     ],
     &["errors", "auth", "minilm", "postgres", "resilience", "cache", "private-postgres"],
     &["proto", "transport", "backup"],

@@ -31,7 +31,7 @@ use embermesh_postgres::{Database, DbError, Migration, Session};
 use embermesh_types::TenantId;
 
 /// Every migration of the schema, in order.
-pub(crate) const MIGRATIONS: [Migration; 12] = [
+pub(crate) const MIGRATIONS: [Migration; 13] = [
     Migration {
         name: "V001__control_plane",
         sql: include_str!("../../../migrations/admin/V001__control_plane.sql"),
@@ -65,6 +65,7 @@ pub(crate) const MIGRATIONS: [Migration; 12] = [
         name: "V012__moved_pins",
         sql: include_str!("../../../migrations/admin/V012__moved_pins.sql"),
     },
+    Migration { name: "V013__retention", sql: include_str!("../../../migrations/admin/V013__retention.sql") },
 ];
 
 /// Access to the schema `admin`. Cheap to clone.

@@ -15,7 +15,6 @@ mod keep;
 mod kept_size;
 mod keyed;
 mod makers;
-mod rank_fusion;
 mod route;
 mod rows;
 mod search;

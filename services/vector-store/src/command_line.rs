@@ -20,7 +20,8 @@ use crate::{
     maintenance,
     metrics::StoreMetrics,
     run,
-    store::{Pools, Store},
+    slow::SlowQueries,
+    store::{Pools, Store, Words},
 };
 
 #[derive(Debug, Parser)]
@@ -123,7 +124,9 @@ async fn open(config: &Config) -> Result<Arc<Store>, BoxError> {
     // maintenance reads what it writes
     let no_replicas = ReplicaSet::default();
     let pools = Pools::open(&config.database.for_store()?, &settings.pool, &no_replicas, |_| {}).await?;
-    let store = Store::new(pools, settings, Clock::system(), metrics);
+    let words = Words::load(&pools, &settings.text_search).await?;
+    let (slow, _nobody_searches) = SlowQueries::new(settings.slow_query());
+    let store = Store::new(pools, words, slow, settings, Clock::system(), metrics);
     store.refresh_spaces().await?;
     Ok(store)
 }

@@ -22,7 +22,7 @@ use crate::{
     domain::{
         consistency,
         filter::{self, Filter},
-        id, row, vector,
+        id, row, text, vector,
     },
     store::{Kept, Search, Store},
     uses::Uses,
@@ -76,7 +76,11 @@ impl proto::store_server::Store for StoreService {
         }
         let limit = limit("limit", message.limit)?;
         let (min_similarity, exact) = (message.min_similarity, message.exact);
-        let search = Search { space, query, filter, limit, min_similarity, exact };
+        let text = message.text;
+        if let Some(text) = &text {
+            text::without_nul("query", text)?;
+        }
+        let search = Search { space, query, filter, limit, min_similarity, exact, text };
         let consistency = consistency::parse(message.read.as_ref())?;
         let found = self.store.search(principal.tenant, consistency, &search).await?;
         Ok(Response::new(StoreSearchReply {

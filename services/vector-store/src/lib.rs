@@ -27,9 +27,11 @@ mod jobs;
 mod maintenance;
 mod metrics;
 mod redis;
+mod retention;
 mod run;
 mod service;
 mod settings;
+mod slow;
 mod store;
 mod uses;
 
@@ -38,5 +40,5 @@ pub use domain::{index::IndexKind, vector::Element};
 pub use error::StartError;
 pub use run::{DEFAULT_PORT, migrate, parts, run, settings};
 pub use service::{Parts, VectorStore};
-pub use settings::{Archive, Hnsw, Ivfflat, RedisTuning, Settings};
+pub use settings::{Archive, Hnsw, Ivfflat, RedisTuning, Settings, TextSearch};
 pub use store::{Compared, Contents, contents, same_answers};

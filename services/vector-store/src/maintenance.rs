@@ -8,6 +8,7 @@ use embermesh_postgres::{DbError, Standing};
 use crate::{
     archive::{self, ArchiveError},
     domain::month::Month,
+    retention::Retention,
     store::Store,
 };
 
@@ -17,7 +18,13 @@ const PULSE: Duration = Duration::from_secs(5);
 const REPLICA_PULSE: Duration = Duration::from_secs(1);
 
 /// Starts the background work.
-pub(crate) fn start(store: &Arc<Store>, tasks: &Tasks, database: Condition, pause: Duration) {
+pub(crate) fn start(
+    store: &Arc<Store>,
+    retention: Arc<Retention>,
+    tasks: &Tasks,
+    database: Condition,
+    pause: Duration,
+) {
     let (pulse, rounds) = (Arc::clone(store), Arc::clone(store));
     let (pulse_end, rounds_end) = (tasks.clone(), tasks.clone());
     tasks.spawn("vector-store pulse", async move {
@@ -43,6 +50,7 @@ pub(crate) fn start(store: &Arc<Store>, tasks: &Tasks, database: Condition, paus
                 () = rounds_end.stopping() => return,
                 () = async {
                     let _logged = round(&rounds).await;
+                    let _logged = report("retention", retention.enforce_sometimes(&rounds).await);
                     archive_due(&rounds).await;
                 } => {}
             }
@@ -83,7 +91,13 @@ pub(crate) async fn round(store: &Store) -> Result<(), DbError> {
     let jobs = report("ended jobs", store.expire_jobs().await);
     let uses = report("uses of rows", store.expire_uses().await);
     let indexes = report("indexes", store.build_due_indexes().await.map(drop));
-    partitions.and(expiry).and(jobs).and(uses).and(indexes)
+    let words = report("indexes of words", store.build_due_word_indexes().await.map(drop));
+    partitions.and(expiry).and(jobs).and(uses).and(indexes).and(words)
+}
+
+/// Deletes the rows that are past their tenant's retention.
+pub(crate) async fn retain(store: &Store, retention: &Retention) -> Result<(), DbError> {
+    report("retention", retention.enforce(store).await)
 }
 
 /// A round, and what only a person asks for.

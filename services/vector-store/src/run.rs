@@ -4,7 +4,9 @@ use axum::Router;
 use embermesh_config::{Config, ConfigError};
 use embermesh_postgres::Schema;
 use embermesh_process::{BoxError, Process};
-use embermesh_transport::{Endpoint, Ops, ServerBuilder};
+use embermesh_proto::internal::v1::Section;
+use embermesh_subscription::{Options, Subscription};
+use embermesh_transport::{Endpoint, Ops, ServerBuilder, Transport};
 
 use crate::{Parts, Settings, VectorStore, store};
 
@@ -26,11 +28,18 @@ pub async fn migrate(config: &Config) -> Result<Vec<String>, BoxError> {
     Ok(embermesh_postgres::migrate(&url, Schema::Store, store::MIGRATIONS).await?)
 }
 
-/// The store's parts from its process.
-pub fn parts(process: &Process) -> Result<Parts, ConfigError> {
+/// The store's parts from its process and admin, which tells how long tenants keep their rows.
+pub fn parts(process: &Process, admin: Transport) -> Result<Parts, ConfigError> {
     let config = &process.config;
     let mut redis = config.redis.clone();
     redis.cache_strategies.embeddings.ttl.get_or_insert(config.embedding.router.cache_ttl);
+    let options = Options {
+        subscriber: "vector-store",
+        condition: None,
+        sections: vec![Section::Tenants],
+        // rows are deleted by what admin says now, not by what it once said
+        disk_copy: None,
+    };
     Ok(Parts {
         database: config.database.for_store()?,
         replicas: config.database.read_replica_pool.set(),
@@ -39,6 +48,7 @@ pub fn parts(process: &Process) -> Result<Parts, ConfigError> {
         readiness: process.readiness.clone(),
         metrics: process.metrics.clone(),
         clock: process.clock.clone(),
+        tenants: Subscription::start(admin, options, &process.surroundings()),
     })
 }
 
@@ -46,8 +56,8 @@ pub fn parts(process: &Process) -> Result<Parts, ConfigError> {
 pub async fn run(process: &Process) -> Result<Router, BoxError> {
     let Config { services, server, .. } = &process.config;
     let admin = Endpoint::parse(&services.admin)?.connect(server.tls.as_ref(), &process.tasks)?;
-    process.follow_settings(admin);
-    let store = VectorStore::start(settings(&process.config)?, parts(process)?).await?;
+    process.follow_settings(admin.clone());
+    let store = VectorStore::start(settings(&process.config)?, parts(process, admin)?).await?;
     let services = ServerBuilder::new(process.grpc_metrics.clone())
         .service(store.store_server())
         .service(store.answers_server())

@@ -10,6 +10,7 @@ use embermesh_proto::internal::v1::{
     vector_cache_server::VectorCacheServer,
 };
 use embermesh_proto::v1::jobs_server::JobsServer;
+use embermesh_subscription::Subscription;
 use embermesh_telemetry::Metrics;
 use embermesh_transport::MAX_MESSAGE_BYTES;
 use embermesh_types::Clock;
@@ -29,7 +30,9 @@ use crate::{
     maintenance,
     metrics::StoreMetrics,
     redis::Redis,
-    store::{Pools, Store},
+    retention::Retention,
+    slow::SlowQueries,
+    store::{Pools, Store, Words},
     uses::Uses,
 };
 
@@ -52,6 +55,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Gives rows their time.
     pub clock: Clock,
+    /// Tells how long tenants keep their rows.
+    pub tenants: Subscription,
 }
 
 /// A running vector store.
@@ -61,6 +66,7 @@ pub struct VectorStore {
     redis: Redis,
     jobs: Worker,
     uses: Uses,
+    retention: Arc<Retention>,
 }
 
 impl VectorStore {
@@ -78,17 +84,21 @@ impl VectorStore {
             Pools::open(&parts.database, &settings.pool, &parts.replicas, metrics.reads_observer()).await?;
         let pause = Duration::from_secs(u64::from(settings.maintenance_seconds.max(1)));
         let redis = Redis::start(&parts.redis, &settings.redis, &parts.tasks, &parts.metrics)?;
-        let store = Store::new(pools, settings, parts.clock.clone(), metrics);
+        let words = Words::load(&pools, &settings.text_search).await?;
+        let (slow, teller) = SlowQueries::new(settings.slow_query());
+        teller.start(pools.app.clone(), &parts.tasks);
+        let store = Store::new(pools, words, slow, settings, parts.clock.clone(), metrics);
         store.refresh_spaces().await?;
         condition.set(true);
-        maintenance::start(&store, &parts.tasks, condition, pause);
+        let retention = Arc::new(Retention::new(parts.tenants));
+        maintenance::start(&store, Arc::clone(&retention), &parts.tasks, condition, pause);
         maintenance::watch_replicas(&store, &parts.tasks);
         let ttl = parts.redis.cache_strategies.embeddings.ttl.map_or(DEFAULT_TTL, |ttl| ttl.0);
         let jobs = Worker::new(Arc::clone(&store), redis.clone(), parts.clock, ttl);
         jobs.start(&parts.tasks);
         let uses = Uses::default();
         uses.start(&store, &parts.tasks);
-        Ok(Self { store, redis, jobs, uses })
+        Ok(Self { store, redis, jobs, uses, retention })
     }
 
     /// The gRPC service.
@@ -147,15 +157,16 @@ impl VectorStore {
     }
 
     /// One round of the background work, now: partitions, expiry, the indexes that are due unless another
-    /// replica builds some at this moment, and the months that leave. Everything is tried.
+    /// replica builds some at this moment, rows past their retention, and the months that leave. Everything is tried.
     ///
     /// # Errors
     /// The first failure but those of archiving, which are logged.
     pub async fn maintain(&self) -> Result<(), StartError> {
         self.uses.write(&self.store).await;
         let round = maintenance::round(&self.store).await;
+        let retention = maintenance::retain(&self.store, &self.retention).await;
         maintenance::archive_due(&self.store).await;
-        Ok(round?)
+        Ok(round.and(retention)?)
     }
 }
 

@@ -1,11 +1,11 @@
 //! What an operator can set.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use embermesh_postgres::PoolConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::{Element, IndexKind};
+use crate::{Element, IndexKind, domain::language};
 
 /// Settings of the vector store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub struct Settings {
     pub hnsw: Hnsw,
     /// How lists are built and searched.
     pub ivfflat: Ivfflat,
+    /// Words of texts, for hybrid search.
+    pub text_search: TextSearch,
     /// How long Redis is waited for; where it is stands under `redis`.
     pub redis: RedisTuning,
     /// When months leave.
@@ -31,6 +33,8 @@ pub struct Settings {
     pub request_hours: u32,
     /// Seconds between two rounds of background work.
     pub maintenance_seconds: u32,
+    /// A query of a search that takes so many milliseconds is logged with its plan, at most one of a kind in ten seconds.
+    pub slow_query_ms: u32,
 }
 
 /// When an HNSW index is built, and how. See pgvector's documentation for the trade-offs.
@@ -97,6 +101,28 @@ impl Default for Ivfflat {
     }
 }
 
+/// How words of texts are read, kept and indexed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TextSearch {
+    /// A text search configuration of PostgreSQL, such as `english` or `simple`. After a change, texts that were stored before are read
+    /// anew by each search.
+    pub language: String,
+    /// Whether words are kept beside the rows that are stored from now on: about as large as the text, and a hundred times faster than to
+    /// read it anew.
+    pub keep_words: bool,
+    /// A month's partition of a space gets its index of words when it has this many rows,
+    pub min_rows: u32,
+    /// and when this many of them are of one tenant: tenants with few rows are searched without.
+    pub min_tenant_rows: u32,
+}
+
+impl Default for TextSearch {
+    fn default() -> Self {
+        Self { language: "english".to_owned(), keep_words: true, min_rows: 100_000, min_tenant_rows: 20_000 }
+    }
+}
+
 /// How long Redis is waited for: it saves time or is not worth asking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -124,18 +150,28 @@ impl Default for Settings {
             index: IndexKind::default(),
             hnsw: Hnsw::default(),
             ivfflat: Ivfflat::default(),
+            text_search: TextSearch::default(),
             redis: RedisTuning::default(),
             archive: Archive::default(),
             request_hours: 24,
             maintenance_seconds: 60,
+            slow_query_ms: 500,
         }
     }
 }
 
 impl Settings {
+    pub(crate) fn slow_query(&self) -> Duration {
+        Duration::from_millis(u64::from(self.slow_query_ms))
+    }
+
     /// What is wrong with the numbers, if anything: PostgreSQL would say so only when it is too late.
     pub(crate) fn mistake(&self) -> Option<String> {
-        self.hnsw.mistake().or_else(|| self.ivfflat.mistake()).or_else(|| self.archive.mistake())
+        self.hnsw
+            .mistake()
+            .or_else(|| self.ivfflat.mistake())
+            .or_else(|| self.archive.mistake())
+            .or_else(|| language::mistake(&self.text_search.language))
     }
 }
 

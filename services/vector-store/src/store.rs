@@ -23,6 +23,8 @@ mod spaces;
 mod tidy;
 mod vector_column;
 mod warm_rows;
+mod word_indexes;
+mod words;
 
 use std::{
     sync::Arc,
@@ -32,7 +34,7 @@ use std::{
 use embermesh_postgres::Session;
 use embermesh_types::{Clock, TenantId};
 
-use crate::{Archive, Settings, domain::shard, metrics::StoreMetrics};
+use crate::{Archive, Settings, domain::shard, metrics::StoreMetrics, slow::SlowQueries};
 
 pub(crate) use answers::Standing;
 pub(crate) use archive::Leaving;
@@ -42,6 +44,7 @@ pub(crate) use put::Kept;
 pub(crate) use row_uses::RowUses;
 pub(crate) use search::Search;
 pub(crate) use warm_rows::Shelf;
+pub(crate) use words::Words;
 
 /// The rows of all spaces.
 pub(crate) struct Store {
@@ -50,6 +53,8 @@ pub(crate) struct Store {
     spaces_of: other_spaces::SpacesOf,
     sizes: search::Sizes,
     builds: indexes::Builds,
+    words: Words,
+    slow: SlowQueries,
     settings: Settings,
     clock: Clock,
     metrics: StoreMetrics,
@@ -69,13 +74,22 @@ impl Owner {
 }
 
 impl Store {
-    pub(crate) fn new(pools: Pools, settings: Settings, clock: Clock, metrics: StoreMetrics) -> Arc<Self> {
+    pub(crate) fn new(
+        pools: Pools,
+        words: Words,
+        slow: SlowQueries,
+        settings: Settings,
+        clock: Clock,
+        metrics: StoreMetrics,
+    ) -> Arc<Self> {
         Arc::new(Self {
             pools,
             spaces: spaces::Spaces::default(),
             spaces_of: other_spaces::SpacesOf::default(),
             sizes: search::Sizes::default(),
             builds: indexes::Builds::default(),
+            words,
+            slow,
             settings,
             clock,
             metrics,

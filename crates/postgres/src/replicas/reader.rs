@@ -15,7 +15,7 @@ use super::{
     Generation, ReadRouter, Replicas, Source,
     board::{Outcome, Why},
 };
-use crate::{DbError, Session, session::at_most_one};
+use crate::{DbError, Session, Unexplained, session::at_most_one};
 
 /// The right to read for one request. Made by [`ReadRouter::reader`], which chose where.
 pub struct Reader<'a> {
@@ -85,6 +85,11 @@ pub struct ReadSession<'r> {
 }
 
 impl ReadSession<'_> {
+    /// As [`Session::to_explain`].
+    pub fn to_explain(&self, sql: &str) -> Unexplained {
+        self.session.to_explain(sql)
+    }
+
     /// As [`Session::with`].
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Display) -> Self {

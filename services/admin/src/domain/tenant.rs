@@ -8,6 +8,7 @@ use embermesh_proto::v1::{CreateTenantRequest, Quotas, Tenant, UpdateTenantReque
 use super::{names::check_label, quotas};
 
 const MAX_MODELS: usize = 256;
+const MAX_RETENTION_DAYS: u32 = 36_500;
 
 /// A tenant that may be made, but for what the store knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,16 +17,19 @@ pub(crate) struct NewTenant {
     pub(crate) allowed_models: Vec<String>,
     pub(crate) default_models: Vec<String>,
     pub(crate) quotas: Option<Quotas>,
+    pub(crate) retention_days: Option<u32>,
 }
 
 impl NewTenant {
     /// Checks a request.
     pub(crate) fn parse(request: CreateTenantRequest) -> Result<Self, Error> {
-        let CreateTenantRequest { name, allowed_models, default_models, quotas } = request;
+        let CreateTenantRequest { name, allowed_models, default_models, quotas, retention_days } = request;
         check_label("name", &name, 100)?;
         check_models(&allowed_models, &default_models)?;
         quotas::check(quotas.as_ref())?;
-        Ok(Self { name, allowed_models, default_models, quotas: quotas::merge(None, quotas) })
+        check_retention(retention_days)?;
+        let quotas = quotas::merge(None, quotas);
+        Ok(Self { name, allowed_models, default_models, quotas, retention_days })
     }
 }
 
@@ -45,10 +49,11 @@ pub(crate) fn merge(current: &Tenant, request: UpdateTenantRequest) -> Result<Te
         match list.as_str() {
             "allowed_models" => next.allowed_models.clear(),
             "default_models" => next.default_models.clear(),
+            "retention_days" => next.retention_days = None,
             name if quotas::clear(&mut next.quotas, name) => {}
             _ => {
                 let message = "choose from allowed_models, default_models, quotas, quotas.requests_per_day, \
-                    quotas.requests_per_month, quotas.tokens_per_day, quotas.tokens_per_month";
+                    quotas.requests_per_month, quotas.tokens_per_day, quotas.tokens_per_month, retention_days";
                 return Err(Error::invalid(format!("clear[{at}]"), message));
             }
         }
@@ -72,7 +77,18 @@ pub(crate) fn merge(current: &Tenant, request: UpdateTenantRequest) -> Result<Te
     check_models(&next.allowed_models, &next.default_models)?;
     quotas::check(request.quotas.as_ref())?;
     next.quotas = quotas::merge(next.quotas, request.quotas);
+    check_retention(request.retention_days)?;
+    next.retention_days = request.retention_days.or(next.retention_days);
     Ok(next)
+}
+
+/// Refuses no time at all, which would delete everything, and more than a time can be before now.
+fn check_retention(days: Option<u32>) -> Result<(), Error> {
+    if days.is_none_or(|days| (1..=MAX_RETENTION_DAYS).contains(&days)) {
+        return Ok(());
+    }
+    let message = format!("retention_days must be 1 to {MAX_RETENTION_DAYS}; clear it to keep rows for ever");
+    Err(Error::invalid("retention_days", message))
 }
 
 /// Refuses what would lock everybody out.
@@ -154,6 +170,11 @@ mod tests {
         let open = merge(&next, request).unwrap();
         assert_eq!((open.allowed_models, open.default_models), (vec![], ids(&["b"])));
         assert_eq!(merge(&tenant(), UpdateTenantRequest::default()).unwrap(), tenant());
+        let days = UpdateTenantRequest { retention_days: Some(30), ..UpdateTenantRequest::default() };
+        let kept = merge(&tenant(), days).unwrap();
+        assert_eq!(merge(&kept, UpdateTenantRequest::default()).unwrap().retention_days, Some(30));
+        let clear = UpdateTenantRequest { clear: ids(&["retention_days"]), ..UpdateTenantRequest::default() };
+        assert_eq!(merge(&kept, clear).unwrap().retention_days, None);
     }
 
     #[test]
@@ -175,6 +196,16 @@ mod tests {
         let operator = Tenant { operator: true, ..tenant() };
         let suspend = UpdateTenantRequest { suspended: Some(true), ..request() };
         assert_eq!(refused(&operator, suspend), conflict("suspended"));
+        for days in [0, 36_501] {
+            let retention = UpdateTenantRequest { retention_days: Some(days), ..request() };
+            assert_eq!(refused(&tenant(), retention), invalid("retention_days"));
+            let retention = CreateTenantRequest {
+                name: "x".to_owned(),
+                retention_days: Some(days),
+                ..CreateTenantRequest::default()
+            };
+            assert_eq!(NewTenant::parse(retention).unwrap_err().param.as_deref(), Some("retention_days"));
+        }
         let many = NewTenant::parse(CreateTenantRequest {
             name: "x".to_owned(),
             allowed_models: (0..257).map(|n| n.to_string()).collect(),

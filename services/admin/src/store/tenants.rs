@@ -25,7 +25,7 @@ pub(crate) const LIST: &str = "tenants";
 /// What [`tenant_of`] and [`entry_of`] read.
 const SELECT: &str =
     "SELECT tenant_id, name, operator, suspended, allowed_models, default_models, version, created_at,
-    updated_at, closed_at, requests_per_day, requests_per_month, tokens_per_day, tokens_per_month FROM tenants";
+    updated_at, closed_at, requests_per_day, requests_per_month, tokens_per_day, tokens_per_month, retention_days FROM tenants";
 
 /// Reads every tenant, for the stream.
 pub(crate) const EVERY: &str = SELECT;
@@ -124,13 +124,13 @@ impl NewTenantChange {
         change.turn_to(id).await?;
         let sql =
             "INSERT INTO tenants (tenant_id, name, allowed_models, default_models, created_at, updated_at,
-                       requests_per_day, requests_per_month, tokens_per_day, tokens_per_month)
-                   VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9)";
-        let NewTenant { name, allowed_models, default_models, quotas } = new;
-        let [a, b, c, d] = limits(quotas.as_ref());
-        change
-            .execute(sql, &[&id.uuid(), name, allowed_models, default_models, &author.at, &a, &b, &c, &d])
-            .await?;
+                       requests_per_day, requests_per_month, tokens_per_day, tokens_per_month, retention_days)
+                   VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9, $10)";
+        let NewTenant { name, allowed_models, default_models, quotas, retention_days } = new;
+        let ([a, b, c, d], days) = (limits(quotas.as_ref()), days(*retention_days));
+        let values: [&(dyn ToSql + Sync); 10] =
+            [&id.uuid(), name, allowed_models, default_models, &author.at, &a, &b, &c, &d, &days];
+        change.execute(sql, &values).await?;
         let admin = NewKey {
             name: "first admin key".to_owned(),
             scopes: Scopes::from_iter([Scope::Admin]),
@@ -142,7 +142,7 @@ impl NewTenantChange {
         let id_text = id.to_string();
         let details = json!({
             "name": name, "allowed_models": allowed_models, "default_models": default_models, "quotas": quotas,
-            "admin_key_id": made.id,
+            "retention_days": retention_days, "admin_key_id": made.id,
         });
         record(&change, author, id, "tenant.create", details).await?;
         let version = change.commit().await?;
@@ -156,6 +156,7 @@ impl NewTenantChange {
             admin_key_id: made.id,
             admin_key: key.reveal().to_owned(),
             quotas: *quotas,
+            retention_days: *retention_days,
         };
         Ok(Changed { made, version })
     }
@@ -182,12 +183,12 @@ impl TenantChange {
         self.change.turn_to(self.id).await?;
         let sql = "UPDATE tenants SET name = $2, suspended = $3, allowed_models = $4, default_models = $5,
                        version = version + 1, updated_at = $6, requests_per_day = $7, requests_per_month = $8,
-                       tokens_per_day = $9, tokens_per_month = $10
+                       tokens_per_day = $9, tokens_per_month = $10, retention_days = $11
                    WHERE tenant_id = $1";
-        let Tenant { name, suspended, allowed_models, default_models, quotas, .. } = next;
-        let (id, [a, b, c, d]) = (self.id.uuid(), limits(quotas.as_ref()));
-        let values: [&(dyn ToSql + Sync); 10] =
-            [&id, name, suspended, allowed_models, default_models, &author.at, &a, &b, &c, &d];
+        let Tenant { name, suspended, allowed_models, default_models, quotas, retention_days, .. } = next;
+        let (id, [a, b, c, d], days) = (self.id.uuid(), limits(quotas.as_ref()), days(*retention_days));
+        let values: [&(dyn ToSql + Sync); 11] =
+            [&id, name, suspended, allowed_models, default_models, &author.at, &a, &b, &c, &d, &days];
         self.change.execute(sql, &values).await?;
         let details = json!({"now": terms(next), "before": terms(&self.current)});
         self.finish("tenant.update", details, author).await
@@ -262,12 +263,18 @@ fn limits(quotas: Option<&Quotas>) -> [Option<i64>; 4] {
     quotas::named(&mut quotas).map(|(_, limit)| limit.and_then(|limit| i64::try_from(limit).ok()))
 }
 
+/// As a column.
+fn days(retention: Option<u32>) -> Option<i32> {
+    // larger ones were refused
+    retention.and_then(|days| i32::try_from(days).ok())
+}
+
 /// What a record says of a tenant.
 fn terms(tenant: &Tenant) -> Value {
-    let Tenant { name, suspended, allowed_models, default_models, quotas, .. } = tenant;
+    let Tenant { name, suspended, allowed_models, default_models, quotas, retention_days, .. } = tenant;
     json!({
         "name": name, "suspended": suspended, "allowed_models": allowed_models, "default_models": default_models,
-        "quotas": quotas,
+        "quotas": quotas, "retention_days": retention_days,
     })
 }
 
@@ -291,13 +298,23 @@ fn tenant_of(row: &Row) -> Result<Tenant, DbError> {
         updated_at: time("updated_at")?,
         closed_at: time("closed_at")?,
         quotas: quotas::merge(None, Some(quotas)),
+        retention_days: row
+            .try_get::<_, Option<i32>>("retention_days")?
+            .and_then(|days| u32::try_from(days).ok()),
     })
 }
 
 /// Reads a row of [`EVERY`].
 pub(crate) fn entry_of(row: &Row) -> Result<TenantEntry, DbError> {
-    let Tenant { id, operator, suspended, allowed_models, default_models, closed_at, quotas, .. } =
-        tenant_of(row)?;
-    let closed = closed_at.is_some();
-    Ok(TenantEntry { tenant_id: id, operator, suspended, closed, allowed_models, default_models, quotas })
+    let tenant = tenant_of(row)?;
+    Ok(TenantEntry {
+        tenant_id: tenant.id,
+        operator: tenant.operator,
+        suspended: tenant.suspended,
+        closed: tenant.closed_at.is_some(),
+        allowed_models: tenant.allowed_models,
+        default_models: tenant.default_models,
+        quotas: tenant.quotas,
+        retention_days: tenant.retention_days,
+    })
 }

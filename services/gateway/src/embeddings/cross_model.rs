@@ -1,4 +1,4 @@
-//! Search in every space that holds matching rows: the query is embedded once for each, each is searched by its own distances, and what
+//! Search in every space that holds matching rows: the query is embedded once for each, each is searched by itself, and what
 //! they find is fused by rank. A space that cannot be searched now is named and costs the others nothing.
 
 use std::{sync::Arc, time::Duration};
@@ -8,6 +8,7 @@ use embermesh_proto::{
     internal::v1::{FindSpacesRequest, StoreFilter, StoreRead, StoreRow, StoreSearchRequest},
     v1::{self, CatalogModel},
 };
+use embermesh_rank_fusion::{Fused, Place, fuse};
 use embermesh_types::{AgentId, Consistency, SpaceId};
 use futures::{StreamExt as _, stream};
 use tokio::time::timeout;
@@ -17,8 +18,7 @@ use super::{
     caller::Caller,
     defect, entry, fields,
     makers::{Chosen, makers, usable},
-    rank_fusion::{Fused, Place, fuse},
-    search::flat_filter,
+    search::metadata_filter,
 };
 use crate::scrub::Tally;
 
@@ -28,7 +28,7 @@ const AT_ONCE: usize = 8;
 /// How long one space may keep the others waiting, where the request has no deadline.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A hit inside a space, as its distances say.
+/// A hit inside a space.
 struct Found {
     row: StoreRow,
     similarity: f64,
@@ -53,6 +53,7 @@ struct Question {
     min_similarity: Option<f64>,
     exact: bool,
     read: StoreRead,
+    is_hybrid: bool,
 }
 
 impl Embeddings {
@@ -71,12 +72,13 @@ impl Embeddings {
         if request.min_similarity.is_some_and(|least| !(-1.0..=1.0).contains(&least)) {
             return Err(Error::invalid("min_similarity", "min_similarity must be a number from -1 to 1"));
         }
+        let is_hybrid = fields::is_hybrid(request.mode.as_deref())?;
         fields::created_between(request.created_after.as_ref(), request.created_before.as_ref())?;
         let (consistency, token) = (request.consistency.as_deref(), request.after_token.as_deref());
         let read = fields::read(consistency, token, Consistency::Eventual)?;
         let context_id = fields::context_id(request.context_id)?;
         let task_type = fields::task_type(request.task_type)?;
-        let metadata = flat_filter(&request.metadata_filter, limits.max_metadata_bytes)?;
+        let metadata = metadata_filter(&request.metadata_filter, limits.max_metadata_bytes)?;
         let filtered = caller.given_agent_filter(request.agent_id.as_deref())?;
         let agent = caller.agent(request.agent_id.as_deref().unwrap_or_default())?;
         let snapshot = self.0.subscription.current();
@@ -104,6 +106,7 @@ impl Embeddings {
             min_similarity: request.min_similarity,
             exact: request.exact.unwrap_or(false),
             read,
+            is_hybrid,
         };
 
         let find =
@@ -151,6 +154,7 @@ impl Embeddings {
                 min_similarity: question.min_similarity,
                 exact: question.exact,
                 read: Some(question.read.clone()),
+                text: question.is_hybrid.then(|| question.text.clone()),
             };
             let reply = self.0.store().search(caller.context.request(request)).await?.into_inner();
             let hits = reply.hits.into_iter().map(|hit| {

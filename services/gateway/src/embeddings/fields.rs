@@ -84,6 +84,15 @@ pub(super) fn written(token: &str) -> WriteToken {
     token.parse().unwrap_or_default()
 }
 
+/// By what rows are searched: whether by their words too.
+pub(super) fn is_hybrid(mode: Option<&str>) -> Result<bool, Error> {
+    match mode {
+        None | Some("vector") => Ok(false),
+        Some("hybrid") => Ok(true),
+        Some(_) => Err(Error::invalid("mode", "mode must be vector or hybrid")),
+    }
+}
+
 /// Two times that a row must lie between.
 pub(super) fn created_between(after: Option<&Timestamp>, before: Option<&Timestamp>) -> Result<(), Error> {
     for (param, time) in [("created_after", after), ("created_before", before)] {

@@ -10,7 +10,7 @@ use embermesh_proto::{
 };
 use embermesh_types::Consistency;
 
-use super::{Embeddings, caller::Caller, defect, fields, search::flat_filter};
+use super::{Embeddings, caller::Caller, defect, fields, search::metadata_filter};
 use crate::scrub::Tally;
 
 const DEFAULT_PAGE: u32 = 100;
@@ -105,7 +105,7 @@ impl Embeddings {
     ) -> Result<v1::DeleteEmbeddingsResponse, Error> {
         let agent = caller.given_agent_filter(request.agent_id.as_deref())?;
         let context_id = fields::context_id(request.context_id)?;
-        let metadata = flat_filter(&request.metadata_filter, self.0.limits.max_metadata_bytes)?;
+        let metadata = metadata_filter(&request.metadata_filter, self.0.limits.max_metadata_bytes)?;
         if request.agent_id.is_none()
             && context_id.is_none()
             && metadata.is_none()

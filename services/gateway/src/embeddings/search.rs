@@ -22,16 +22,31 @@ const DEFAULT_LIMIT: u32 = 10;
 enum Query {
     /// To be embedded as the agent's texts are.
     Text { text: String, route: Route },
-    /// Embedded by the client.
-    Vector { bytes: Bytes, space: SpaceId },
+    /// Embedded by the client; with the words to look for, if any.
+    Vector { bytes: Bytes, space: SpaceId, words: Option<String> },
+}
+
+/// A scrubbed query as the store takes it.
+struct Asked {
+    bytes: Bytes,
+    space: SpaceId,
+    words: Option<String>,
+    summary: Summary,
 }
 
 impl Query {
-    fn parse(request: &mut v1::SearchRequest, caller: &Caller, max_text_bytes: usize) -> Result<Self, Error> {
+    fn parse(
+        request: &mut v1::SearchRequest,
+        caller: &Caller,
+        max_text_bytes: usize,
+        is_hybrid: bool,
+    ) -> Result<Self, Error> {
         let vector = std::mem::take(&mut request.query_embedding);
+        if let Some(text) = &request.query {
+            entry::check_text("query", text, max_text_bytes)?;
+        }
         match (request.query.take(), vector.is_empty()) {
             (Some(text), true) => {
-                entry::check_text("query", &text, max_text_bytes)?;
                 if request.space_id.is_some() {
                     return Err(Error::invalid(
                         "space_id",
@@ -48,7 +63,7 @@ impl Query {
                 };
                 Ok(Self::Text { text, route })
             }
-            (None, false) => {
+            (words, false) if words.is_some() == is_hybrid => {
                 for (param, is_given) in [
                     ("model", request.model.is_some()),
                     ("task_type", request.task_type.is_some()),
@@ -64,7 +79,11 @@ impl Query {
                 };
                 let space = fields::space(space)?;
                 check_vector(&vector, &space)?;
-                Ok(Self::Vector { bytes: to_le_bytes(&vector), space })
+                Ok(Self::Vector { bytes: to_le_bytes(&vector), space, words })
+            }
+            (None, false) => {
+                let message = "mode hybrid needs query, the words to look for, beside query_embedding";
+                Err(Error::invalid("query", message))
             }
             (Some(_), false) => {
                 Err(Error::invalid("query_embedding", "send query or query_embedding, not both"))
@@ -99,7 +118,8 @@ impl Embeddings {
         mut request: v1::SearchRequest,
     ) -> Result<(v1::SearchResponse, Summary), Error> {
         let limits = &self.0.limits;
-        let query = Query::parse(&mut request, caller, limits.max_text_bytes)?;
+        let is_hybrid = fields::is_hybrid(request.mode.as_deref())?;
+        let query = Query::parse(&mut request, caller, limits.max_text_bytes, is_hybrid)?;
         let limit = fields::bounded("limit", request.limit, DEFAULT_LIMIT)?;
         if request.min_similarity.is_some_and(|least| !(-1.0..=1.0).contains(&least)) {
             return Err(Error::invalid("min_similarity", "min_similarity must be a number from -1 to 1"));
@@ -108,12 +128,12 @@ impl Embeddings {
         let (consistency, token) = (request.consistency.as_deref(), request.after_token.as_deref());
         let read = fields::read(consistency, token, Consistency::Eventual)?;
         let context_id = fields::context_id(request.context_id.take())?;
-        let metadata = flat_filter(&request.metadata_filter, limits.max_metadata_bytes)?;
+        let metadata = metadata_filter(&request.metadata_filter, limits.max_metadata_bytes)?;
         let agent = caller.given_agent_filter(request.agent_id.as_deref())?;
 
         let mut pii = None;
         let scrubbed = self.scrub_query(caller, query, agent.as_ref(), metadata.as_ref(), &mut pii)?;
-        let (bytes, space, summary) = self.vector_of(caller, scrubbed).await?;
+        let Asked { bytes, space, words, summary } = self.vector_of(caller, scrubbed).await?;
         let filter = StoreFilter {
             agent_id: agent.map_or_else(String::new, String::from),
             context_id: context_id.unwrap_or_default(),
@@ -130,6 +150,7 @@ impl Embeddings {
             min_similarity: request.min_similarity,
             exact: request.exact.unwrap_or(false),
             read: Some(read),
+            text: words.filter(|_| is_hybrid),
         };
         let reply = self.0.store().search(caller.context.request(search)).await?.into_inner();
         let results = reply.hits.into_iter().map(|hit| hit_of(hit, &space)).collect::<Result<Vec<_>, _>>()?;
@@ -171,34 +192,35 @@ impl Embeddings {
                 *report = Some(scrubber.report(tally));
                 Query::Text { text: clean, route }
             }
-            vector @ Query::Vector { .. } => vector,
+            Query::Vector { bytes, space, words: Some(words) } => {
+                let clean = scrubber.text("query", &words, &mut tally)?.into_owned();
+                *report = Some(scrubber.report(tally));
+                Query::Vector { bytes, space, words: Some(clean) }
+            }
+            vector @ Query::Vector { words: None, .. } => vector,
         };
         Ok(query)
     }
 
-    async fn vector_of(&self, caller: &Caller, query: Query) -> Result<(Bytes, SpaceId, Summary), Error> {
+    async fn vector_of(&self, caller: &Caller, query: Query) -> Result<Asked, Error> {
         let mut summary = Summary::default();
         let (text, by) = match query {
-            Query::Vector { bytes, space } => return Ok((bytes, space, summary)),
+            Query::Vector { bytes, space, words } => return Ok(Asked { bytes, space, words, summary }),
             Query::Text { text, route } => (text, route),
         };
-        let mut routed = self.0.route(&caller.context, &by, vec![text]).await?;
+        let mut routed = self.0.route(&caller.context, &by, vec![text.clone()]).await?;
         let item: Item = match routed.items.pop() {
             Some(item) => item.map_err(|error| about(error, "query"))?,
             None => return Err(defect("one query gave no vector")),
         };
         summary.add(&item);
-        Ok((item.vector, item.space, summary))
+        Ok(Asked { bytes: item.vector, space: item.space, words: Some(text), summary })
     }
 }
 
-/// A filter whose values can be compared.
-pub(super) fn flat_filter(text: &str, max_bytes: usize) -> Result<Option<JsonObject>, Error> {
+/// A filter that asks for something. What its operators are is the store's to know.
+pub(super) fn metadata_filter(text: &str, max_bytes: usize) -> Result<Option<JsonObject>, Error> {
     let filter = JsonObject::parse("metadata_filter", text, max_bytes)?;
-    if filter.as_ref().is_some_and(|filter| !filter.is_flat()) {
-        let message = "the values of metadata_filter must be strings, numbers, booleans or null";
-        return Err(Error::invalid("metadata_filter", message));
-    }
     Ok(filter.filter(|filter| !filter.is_empty()))
 }
 
@@ -213,7 +235,7 @@ fn hit_of(hit: StoreHit, space: &SpaceId) -> Result<v1::SearchHit, Error> {
         context_id: (!row.context_id.is_empty()).then_some(row.context_id),
         content: row.content,
         similarity: hit.similarity,
-        score: hit.similarity,
+        score: hit.score,
         metadata: row.metadata,
         model_used: row.model,
         space_id: row.space_id,

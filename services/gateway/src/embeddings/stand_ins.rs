@@ -244,9 +244,15 @@ impl Store for StoreStandIn {
             dot(&query, &vector) / (dot(&query, &query) * dot(&vector, &vector)).sqrt()
         };
         let rows = self.rows().into_iter().filter(|row| row.space_id == search.space_id);
-        let mut hits: Vec<_> =
-            rows.map(|row| StoreHit { similarity: similarity(&row), row: Some(row) }).collect();
-        hits.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
+        let mut hits: Vec<_> = rows
+            .map(|row| {
+                let similarity = similarity(&row);
+                // a score that is no similarity, where words were searched too
+                let score = if search.text.is_some() { similarity / 60.0 } else { similarity };
+                StoreHit { similarity, score, row: Some(row) }
+            })
+            .collect();
+        hits.sort_by(|a, b| b.score.total_cmp(&a.score));
         hits.truncate(search.limit as usize);
         self.searches.lock().unwrap().push(search);
         let truncated = "fewer rows match".to_owned();

@@ -5,6 +5,7 @@ use embermesh_config::{Redis, Secret};
 use embermesh_lifecycle::Readiness;
 use embermesh_private_postgres::TestDatabase;
 use embermesh_proto::internal::v1::LeaseRequest;
+use embermesh_subscription::Subscription;
 use embermesh_telemetry::Metrics;
 use embermesh_transport::{GrpcMetrics, InProcess};
 use embermesh_types::ManualClock;
@@ -47,6 +48,7 @@ impl Store {
             readiness: Readiness::default(),
             metrics: metrics.clone(),
             clock: ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_763_164_800)).clock(),
+            tenants: Subscription::unknown(),
         };
         let redis_tuning = RedisTuning { timeout_ms: 5_000, ..RedisTuning::default() };
         let settings = Settings { redis: redis_tuning, ..Settings::default() };

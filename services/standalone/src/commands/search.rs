@@ -1,10 +1,10 @@
-//! `embermesh search`: the stored texts nearest to a question.
+//! `embermesh search`: the stored texts that answer a question best.
 
 mod table;
 
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use embermesh_types::AgentId;
 use serde::Serialize;
 use table::Answer;
@@ -27,8 +27,14 @@ pub(crate) struct SearchArguments {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
     /// Catalog model whose space is searched; default: the agent's own
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", conflicts_with = "cross_model")]
     pub model: Option<String>,
+    /// Search every space that holds matching texts, and fuse what they find by rank
+    #[arg(long)]
+    pub cross_model: bool,
+    /// Search by similarity alone, or also by the words of the query
+    #[arg(long, value_name = "MODE", default_value = "vector")]
+    pub mode: Mode,
     /// Task type, such as general_qa, code_analysis, multilingual or research
     #[arg(long, value_name = "TYPE")]
     pub task_type: Option<String>,
@@ -43,6 +49,14 @@ pub(crate) struct SearchArguments {
     pub json: bool,
     #[command(flatten)]
     pub server: ServerArguments,
+}
+
+/// By what texts are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    Vector,
+    Hybrid,
 }
 
 fn similarity(text: &str) -> Result<f64, String> {
@@ -64,6 +78,8 @@ struct SearchRequest<'a> {
     min_similarity: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     context_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
 }
 
 /// Searches and prints.
@@ -83,9 +99,15 @@ async fn search(client: &Client, arguments: &SearchArguments, columns: usize) ->
         task_type: arguments.task_type.as_deref(),
         min_similarity: arguments.min_similarity,
         context_id: arguments.context.as_deref(),
+        mode: Some(arguments.mode).filter(|mode| *mode != Mode::Vector),
+    };
+    let path = if arguments.cross_model {
+        "/api/v1/embeddings/search/cross-model"
+    } else {
+        "/api/v1/embeddings/search"
     };
     let request = serde_json::to_vec(&request).map_err(|error| Failure::Usage(error.to_string()))?;
-    let answer = client.post("/api/v1/embeddings/search", request).await?;
+    let answer = client.post(path, request).await?;
     let garbled = |error: &dyn std::fmt::Display| Failure::Garbled(error.to_string());
     if arguments.json {
         // as it came: no number passes through a float
@@ -131,5 +153,25 @@ mod tests {
             },
         )
         .await;
+    }
+
+    #[tokio::test]
+    async fn every_space_and_the_words_are_asked_on_request() {
+        let answer = json!({"results": [], "count": 0, "spaces": [], "cost_usd": 0});
+        with_server(
+            Patience::SHORT,
+            move |_, _| json(200, &answer),
+            async |client, log| {
+                let line = Line::parse_from(["x", "--cross-model", "--mode", "hybrid", "ERR-48213"]);
+                assert_eq!(search(&client, &line.search, 80).await.unwrap(), "nothing found\n");
+                let log = log.lock().unwrap();
+                assert_eq!(log[0].path, "/api/v1/embeddings/search/cross-model");
+                assert_eq!(log[0].body, json!({"query": "ERR-48213", "limit": 5, "mode": "hybrid"}));
+            },
+        )
+        .await;
+        for line in [["x", "--mode", "words", "a"].as_slice(), &["x", "--cross-model", "--model", "m", "a"]] {
+            assert!(Line::try_parse_from(line).is_err(), "{line:?}");
+        }
     }
 }

@@ -49,6 +49,9 @@ struct CreateArguments {
     models: ModelArguments,
     #[command(flatten)]
     quotas: QuotaArguments,
+    /// Delete its rows after so many days; default: keep them
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    retention_days: Option<u32>,
     /// Write what the server answers, with the secret, into a new file that only you can read, and show no secret
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     out: Option<PathBuf>,
@@ -102,7 +105,7 @@ struct OneArguments {
 #[derive(Debug, Args)]
 #[group(id = "what", required = true, multiple = true,
     args = ["name", "suspend", "resume", "allow", "default_model", "allow_all", "no_default_models", "quota", "no_quota",
-        "no_quotas"])]
+        "no_quotas", "retention_days", "keep_rows"])]
 struct UpdateArguments {
     /// Id of the tenant
     id: TenantId,
@@ -131,6 +134,12 @@ struct UpdateArguments {
     /// Let it ask for as much as it likes
     #[arg(long, conflicts_with_all = ["quota", "no_quota"])]
     no_quotas: bool,
+    /// Delete its rows after so many days, beginning with those that are older now
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    retention_days: Option<u32>,
+    /// Keep its rows for ever
+    #[arg(long, conflicts_with = "retention_days")]
+    keep_rows: bool,
     #[command(flatten)]
     ask: Ask,
 }
@@ -144,6 +153,8 @@ struct Create<'a> {
     default_models: &'a [String],
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     quotas: BTreeMap<&'a str, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention_days: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -158,6 +169,8 @@ struct Update<'a> {
     default_models: &'a [String],
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     quotas: BTreeMap<&'a str, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention_days: Option<u32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     clear: Vec<String>,
 }
@@ -238,13 +251,14 @@ async fn with_quotas(client: &Client, id: &TenantId, said: Said) -> Said {
 }
 
 async fn make(client: &Client, arguments: &CreateArguments) -> Result<Said, Failure> {
-    let CreateArguments { name, models, quotas, out, ask } = arguments;
+    let CreateArguments { name, models, quotas, retention_days, out, ask } = arguments;
     let mut file = out.as_deref().map(SecretsFile::create).transpose()?;
     let create = Create {
         name,
         allowed_models: &models.allow,
         default_models: &models.default_model,
         quotas: quotas.given(),
+        retention_days: *retention_days,
     };
     let body = match client.post(TENANTS, sent(&create)?).await {
         Ok(body) => body,
@@ -268,9 +282,13 @@ async fn make(client: &Client, arguments: &CreateArguments) -> Result<Said, Fail
 
 fn update(arguments: &UpdateArguments) -> Update<'_> {
     let UpdateArguments { name, suspend, resume, models, allow_all, no_default_models, .. } = arguments;
-    let UpdateArguments { quotas, no_quota, no_quotas, .. } = arguments;
-    let lists =
-        [(*allow_all, "allowed_models"), (*no_default_models, "default_models"), (*no_quotas, "quotas")];
+    let UpdateArguments { quotas, no_quota, no_quotas, retention_days, keep_rows, .. } = arguments;
+    let lists = [
+        (*allow_all, "allowed_models"),
+        (*no_default_models, "default_models"),
+        (*no_quotas, "quotas"),
+        (*keep_rows, "retention_days"),
+    ];
     let lists = lists.into_iter().filter(|(asked, _)| *asked).map(|(_, list)| list.to_owned());
     Update {
         name: name.as_deref(),
@@ -278,6 +296,7 @@ fn update(arguments: &UpdateArguments) -> Update<'_> {
         allowed_models: &models.allow,
         default_models: &models.default_model,
         quotas: quotas.given(),
+        retention_days: *retention_days,
         clear: lists.chain(no_quota.iter().map(|name| format!("quotas.{name}"))).collect(),
     }
 }

@@ -59,7 +59,7 @@ pub async fn compose(process: &Process, keys: &Path) -> Result<Composed, BoxErro
         .service(process.debug_server())
         .transport();
 
-    let parts = embermesh_vector_store::parts(process)?;
+    let parts = embermesh_vector_store::parts(process, to_admin.clone())?;
     let store = VectorStore::start(embermesh_vector_store::settings(config)?, parts).await?;
     let to_store = in_process()
         .service(store.store_server())

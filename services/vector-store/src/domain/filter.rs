@@ -37,7 +37,7 @@ impl Filter {
             ));
         }
         let ids = filter.embedding_ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?;
-        let metadata = MetadataFilter::parse("metadata", &filter.metadata)?;
+        let metadata = MetadataFilter::parse("metadata_filter", &filter.metadata)?;
         let space = match filter.space_id.as_str() {
             "" => None,
             id => Some(parse_space(id)?),
@@ -112,7 +112,7 @@ mod tests {
                 StoreFilter { embedding_ids: vec![String::new(); 10_001], ..StoreFilter::default() },
                 "embedding_ids",
             ),
-            (StoreFilter { metadata: "[1]".into(), ..StoreFilter::default() }, "metadata"),
+            (StoreFilter { metadata: "[1]".into(), ..StoreFilter::default() }, "metadata_filter"),
             (StoreFilter { space_id: "nowhere".into(), ..StoreFilter::default() }, "space_id"),
             (StoreFilter { created_after: time(i64::MAX, 0), ..StoreFilter::default() }, "created_after"),
             (StoreFilter { created_before: time(0, -1), ..StoreFilter::default() }, "created_before"),

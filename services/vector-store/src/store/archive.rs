@@ -150,8 +150,11 @@ impl Store {
             "CREATE TEMPORARY TABLE archived (LIKE {table}, dedup_hash bytea NOT NULL) ON COMMIT DROP"
         );
         transaction.batch_execute(&define).await?;
-        let held = transaction.copy_in("COPY archived FROM STDIN (FORMAT binary)", pieces).await?;
         let columns = COLUMNS.replace("l.", "");
+        let words = &self.words.columns_of_new;
+        let held = transaction
+            .copy_in(&format!("COPY archived ({columns}, dedup_hash) FROM STDIN (FORMAT binary)"), pieces)
+            .await?;
         let back = transaction
             .execute(
                 &format!(
@@ -162,7 +165,8 @@ impl Store {
                         ON CONFLICT DO NOTHING
                         RETURNING tenant_id, embedding_id
                     )
-                    INSERT INTO {leaf} ({columns}) SELECT {columns} FROM archived JOIN won USING (tenant_id, embedding_id)"
+                    INSERT INTO {leaf} ({columns}, text_language, lexemes)
+                    SELECT {columns}, {words} FROM archived JOIN won USING (tenant_id, embedding_id)"
                 ),
                 &[],
             )

@@ -1,9 +1,9 @@
 //! Removing rows, together with what points to them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use embermesh_errors::Error;
-use embermesh_postgres::{DbError, WriteMark};
+use embermesh_postgres::{DbError, Transaction, WriteMark};
 use embermesh_types::{EmbeddingId, TenantId, WriteToken};
 use uuid::Uuid;
 
@@ -19,23 +19,36 @@ const ATTEMPTS: u32 = 4;
 impl Store {
     /// Removes what a filter matches; returns how many rows that were, and what stands for their removal.
     pub(crate) async fn delete(&self, tenant: TenantId, filter: &Filter) -> Result<(u64, WriteToken), Error> {
+        self.delete_all(Owner::of(tenant), filter).await.map_err(of_database)
+    }
+
+    async fn delete_all(&self, owner: Owner, filter: &Filter) -> Result<(u64, WriteToken), DbError> {
         let _timer = self.metrics.query("delete");
-        let owner = Owner::of(tenant);
         let mark = WriteMark::default();
         let mut total = 0;
         let reads = self.pools.reads.on_primary();
-        for space in self.spaces_to_visit(&reads, owner, filter).await.map_err(of_database)? {
+        for space in self.spaces_to_visit(&reads, owner, filter).await? {
             loop {
-                let (picked, gone) =
-                    self.delete_batch(owner, &space, filter, &mark).await.map_err(of_database)?;
+                let (picked, gone) = self.delete_batch(owner, &space, filter, &mark).await?;
                 total += gone.len() as u64;
-                self.delete_elsewhere(owner, &gone, &mark).await.map_err(of_database)?;
+                self.delete_elsewhere(owner, &gone, &mark).await?;
                 if picked < BATCH {
                     break;
                 }
             }
         }
         Ok((total, mark.token()))
+    }
+
+    /// The right to delete rows that are past their retention, unless another process does.
+    pub(crate) async fn may_delete_expired(&self) -> Result<Option<Transaction>, DbError> {
+        self.only_one("retention").await
+    }
+
+    /// Removes the rows of a tenant from before a time, with their keys; returns how many they were.
+    pub(crate) async fn delete_older(&self, tenant: TenantId, before: SystemTime) -> Result<u64, DbError> {
+        let filter = Filter { before: Some(before), ..Filter::default() };
+        Ok(self.delete_all(Owner::of(tenant), &filter).await?.0)
     }
 
     /// How many rows a filter matches.

@@ -18,16 +18,28 @@ pub(super) const GRAPH_BYTES: u64 = 650;
 
 /// One build at a time; between processes PostgreSQL sees to that.
 #[derive(Default)]
-pub(super) struct Builds(tokio::sync::Mutex<Looked>);
+pub(super) struct Builds(pub(super) tokio::sync::Mutex<Looked>);
 
 /// When partitions are looked at next: one that has not earned its index is not counted again at once.
-type Looked = HashMap<String, Instant>;
+#[derive(Default)]
+pub(super) struct Looked(HashMap<String, Instant>);
+
+impl Looked {
+    pub(super) fn get(&self, name: &str) -> Option<&Instant> {
+        self.0.get(name)
+    }
+
+    /// Looked at since `begun`, without success.
+    pub(super) fn look_later(&mut self, name: String, begun: Instant) {
+        self.0.insert(name, begun + SHARE_OF_LOOKING * begun.elapsed());
+    }
+}
 
 /// A partition without a usable index.
-struct Leaf {
-    name: String,
+pub(super) struct Leaf {
+    pub(super) name: String,
     /// A build that was cut off left an index which is kept up to date and never used.
-    leftovers: Vec<String>,
+    pub(super) leftovers: Vec<String>,
 }
 
 impl Store {
@@ -46,16 +58,14 @@ impl Store {
                 if looked.get(&leaf.name).is_some_and(|next| begun < *next) {
                     continue;
                 }
-                match self.earned(&leaf).await? {
+                match self.earned_vectors(&leaf).await? {
                     Some(rows) => {
                         self.build_index(&space, &leaf, rows).await?;
                         // rows are found by it from now on; by how many is not worth waiting for
                         self.refresh_spaces().await?;
                         built += 1;
                     }
-                    None => {
-                        looked.insert(leaf.name, begun + SHARE_OF_LOOKING * begun.elapsed());
-                    }
+                    None => looked.look_later(leaf.name, begun),
                 }
             }
         }
@@ -73,7 +83,7 @@ impl Store {
             return Ok(false);
         }
         for leaf in self.leaves_without_index(space).await? {
-            if self.earned(&leaf).await?.is_some() {
+            if self.earned_vectors(&leaf).await?.is_some() {
                 return Ok(true);
             }
         }
@@ -95,12 +105,21 @@ impl Store {
         rows.iter().map(|row| Ok(Leaf { name: row.try_get(0)?, leftovers: row.try_get(1)? })).collect()
     }
 
-    /// How many rows a partition has, if it has earned its index. Counted, because the statistics of PostgreSQL lag behind and are
+    /// How many rows a partition has, if it has earned its index of vectors.
+    async fn earned_vectors(&self, leaf: &Leaf) -> Result<Option<u64>, DbError> {
+        self.earned(leaf, self.settings.hnsw.min_rows, self.settings.hnsw.min_tenant_rows).await
+    }
+
+    /// How many rows a partition has, if it has earned an index. Counted, because the statistics of PostgreSQL lag behind and are
     /// lost in a crash; no further than needed until it is clear.
-    async fn earned(&self, leaf: &Leaf) -> Result<Option<u64>, DbError> {
+    pub(super) async fn earned(
+        &self,
+        leaf: &Leaf,
+        min_rows: u32,
+        min_tenant_rows: u32,
+    ) -> Result<Option<u64>, DbError> {
         let (session, name) = (self.pools.owner.system(), &leaf.name);
-        let (least, of_one) =
-            (i64::from(self.settings.hnsw.min_rows), i64::from(self.settings.hnsw.min_tenant_rows));
+        let (least, of_one) = (i64::from(min_rows), i64::from(min_tenant_rows));
         let sql = format!("SELECT count(*) FROM (SELECT FROM {name} LIMIT $1) AS rows");
         if session.query_one(&sql, &[&least]).await?.try_get::<_, i64>(0)? < least {
             return Ok(None);

@@ -90,7 +90,8 @@ impl Store {
             // writing to a string cannot fail
             let _ = write!(sql, "{union}SELECT {no} WHERE EXISTS (SELECT FROM {table} WHERE {matching})");
         }
-        let rows = reads.tenant(owner.tenant).query(&sql, &conditions.parameters()).await?;
+        let session = reads.tenant(owner.tenant);
+        let rows = self.slow.query("other_spaces", &session, &sql, &conditions.parameters()).await?;
         let numbers = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i32>, _>>()?;
         let mut others: Vec<String> = spaces
             .iter()

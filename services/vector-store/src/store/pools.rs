@@ -21,9 +21,10 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "V005__migrations",
         sql: include_str!("../../../../migrations/store/V005__migrations.sql"),
     },
+    Migration { name: "V006__words", sql: include_str!("../../../../migrations/store/V006__words.sql") },
     Migration {
-        name: "V008__index_recall",
-        sql: include_str!("../../../../migrations/store/V008__index_recall.sql"),
+        name: "V007__index_recall",
+        sql: include_str!("../../../../migrations/store/V007__index_recall.sql"),
     },
 ];
 

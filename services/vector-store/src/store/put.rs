@@ -4,7 +4,8 @@
 //! unique key until this one has committed, then finds its id.
 //!
 //! A row that is found instead of stored keeps its place: it stays in the partition of the month in which it was first put, and goes
-//! when that month goes.
+//! when that month goes or its tenant keeps it no longer. A younger row would have another id, which whoever holds the first one does not
+//! know.
 
 use std::{
     collections::HashMap,
@@ -96,7 +97,14 @@ impl Store {
         let millis = self.clock.unix_millis();
         let moment = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
         self.cover(space, moment).await?;
-        let batch = Batch { owner, space, rows, moment, session: self.session(owner).marked(mark) };
+        let batch = Batch {
+            owner,
+            space,
+            rows,
+            moment,
+            session: self.session(owner).marked(mark),
+            words: &self.words.columns_of_new,
+        };
         let ids: Vec<EmbeddingId> = (0..rows.len()).map(|at| id::mint(millis, at)).collect();
         let kept = batch.keep(&group(hashes, &ids)).await?;
         answers(hashes, &kept)
@@ -131,6 +139,8 @@ struct Batch<'a> {
     rows: &'a [NewRow],
     moment: SystemTime,
     session: Session<'a>,
+    /// What is stored as the words of a text, as SQL.
+    words: &'a str,
 }
 
 impl Batch<'_> {
@@ -177,15 +187,17 @@ impl Batch<'_> {
                 RETURNING embedding_id
             ), stored AS (
                 INSERT INTO {table} (tenant_id, shard_key, created_at, embedding_id, agent_id, context_id, metadata,
-                    model, provider, input_type, task_type, pii_policy_version, content, tokens, cost_nano_usd, embedding)
+                    model, provider, input_type, task_type, pii_policy_version, content, tokens, cost_nano_usd, embedding,
+                    text_language, lexemes)
                 SELECT $1, $2, $3, embedding_id, agent_id, context_id, metadata::json,
-                    model, provider, input_type, task_type, pii_policy_version, content, tokens, cost_nano_usd, embedding
+                    model, provider, input_type, task_type, pii_policy_version, content, tokens, cost_nano_usd, embedding, {words}
                 FROM input JOIN won USING (embedding_id)
             )
             SELECT embedding_id FROM won",
             element = space.element.sql_type(),
             no = space.no,
             table = space.table(),
+            words = self.words,
         );
         let ids = column(groups, |group| group.id.uuid());
         let hashes = column(groups, |group| group.hash.as_slice());

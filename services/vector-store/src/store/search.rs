@@ -1,4 +1,4 @@
-//! The rows nearest to a vector.
+//! The rows nearest to a vector, or best by vector and words.
 //!
 //! Few candidates are all read, through the tenant's btree: nothing is missed, and no other tenant's rows influence the answer. Only
 //! where months have an index and the candidates are many are the indexes asked; when they yield fewer rows than wanted, all candidates
@@ -6,7 +6,9 @@
 
 mod approximate;
 mod exact;
+mod hybrid;
 mod size;
+mod words;
 
 use std::time::Instant;
 
@@ -32,6 +34,8 @@ pub(crate) struct Search {
     pub(crate) limit: u32,
     pub(crate) min_similarity: Option<f64>,
     pub(crate) exact: bool,
+    /// Whose words are looked for too.
+    pub(crate) text: Option<String>,
 }
 
 /// What a search found.
@@ -47,7 +51,7 @@ pub(crate) struct Found {
 const EXACT: &str = "exact";
 
 impl Store {
-    /// The nearest rows, nearest first; equal ones in the order of their ids.
+    /// The best rows, best first; equal ones in the order of their ids.
     pub(crate) async fn search(
         &self,
         tenant: TenantId,
@@ -58,7 +62,10 @@ impl Store {
         let reads = &self.pools.reads.reader(consistency).await;
         let begun = Instant::now();
         let nearest = async {
-            let outcome = self.nearest(reads, owner, search).await;
+            let outcome = match &search.text {
+                Some(text) => self.fused(reads, owner, search, text).await,
+                None => self.nearest(reads, owner, search).await,
+            };
             if let Ok((_, scan)) = &outcome {
                 self.metrics.searched(scan, begun.elapsed().as_secs_f64());
             }
@@ -71,7 +78,9 @@ impl Store {
         if let Some(least) = search.min_similarity {
             hits.retain(|hit| hit.similarity >= least);
         }
-        let truncated = truncation::reason(search.limit as usize, found, hits.len(), search.min_similarity);
+        let kept = hits.len();
+        hits.truncate(search.limit as usize);
+        let truncated = truncation::reason(search.limit as usize, found, kept, search.min_similarity);
         Ok(Found { hits, scan, truncated, other_spaces: others })
     }
 
@@ -104,7 +113,8 @@ fn hits(space: &Space, rows: &[Row]) -> Result<Vec<StoreHit>, DbError> {
     rows.iter()
         .map(|found| {
             let distance: f64 = found.try_get(0)?;
-            Ok(StoreHit { similarity: 1.0 - distance, row: Some(row::read(space, found, 1)?) })
+            let similarity = 1.0 - distance;
+            Ok(StoreHit { similarity, score: similarity, row: Some(row::read(space, found, 1)?) })
         })
         .collect()
 }

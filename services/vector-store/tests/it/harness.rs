@@ -20,12 +20,13 @@ use embermesh_proto::{
     },
     to_le_bytes,
 };
+use embermesh_subscription::Subscription;
 use embermesh_telemetry::Metrics;
 use embermesh_transport::{CallContext, GrpcMetrics, InProcess, MAX_MESSAGE_BYTES, Transport};
 use embermesh_types::{ManualClock, TenantId};
 use secrecy::SecretString;
 
-use embermesh_vector_store::{Parts, RedisTuning, Settings, VectorStore};
+use embermesh_vector_store::{Parts, RedisTuning, Settings, StartError, VectorStore};
 
 /// The space of most tests.
 pub const SPACE: &str = "test/model@4";
@@ -55,7 +56,7 @@ impl Bench {
 
     /// With a store that logs in as somebody else than the superuser.
     pub async fn logged_in(database: TestDatabase, url: SecretString, settings: Settings) -> Self {
-        Self::beside(database, url, settings, Redis::default()).await
+        Self::beside(database, url, settings, Redis::default(), Subscription::unknown()).await
     }
 
     /// With a Redis, or what is configured as one.
@@ -64,22 +65,27 @@ impl Bench {
         let login = database.url().clone();
         let redis = Redis { url: Some(Secret::new(url)), ..Redis::default() };
         let settings = Settings { redis: tuning, ..Settings::default() };
-        Self::beside(database, login, settings, redis).await
+        Self::beside(database, login, settings, redis, Subscription::unknown()).await
     }
 
-    async fn beside(database: TestDatabase, url: SecretString, settings: Settings, redis: Redis) -> Self {
+    /// With what admin tells of tenants.
+    pub async fn told(settings: Settings, tenants: Subscription) -> Self {
+        let database = TestDatabase::create().await;
+        let url = database.url().clone();
+        Self::beside(database, url, settings, Redis::default(), tenants).await
+    }
+
+    async fn beside(
+        database: TestDatabase,
+        url: SecretString,
+        settings: Settings,
+        redis: Redis,
+        tenants: Subscription,
+    ) -> Self {
         // the middle of a month
         let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_763_164_800));
         let (metrics, tasks) = (Metrics::default(), Tasks::new());
-        let parts = Parts {
-            database: url,
-            replicas: ReplicaSet::default(),
-            redis,
-            tasks: tasks.clone(),
-            readiness: Readiness::default(),
-            metrics: metrics.clone(),
-            clock: clock.clock(),
-        };
+        let parts = Parts { tenants, ..parts(url, redis, &tasks, &metrics, &clock) };
         let mut settings = settings;
         // a hundred at once on a busy machine
         settings.pool.acquire_timeout = Duration::from_secs(120);
@@ -91,6 +97,13 @@ impl Bench {
             .service(store.migration_store_server())
             .transport();
         Self { database, store, clock, metrics, transport, _tasks: tasks }
+    }
+
+    /// One more store on the same database, if it starts.
+    pub async fn start_again(&self, settings: Settings) -> Result<VectorStore, StartError> {
+        let (url, tasks) = (self.database.url().clone(), Tasks::new());
+        let parts = parts(url, Redis::default(), &tasks, &Metrics::default(), &self.clock);
+        VectorStore::start(settings, parts).await
     }
 
     pub fn caller(&self) -> Caller {
@@ -124,6 +137,25 @@ impl Bench {
             self.number("SELECT count(*) FROM embeddings").await,
             self.number("SELECT count(*) FROM embedding_keys").await,
         )
+    }
+}
+
+fn parts(
+    database: SecretString,
+    redis: Redis,
+    tasks: &Tasks,
+    metrics: &Metrics,
+    clock: &ManualClock,
+) -> Parts {
+    Parts {
+        database,
+        replicas: ReplicaSet::default(),
+        redis,
+        tasks: tasks.clone(),
+        readiness: Readiness::default(),
+        metrics: metrics.clone(),
+        clock: clock.clock(),
+        tenants: Subscription::unknown(),
     }
 }
 

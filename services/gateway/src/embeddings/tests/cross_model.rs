@@ -137,7 +137,6 @@ async fn scrub_first_here_too_and_each_bad_search_is_named() {
         (json!({}), "query"),
         (json!({"query": "x", "limit": 0}), "limit"),
         (json!({"query": "x", "min_similarity": 2}), "min_similarity"),
-        (json!({"query": "x", "metadata_filter": {"a": [1]}}), "metadata_filter"),
         (json!({"query": "x", "agent_id": ""}), "agent_id"),
         (json!({"query": "x", "include_models": ["east", "nobody"]}), "include_models[1]"),
         (json!({"query": "x", "exclude_models": ["nobody"]}), "exclude_models[0]"),

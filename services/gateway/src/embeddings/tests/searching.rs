@@ -86,6 +86,30 @@ async fn a_vector_is_searched_in_its_own_space_and_costs_nothing() {
 }
 
 #[tokio::test]
+async fn a_hybrid_search_takes_the_scrubbed_words_along() {
+    let (bench, service) = bench();
+    service.embed(call(v1::EmbedRequest { agent_id: "a".into(), ..text("one") }, None)).await.unwrap();
+    let asked = || bench.store.searches.lock().unwrap().last().unwrap().clone();
+    let answer =
+        search(&service, json!({"query": "one of joe@example.com", "mode": "hybrid"})).await.unwrap();
+    assert_eq!(asked().text.as_deref(), Some("one of [EMAIL]"));
+    assert!((answer.results[0].score - answer.results[0].similarity / 60.0).abs() < 1e-12);
+    let mut request = json!({"query": "one", "mode": "vector"});
+    search(&service, request.clone()).await.unwrap();
+    assert_eq!(asked().text, None);
+    // beside a vector the words are not embedded, and scrubbed all the same
+    bench.router.seen.lock().unwrap().clear();
+    request = json!({"query": "joe@example.com", "query_embedding": [1, 0, 0, 0], "space_id": "test/m@4", "mode": "hybrid"});
+    let answer = search(&service, request.clone()).await.unwrap();
+    assert_eq!((asked().text.as_deref(), asked().space_id.as_str()), (Some("[EMAIL]"), "test/m@4"));
+    assert_eq!((answer.cost_nano_usd, answer.pii.unwrap().counts["email"]), (0, 1));
+    assert!(bench.router.texts().is_empty());
+    request["agent_id"] = "strict".into();
+    let error = search(&service, request).await.unwrap_err();
+    assert_eq!((error.code, error.param.as_deref()), (Code::PiiRejected, Some("query")));
+}
+
+#[tokio::test]
 async fn each_bad_search_is_named() {
     let (bench, service) = bench();
     let vector = |extra: Value| {
@@ -107,10 +131,14 @@ async fn each_bad_search_is_named() {
         (vector(json!({"model": "m"})), "model"),
         (vector(json!({"dimensions": 4})), "dimensions"),
         (vector(json!({"task_type": "research"})), "task_type"),
+        (vector(json!({"mode": "hybrid"})), "query"),
+        (vector(json!({"mode": "hybrid", "query": ""})), "query"),
+        (vector(json!({"mode": "hybrid", "query": "x", "model": "m"})), "model"),
+        (vector(json!({"mode": "vector", "query": "x"})), "query_embedding"),
+        (json!({"query": "x", "mode": "Hybrid"}), "mode"),
         (json!({"query": "x", "limit": 0}), "limit"),
         (json!({"query": "x", "limit": 1001}), "limit"),
         (json!({"query": "x", "min_similarity": 1.01}), "min_similarity"),
-        (json!({"query": "x", "metadata_filter": {"a": {"b": 1}}}), "metadata_filter"),
         (json!({"query": "x", "context_id": "\t"}), "context_id"),
         (
             json!({"query": "x", "created_after": "2026-01-02T00:00:00Z", "created_before": "2026-01-02T00:00:00Z"}),

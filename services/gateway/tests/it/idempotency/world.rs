@@ -196,6 +196,7 @@ impl World {
             readiness: Readiness::default(),
             metrics: Metrics::default(),
             clock: clock.clock(),
+            tenants: embermesh_subscription::Subscription::unknown(),
         };
         let mut settings = embermesh_vector_store::Settings::default();
         // a hundred at once on a busy machine

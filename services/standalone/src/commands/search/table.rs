@@ -21,6 +21,17 @@ pub(super) struct Answer {
     truncated: Option<String>,
     #[serde(default)]
     other_spaces: Vec<String>,
+    #[serde(default)]
+    spaces: Vec<SearchedSpace>,
+}
+
+/// A space of a search in all of them.
+#[derive(Debug, Deserialize)]
+struct SearchedSpace {
+    space_id: String,
+    searched: bool,
+    #[serde(default)]
+    reason: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,6 +96,15 @@ pub(super) fn render(answer: &Answer, columns: usize) -> String {
     if !answer.other_spaces.is_empty() {
         let spaces = printable(&answer.other_spaces.join(", "));
         let _ = writeln!(text, "note: texts in other spaces were not searched: {spaces}");
+    }
+    for space in answer.spaces.iter().filter(|space| !space.searched) {
+        let reason = space.reason.as_deref().unwrap_or("no reason is given");
+        let _ = writeln!(
+            text,
+            "note: texts in {} were not searched: {}",
+            printable(&space.space_id),
+            printable(reason)
+        );
     }
     text
 }
@@ -153,6 +173,11 @@ mod tests {
         nothing found
         note: fewer results than asked for: only 2 rows match the filter
         note: texts in other spaces were not searched: a/b@3, c/d@4
+        ");
+        let spaces = json!([{"space_id": "a/b@3", "searched": true}, {"space_id": "c/d@4", "searched": false, "reason": "its provider is down"}]);
+        insta::assert_snapshot!(rendered(json!({"results": [], "count": 0, "spaces": spaces}), 80), @r"
+        nothing found
+        note: texts in c/d@4 were not searched: its provider is down
         ");
     }
 }

@@ -4,7 +4,8 @@ use serde::Deserialize;
 
 use crate::commands::{output::printable, table::table};
 
-const COLUMNS: [&str; 6] = ["id", "name", "state", "allowed models", "default models", "created"];
+const COLUMNS: [&str; 7] =
+    ["id", "name", "state", "allowed models", "default models", "rows stay", "created"];
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Tenant {
@@ -14,6 +15,8 @@ pub(super) struct Tenant {
     suspended: bool,
     allowed_models: Vec<String>,
     default_models: Vec<String>,
+    #[serde(default)]
+    retention_days: Option<u32>,
     created_at: String,
     closed_at: Option<String>,
 }
@@ -48,6 +51,7 @@ impl Tenant {
             self.state().to_owned(),
             list(&self.allowed_models, "all"),
             list(&self.default_models, "-"),
+            self.retention_days.map_or_else(|| "always".to_owned(), |days| format!("{days} days")),
             self.created_at.clone(),
         ]
     }

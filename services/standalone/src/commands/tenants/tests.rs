@@ -71,6 +71,8 @@ async fn tenants_are_listed_with_their_state() {
 async fn an_update_sends_what_is_to_change_and_nothing_else() {
     for (line, body) in [
         (&["--suspend"][..], json!({"suspended": true})),
+        (&["--retention-days", "30"], json!({"retention_days": 30})),
+        (&["--keep-rows"], json!({"clear": ["retention_days"]})),
         (&["--resume", "--name", "Acme"], json!({"suspended": false, "name": "Acme"})),
         (
             &["--allow", "a", "--no-default-models"],

@@ -146,7 +146,7 @@ async fn copy(
             ORDER BY embedding_id FOR KEY SHARE
         ), source AS (
             SELECT v.created_at, v.embedding_id, v.agent_id, v.context_id, v.metadata, v.input_type, v.task_type,
-                v.pii_policy_version, v.content, h.dedup_hash
+                v.pii_policy_version, v.content, v.text_language, v.lexemes, h.dedup_hash
             FROM {read} v JOIN held h ON h.embedding_id = v.embedding_id
             WHERE v.tenant_id = $1 AND v.shard_key = $2 AND v.created_at = ANY($5) AND v.embedding_id = ANY($4)
         ), won AS (
@@ -157,10 +157,11 @@ async fn copy(
             RETURNING embedding_id
         ), stored AS (
             INSERT INTO {write} (tenant_id, shard_key, created_at, embedding_id, agent_id, context_id, metadata,
-                model, provider, input_type, task_type, pii_policy_version, content, tokens, cost_nano_usd, embedding)
+                model, provider, input_type, task_type, pii_policy_version, content, tokens, cost_nano_usd, embedding,
+                text_language, lexemes)
             SELECT $1, $2, s.created_at, s.embedding_id, s.agent_id, s.context_id, s.metadata,
                 $10, i.provider, s.input_type, s.task_type, s.pii_policy_version, s.content, i.tokens, i.cost_nano_usd,
-                i.embedding
+                i.embedding, s.text_language, s.lexemes
             FROM source s JOIN won USING (embedding_id) JOIN input i USING (embedding_id)
         )
         SELECT count(*) FROM won",

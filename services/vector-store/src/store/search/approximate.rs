@@ -54,7 +54,8 @@ impl Store {
         let outgoing = Outgoing(query);
         let mut parameters = conditions.parameters();
         parameters.push(&outgoing);
-        let rows = self.asking_indexes(reads, owner, indexed, limit).query(&sql, &parameters).await?;
+        let session = self.asking_indexes(reads, owner, indexed, limit);
+        let rows = self.slow.query("search_index", &session, &sql, &parameters).await?;
         let mut hits = hits(space, &rows)?;
         hits.truncate(search.limit as usize);
         Ok(hits)

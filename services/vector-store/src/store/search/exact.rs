@@ -27,7 +27,7 @@ impl Store {
         let mut parameters = conditions.parameters();
         parameters.push(&outgoing);
         let sql = format!("{nearest} ORDER BY distance, v.embedding_id");
-        hits(space, &reads.tenant(owner.tenant).query(&sql, &parameters).await?)
+        hits(space, &self.slow.query("search_exact", &reads.tenant(owner.tenant), &sql, &parameters).await?)
     }
 }
 

@@ -61,7 +61,9 @@ impl Store {
             space.table(),
             conditions.sql()
         );
-        let row = reads.tenant(owner.tenant).query_one(&sql, &conditions.parameters()).await?;
+        let session = reads.tenant(owner.tenant);
+        let rows = self.slow.query("count_candidates", &session, &sql, &conditions.parameters()).await?;
+        let row = rows.first().ok_or(DbError::RowCount(0))?;
         let size = if row.try_get::<_, i64>(0)? >= bound { Size::Large } else { Size::Small };
         if timeless {
             self.sizes.0.insert(key, size);

@@ -10,6 +10,7 @@ use embermesh_private_postgres::{Options, PrivatePostgres, Standby, test_options
 use embermesh_proto::internal::v1::{
     PutRequest, PutRow, StoreDeleteRequest, StoreFilter, StoreGetRequest, StoreRead, StoreRow,
 };
+use embermesh_subscription::Subscription;
 use embermesh_telemetry::Metrics;
 use embermesh_transport::{GrpcMetrics, InProcess, Transport};
 use embermesh_types::Clock;
@@ -45,6 +46,7 @@ pub async fn store(primary: &SecretString, replicas: Vec<SecretString>) -> (Tran
         readiness: Readiness::default(),
         metrics: metrics.clone(),
         clock: Clock::system(),
+        tenants: Subscription::unknown(),
     };
     let store = VectorStore::start(Settings::default(), parts).await.unwrap();
     let transport = InProcess::new(GrpcMetrics::new(&Metrics::default()).unwrap())

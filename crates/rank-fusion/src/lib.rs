@@ -10,7 +10,7 @@ const K: f64 = 60.0;
 
 /// A document and its places.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Fused<T> {
+pub struct Fused<T> {
     /// The sum of 1 / (60 + rank).
     pub score: f64,
     /// Best first; of the same rank the one of the earlier ranking.
@@ -19,17 +19,18 @@ pub(super) struct Fused<T> {
 
 /// Where a ranking has a document.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Place<T> {
+pub struct Place<T> {
     /// From 1.
     pub rank: u32,
     /// Which of the rankings.
     pub ranking: usize,
+    /// What the ranking has there.
     pub item: T,
 }
 
 /// Fuses rankings, each best first, of items that are of the same document when `document` says the same of them. Documents of the same
 /// score stand in the order of their best place.
-pub(super) fn fuse<T, D: Hash + Eq>(rankings: Vec<Vec<T>>, document: impl Fn(&T) -> D) -> Vec<Fused<T>> {
+pub fn fuse<T, D: Hash + Eq>(rankings: Vec<Vec<T>>, document: impl Fn(&T) -> D) -> Vec<Fused<T>> {
     let mut at: HashMap<D, usize> = HashMap::new();
     let mut fused: Vec<Fused<T>> = Vec::new();
     for (ranking, items) in rankings.into_iter().enumerate() {
