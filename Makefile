@@ -51,9 +51,9 @@ faults: setup-tests ## 1,000 rounds of kill -9 under load; writes docs/faults.md
 	cargo build --release $(ALL)
 	scripts/faults.sh $(ARGS)
 
-replicas: setup-tests ## 10,000 reads after their write while replicas are stopped, paused, delayed, frozen, promoted
+replicas: setup-tests ## 11,000 reads after their write while replicas are killed, stopped, paused, delayed, frozen, promoted
 	cargo build $(ALL) --tests
-	EMBERMESH_REPLICA_CHECKS=10000 cargo test $(ALL) --test it whatever_replicas_do -- --nocapture
+	EMBERMESH_REPLICA_CHECKS=11000 cargo test $(ALL) --test it whatever_replicas_do -- --nocapture
 
 away: setup-tests ## Admin and its database stopped for ten minutes; writes docs/away.md
 	cargo build $(ALL) --tests

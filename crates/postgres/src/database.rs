@@ -117,11 +117,10 @@ impl Database {
             .post_create(Hook::async_fn(move |client, _| {
                 let setup = Arc::clone(&setup);
                 Box::pin(async move {
-                    client.batch_execute(&setup.0).await.map_err(HookError::Backend)?;
-                    match &setup.1 {
-                        Some(incarnation) => is_incarnation(client, incarnation).await,
-                        None => Ok(()),
+                    if let Some(incarnation) = &setup.1 {
+                        is_incarnation(client, incarnation).await?;
                     }
+                    client.batch_execute(&setup.0).await.map_err(HookError::Backend)
                 })
             }))
             .pre_recycle(Hook::sync_fn(move |_, metrics| {

@@ -98,6 +98,20 @@ impl Standby {
         let _ = Command::new("kill").arg(signal).args(pids).status();
     }
 
+    /// Kills one of its processes, so that it recovers anew without being started.
+    ///
+    /// # Panics
+    /// When it cannot be reached.
+    pub async fn kill_a_process(&self) {
+        let kill = with_client(&self.socket_dir, 5432, &self.password, &self.database, async |client| {
+            let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
+            // one that is gone already is as good as killed
+            let _ = Command::new("kill").args(["-s", "KILL", &pid.to_string()]).status();
+            Ok(())
+        });
+        must(kill.await, "reach a standby");
+    }
+
     /// Replays nothing until it is told to go on.
     pub async fn pause(&self, paused: bool) {
         let what = if paused { "pg_wal_replay_pause" } else { "pg_wal_replay_resume" };

@@ -10,12 +10,15 @@ use crate::{DbError, write_mark::position};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Server {
     pub system: u64,
-    /// The instant of its start, as text.
+    /// When it started, and when it began to recover, as text.
     pub incarnation: String,
 }
 
-/// Tells one start of a server from the next.
-pub(crate) const INCARNATION: &str = "SELECT extract(epoch FROM pg_postmaster_start_time())";
+/// Tells one start of a server from the next. A standby of which one process is killed recovers anew, and may then show less than
+/// before, without a new start of the whole: its startup process tells. Asked as the user that logged in, for the application's role
+/// may not see that.
+pub(crate) const INCARNATION: &str = "SELECT concat(extract(epoch FROM pg_postmaster_start_time()), ' ', (
+    SELECT extract(epoch FROM max(backend_start)) FROM pg_stat_activity WHERE backend_type = 'startup'))";
 
 pub(super) async fn server(client: &Client) -> Result<Server, DbError> {
     let system = "SELECT system_identifier FROM pg_control_system()";

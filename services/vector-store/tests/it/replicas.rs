@@ -18,8 +18,9 @@ use world::{World, after, eventual};
 const WORKERS: usize = 8;
 
 /// What happens to the replicas, one after the other.
-const PHASES: [&str; 10] = [
+const PHASES: [&str; 11] = [
     "both follow",
+    "a process of one is killed",
     "one is stopped",
     "it is back",
     "the other replays nothing",
@@ -31,9 +32,9 @@ const PHASES: [&str; 10] = [
     "it is promoted",
 ];
 
-/// Reads after their write, over all phases: few enough for every run of the tests, unless `make replicas` wants more.
+/// Reads after their write, over all phases and workers: few enough for every run of the tests, unless `make replicas` wants more.
 fn all_checks() -> usize {
-    std::env::var("EMBERMESH_REPLICA_CHECKS").map_or(2_000, |checks| checks.parse().unwrap())
+    std::env::var("EMBERMESH_REPLICA_CHECKS").map_or(2_200, |checks| checks.parse().unwrap())
 }
 
 /// What became of reads.
@@ -100,6 +101,7 @@ async fn reads_that_name_their_write_see_it_whatever_replicas_do() {
         {
             let mut standbys = world.standbys.lock().await;
             match phase {
+                "a process of one is killed" => standbys[0].kill_a_process().await,
                 "one is stopped" => standbys[0].stop().await,
                 "it is back" => standbys[0].start().await,
                 "the other replays nothing" => standbys[1].pause(true).await,
