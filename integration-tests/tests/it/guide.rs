@@ -17,6 +17,8 @@ mod troubleshooting;
 use book::Book;
 use system::System;
 
+use crate::{readme::blocks, running::root};
+
 #[tokio::test]
 async fn each_item_of_the_operations_guide_is_run_or_says_what_it_would_need() {
     let system = System::start().await;
@@ -29,5 +31,20 @@ async fn each_item_of_the_operations_guide_is_run_or_says_what_it_would_need() {
     maintenance::rows(&mut book, &system).await;
     recovery::rows(&mut book, &system).await;
     security::rows(&mut book, &system).await;
+    the_sql_of_the_document_runs(&system).await;
     book.close();
+}
+
+/// Every query of `docs/operations.md`, in psql as an operator; its shell blocks are run by the test of the README.
+async fn the_sql_of_the_document_runs(system: &System) {
+    let text = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let mut run = 0;
+    for block in blocks(&text).iter().filter(|block| block.language == "sql") {
+        if block.text.trim() == extension::SLOW {
+            continue;
+        }
+        system.psql(&block.text).await;
+        run += 1;
+    }
+    assert!(run > 2, "the document has lost its queries");
 }

@@ -15,6 +15,7 @@ mod client;
 mod control_plane_away;
 mod crash;
 mod cross_model;
+mod debian_postgres;
 mod debug;
 mod deployment;
 mod drift;

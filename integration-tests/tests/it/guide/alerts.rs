@@ -145,7 +145,6 @@ async fn everyday(watched: &mut Watched) {
         "redis_call_failures_total",
         "provider_throttled_total",
         "embedding_failovers_total",
-        "admin_audit_anchors_total",
     ];
     for expression in shown {
         wait_until(|| watched.shows(expression)).await;

@@ -11,7 +11,7 @@ const FIRE: &str = "the_guides_alerts_fire_and_resolve_and_every_dashboard_query
 const PANELS: &str = "integration-tests/tests/it/deployment/alerts_and_panels.py";
 
 /// Sizes of the tables of rows, largest first.
-const SIZES: &str = "SELECT relname, n_live_tup, pg_size_pretty(pg_total_relation_size(relid))
+const SIZES: &str = "SELECT relname, n_live_tup, n_dead_tup, pg_size_pretty(pg_total_relation_size(relid))
 FROM pg_stat_user_tables
 WHERE schemaname = 'store'
 ORDER BY pg_total_relation_size(relid) DESC";

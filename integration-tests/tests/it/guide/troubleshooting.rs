@@ -3,6 +3,7 @@
 use embermesh_testing::sim::Fault;
 use serde_json::json;
 
+use super::extension::SLOW;
 use super::{
     book::{Book, Outcome, Proof},
     system::{System, dump},
@@ -18,11 +19,6 @@ logging:
     embedding.provider.openai: debug
     embedding.circuit_breaker: debug
 ";
-
-const SLOW: &str = "SELECT query, calls, mean_exec_time
-FROM pg_stat_statements
-WHERE mean_exec_time > 100
-ORDER BY mean_exec_time DESC;";
 
 const COST: &str = "-- Check cost by agent
 SELECT agent_id,
@@ -55,7 +51,21 @@ async fn latency(book: &mut Book, system: &System) {
         }),
         Outcome::Improved("it asks for a key, because tenants come from keys; it makes no paid call"),
     );
-    super::extension::slow_queries(book, system, SLOW).await;
+    let sql = system.running.sql().await;
+    let refused = sql.batch_execute(SLOW).await.err().map(|error| format!("{error:?}")).unwrap_or_default();
+    book.row(
+        "slow queries, from `pg_stat_statements`",
+        Proof::test(
+            "integration-tests/tests/it/guide/extension.rs",
+            "slow_queries_amcheck_and_required_tls_work_where_postgresql_has_them",
+        )
+        .and(Proof::run(
+            "the embedded PostgreSQL has no such relation",
+            refused.contains("pg_stat_statements"),
+            &refused,
+        )),
+        Outcome::Improved("`db_query_duration_seconds` tells it by operation, of every PostgreSQL; the query needs the extension"),
+    );
     let kubectl = Outcome::NotHere("no cluster; the autoscaler does it, `kubectl scale` too");
     book.row(
         "more API servers",
