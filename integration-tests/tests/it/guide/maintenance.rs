@@ -94,7 +94,7 @@ async fn weekly(book: &mut Book, system: &System) {
     book.as_printed(
         "configurations of agents are updated",
         history
-            .proves("`embermesh agents history prod-agent`", "prod-agent")
+            .proves("`embermesh agents history prod-agent`", "constraints.max_cost_per_day")
             .and(Proof::test(&it("agents"), "the_command_line_changes_agents_and_takes_changes_back")),
     );
     let dead = "SELECT relname, n_live_tup, n_dead_tup FROM pg_stat_user_tables WHERE schemaname = 'store' ORDER BY n_dead_tup DESC";
