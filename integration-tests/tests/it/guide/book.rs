@@ -59,8 +59,8 @@ fn is_run(text: &str, file: &str, name: &str) -> bool {
         return text.contains(&format!("\ndef {name}():")) && run.contains(&format!(" {name},"));
     }
     let Some((before, _)) = text.split_once(&format!("fn {name}()")) else { return false };
-    let attributes: Vec<&str> =
-        before.lines().rev().skip(1).take_while(|line| !line.trim().is_empty()).collect();
+    let (above, _) = before.rsplit_once('\n').unwrap_or_default();
+    let attributes: Vec<&str> = above.lines().rev().take_while(|line| !line.trim().is_empty()).collect();
     attributes.iter().any(|line| line.contains("#[test]") || line.contains("#[tokio::test"))
         && !attributes.iter().any(|line| line.contains("#[ignore"))
 }
@@ -123,9 +123,10 @@ impl Book {
 
 #[test]
 fn tests_are_found_by_their_names() {
-    let text = "/// x\n#[tokio::test]\nasync fn one() {}\n\nfn two() {}\n\n#[test]\n#[ignore = \"slow\"]\nfn three() {}\n";
+    let text = "/// x\n#[tokio::test]\nasync fn one() {}\n\nfn two() {}\n\n#[test]\n#[ignore = \"slow\"]\nfn three() {}\n\n    #[test]\n    fn five() {}\n\n#[test]\nfn six() {}\n";
     let found = |name: &str| is_run(text, "a.rs", name);
-    assert!(found("one") && !found("two") && !found("three") && !found("four"));
+    assert!(found("one") && found("five") && found("six"));
+    assert!(!found("two") && !found("three") && !found("four"));
     let script = "\ndef seen():\n    pass\n\ndef left_out():\n    pass\n\nmain(\n        seen,\n    )";
     assert!(is_run(script, "a.py", "seen") && !is_run(script, "a.py", "left_out"));
 }
