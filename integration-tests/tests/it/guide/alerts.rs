@@ -80,7 +80,7 @@ impl Watched {
 async fn the_guides_alerts_fire_and_resolve_and_every_dashboard_query_finds_something() {
     let mut watched = Watched::start().await;
     everyday(&mut watched).await;
-    assert_eq!(watched.prometheus.firing().await, BTreeSet::new());
+    watched.resolved(&ALL_FOUR).await;
 
     overspend(&watched).await;
     outage(&watched).await;
@@ -128,10 +128,10 @@ async fn everyday(watched: &mut Watched) {
         watched.simulator.deployment(name).unwrap().heal();
     }
     // callers who ask for the same at the same time
-    let steady = watched.simulator.deployment("openai").unwrap();
-    steady.set_latency(Some(Latency::Fixed { ms: 300.0 }));
+    let only = watched.simulator.deployment("openai").unwrap();
+    only.set_latency(Some(Latency::Fixed { ms: 300.0 }));
     join_all((0..8).map(|_| watched.embed("many", "all want this", SMALL))).await;
-    steady.set_latency(None);
+    only.set_latency(None);
     watched.redis.kill();
     for n in 0..5 {
         watched.embed("without", &format!("redis is away {n}"), SMALL).await;
