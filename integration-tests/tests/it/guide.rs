@@ -19,7 +19,8 @@ use system::System;
 
 use crate::{readme::blocks, running::root};
 
-#[tokio::test]
+/// Commands are waited for in this thread; providers are simulated in the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_item_of_the_operations_guide_is_run_or_says_what_it_would_need() {
     let system = System::start().await;
     let mut book = Book::default();

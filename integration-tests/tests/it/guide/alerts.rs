@@ -62,9 +62,31 @@ impl Watched {
         self.client.post(EMBED, unstored(agent, text, Some(model))).await.status
     }
 
-    /// Whether Prometheus finds anything by a query.
-    async fn shows(&self, expression: &str) -> bool {
-        !self.prometheus.query(expression).await.is_empty()
+    /// Waits until Prometheus has what appears only once it has happened.
+    async fn shown(&self) {
+        let until = Instant::now() + Duration::from_secs(60);
+        let mut missing = vec![
+            "embedding_cost_total{agent_id='dear'}",
+            "embedding_budget_alerts_total",
+            "embedding_canary_cosine",
+            "redis_call_failures_total",
+            "provider_throttled_total",
+            "embedding_failovers_total",
+        ];
+        loop {
+            let mut still = Vec::new();
+            for expression in missing {
+                if self.prometheus.query(expression).await.is_empty() {
+                    still.push(expression);
+                }
+            }
+            if still.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < until, "Prometheus does not have {still:?}");
+            missing = still;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 
     async fn resolved(&self, alerts: &[&str]) {
@@ -138,17 +160,7 @@ async fn everyday(watched: &mut Watched) {
     }
     watched.redis.restart();
     assert_eq!(watched.embed("dear", "a first word", ADA).await, 200);
-    let shown = [
-        "embedding_cost_total{agent_id='dear'}",
-        "embedding_budget_alerts_total",
-        "embedding_canary_cosine",
-        "redis_call_failures_total",
-        "provider_throttled_total",
-        "embedding_failovers_total",
-    ];
-    for expression in shown {
-        wait_until(|| watched.shows(expression)).await;
-    }
+    watched.shown().await;
 }
 
 /// More than a hundred dollars for each second of an hour.

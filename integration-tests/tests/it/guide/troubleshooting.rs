@@ -93,7 +93,7 @@ async fn latency(book: &mut Book, system: &System) {
                 "the_age_of_cached_vectors_and_emergency_caching_are_turned",
             )),
     );
-    let preference = json!({"model_preferences": [{"primary_models": ["text-embedding-3-small"]}], "constraints": {"preferred_dimensions": 512}});
+    let preference = json!({"model_preferences": [{"task_type": "general_qa", "primary_models": ["text-embedding-3-small"]}], "constraints": {"preferred_dimensions": 512}});
     let answer = system.running.admin().put("/api/v1/embeddings/agents/smaller", preference).await;
     book.row(
         "smaller models",
