@@ -60,7 +60,7 @@ fn is_run(text: &str, file: &str, name: &str) -> bool {
     }
     let Some((before, _)) = text.split_once(&format!("fn {name}()")) else { return false };
     let (above, _) = before.rsplit_once('\n').unwrap_or_default();
-    let attributes: Vec<&str> = above.lines().rev().take_while(|line| !line.trim().is_empty()).collect();
+    let attributes: Vec<&str> = above.split('\n').rev().take_while(|line| !line.trim().is_empty()).collect();
     attributes.iter().any(|line| line.contains("#[test]") || line.contains("#[tokio::test"))
         && !attributes.iter().any(|line| line.contains("#[ignore"))
 }

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::book::Proof;
 use crate::{
     api_requests,
-    running::{Running, bin, tools},
+    running::{Running, bin, tools, wait_until},
     simulated::{SMALL, entry, openai, unstored, yaml},
 };
 
@@ -79,6 +79,9 @@ impl System {
         }
         let search = json!({"agent_id": "prod-agent", "query": "boats", "model": SMALL});
         agent.post("/api/v1/embeddings/search", search).await.ok();
+        // what is looked at every few seconds
+        let late = ["db_pool_connections{", "circuit_breaker_state{", "embedding_provider_health{"];
+        wait_until(|| async { late.iter().all(|name| this.metrics().contains(name)) }).await;
         this
     }
 
