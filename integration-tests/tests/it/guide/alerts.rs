@@ -130,8 +130,14 @@ async fn everyday(watched: &mut Watched) {
         let body = json!({"agent_id": "panel", "text": text, "model": SMALL});
         client.post(EMBED, body).await.ok();
     }
-    let search = json!({"agent_id": "panel", "query": "boats", "model": SMALL});
-    client.post("/api/v1/embeddings/search", search).await.ok();
+    // a rate is of what comes between two scrapes
+    for n in 0..5 {
+        let row = json!({"agent_id": "panel", "text": format!("boat number {n}"), "model": SMALL});
+        client.post(EMBED, row).await.ok();
+        let search = json!({"agent_id": "panel", "query": "boats", "model": SMALL});
+        client.post("/api/v1/embeddings/search", search).await.ok();
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
     client.get("/api/v1/embeddings/00000000-0000-7000-8000-000000000000").await.refused(404, "not_found");
     // a budget of fifteen tokens is passed step by step
     configure(&watched.running, "thrifty", json!({"constraints": {"max_cost_per_day": 0.000002}})).await;
