@@ -112,6 +112,8 @@ async fn the_guides_alerts_fire_and_resolve_and_every_dashboard_query_finds_some
         !["CircuitBreakerOpen", "ProviderDown"].iter().any(|alert| firing.contains(*alert))
     })
     .await;
+    // so that the end of it is in the trace
+    tokio::time::sleep(Duration::from_secs(3)).await;
 
     let healed = watched.prometheus.now().await;
     every_query_finds_something(&watched, healed).await;
