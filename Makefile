@@ -74,7 +74,7 @@ hosts: setup-tests ## Services on hosts of their own (network namespaces, needs 
 setup: ## PostgreSQL with pgvector and the model weights, into .tools
 	scripts/setup.sh
 
-setup-tests: ## The above, Redis, promtool, and the Python that the tests run
+setup-tests: ## The above, Redis, Prometheus, PostgreSQL 15, and the Python that the tests run
 	scripts/setup.sh --tests
 
 manifests: ## k8s/ and the dashboards, written anew from their sources (needs helm)

@@ -22,5 +22,7 @@ done
 if $tests; then
     "$here/install-debian-package.sh" redis-server redis-server
     "$here/install-debian-package.sh" promtool prometheus
+    # extensions and TLS, which the embedded one lacks
+    "$here/install-debian-package.sh" /usr/lib/postgresql/15/bin/postgres postgresql-15
     "$here/python-clients.sh"
 fi

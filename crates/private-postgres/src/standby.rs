@@ -103,7 +103,8 @@ impl Standby {
     /// # Panics
     /// When it cannot be reached.
     pub async fn kill_a_process(&self) {
-        let kill = with_client(&self.socket_dir, 5432, &self.password, &self.database, async |client| {
+        let login = Login { socket_dir: &self.socket_dir, port: 5432, user: USER, password: &self.password };
+        let kill = with_client(login, &self.database, async |client| {
             let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
             // one that is gone already is as good as killed
             let _ = Command::new("kill").args(["-s", "KILL", &pid.to_string()]).status();

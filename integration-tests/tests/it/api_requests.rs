@@ -39,7 +39,7 @@ HAVING COUNT(*) > 1000
    OR SUM(cost_usd) > 100;";
 
 /// What psql prints for an operator, a line for each row, columns divided by `|`.
-async fn psql(running: &Running, query: &str) -> Vec<String> {
+pub async fn psql(running: &Running, query: &str) -> Vec<String> {
     let database = running.database.as_ref().unwrap();
     let password = "of-the-operator-in-tests";
     let allow = format!("ALTER ROLE embermesh_operator LOGIN PASSWORD '{password}'");

@@ -8,12 +8,13 @@ use std::{
 
 use crate::running::{Process, root, tools};
 
-struct Block {
-    language: String,
-    text: String,
+/// A fenced block of Markdown.
+pub struct Block {
+    pub language: String,
+    pub text: String,
 }
 
-fn blocks(markdown: &str) -> Vec<Block> {
+pub fn blocks(markdown: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut open: Option<Block> = None;
     for line in markdown.lines() {

@@ -57,10 +57,11 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// healthy, degraded or unhealthy.
+    /// `healthy`; `degraded` when its last calls failed; `unhealthy` until its breaker is closed again.
     pub fn status(&self) -> &'static str {
         match self.state {
-            BreakerState::Open | BreakerState::ForcedOpen => "unhealthy",
+            // half open too: an alert that waits for minutes of `unhealthy` would begin anew with every trial call
+            BreakerState::Open | BreakerState::ForcedOpen | BreakerState::HalfOpen => "unhealthy",
             _ if self.out => "unhealthy",
             BreakerState::Closed | BreakerState::ForcedClosed if self.failures == 0 => "healthy",
             _ => "degraded",
@@ -193,5 +194,23 @@ impl Deployment {
     /// Notes that a call is made.
     pub fn count_call(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deployment_is_unhealthy_until_its_breaker_is_closed_again() {
+        let status = |state, failures, out| {
+            Report { state, failures, latency: Duration::ZERO, error: None, out }.status()
+        };
+        for state in [BreakerState::Open, BreakerState::HalfOpen, BreakerState::ForcedOpen] {
+            assert_eq!(status(state, 0, false), "unhealthy");
+        }
+        assert_eq!(status(BreakerState::Closed, 0, false), "healthy");
+        assert_eq!(status(BreakerState::Closed, 2, false), "degraded");
+        assert_eq!(status(BreakerState::Closed, 0, true), "unhealthy");
     }
 }

@@ -60,7 +60,7 @@ fn open_stays_until_the_breaker_closes_and_what_is_forced_shows_as_such() {
     for (status, breaker, on) in [
         ("healthy", "closed", &["closed"][..]),
         ("unhealthy", "open", &["open"]),
-        ("degraded", "half_open", &["open", "half_open"]),
+        ("unhealthy", "half_open", &["open", "half_open"]),
         ("healthy", "closed", &["closed"]),
         ("unhealthy", "forced_open", &["open", "forced_open"]),
         ("healthy", "forced_closed", &["closed", "forced_closed"]),
