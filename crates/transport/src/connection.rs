@@ -70,9 +70,10 @@ where
 {
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        // whoever is cut off sends no word of it: within five seconds nobody is sent there any more
+        // whoever is cut off sends no word of it. Calls that hang there keep others away meanwhile; a shorter time would break off calls
+        // of a process that is only short of CPU
         .keep_alive_interval(Duration::from_secs(2))
-        .keep_alive_timeout(Duration::from_secs(3))
+        .keep_alive_timeout(Duration::from_secs(8))
         .keep_alive_while_idle(true)
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(4 * 1024 * 1024)

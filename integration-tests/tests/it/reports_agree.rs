@@ -131,7 +131,9 @@ async fn reports_of_100_000_random_attempts_agree_to_the_nano_dollar() {
     for group_by in ["model", "provider", "day", "hour", "key"] {
         let path = format!("/api/v1/reports/costs?group_by={group_by}");
         let grouped: CostReport = get(&running, &path).await;
-        assert!(grouped.rows.len() > 1, "{group_by}");
+        // late in the day all of it is today's
+        let least = if group_by == "day" { 1 } else { 2 };
+        assert!(grouped.rows.len() >= least, "{group_by}");
         let sum: i64 = grouped.rows.iter().map(|row| row.cost_nano_usd).sum();
         assert_eq!((sum, grouped.saved_nano_usd), (total, report.saved_nano_usd), "{group_by}");
         let requests: u64 = grouped.rows.iter().map(|row| row.request_count).sum();

@@ -48,6 +48,9 @@ impl Replica {
             metrics: Metrics::default(),
             clock: clock.clock(),
         };
+        let mut settings = settings;
+        // many changes at once on a busy machine
+        settings.pool.acquire_timeout = Duration::from_secs(120);
         let service = AdminService::start(settings, parts).await.unwrap();
         let calls = GrpcMetrics::new(&Metrics::default()).unwrap();
         let to_config = in_process(service.config_server(), &calls);

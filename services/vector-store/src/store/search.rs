@@ -63,7 +63,8 @@ impl Store {
         let begun = Instant::now();
         let nearest = async {
             let outcome = match &search.text {
-                Some(text) => self.fused(reads, owner, search, text).await,
+                // seldom, and large
+                Some(text) => Box::pin(self.fused(reads, owner, search, text)).await,
                 None => self.nearest(reads, owner, search).await,
             };
             if let Ok((_, scan)) = &outcome {
