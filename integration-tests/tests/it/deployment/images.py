@@ -81,7 +81,16 @@ def compose_is_the_guides_stack():
     services = stack["services"]
     assert {"rest-api", "postgres", "redis"} <= services.keys()
     assert services["rest-api"]["healthcheck"]["test"] == ["CMD", "curl", "-f", "http://localhost:8081/health/ready"]
-    assert services["rest-api"]["deploy"]["replicas"] == 3
+    deploy = services["rest-api"]["deploy"]
+    assert deploy["replicas"] == 3
+    assert deploy["resources"] == {"limits": {"cpus": "2", "memory": "4G"}, "reservations": {"cpus": "0.5", "memory": "1G"}}
+    assert (deploy["restart_policy"]["condition"], deploy["restart_policy"]["delay"]) == ("on-failure", "5s")
+    assert {"postgres-data", "redis-data"} <= stack["volumes"].keys()
+    assert services["redis"]["command"].startswith("redis-server --appendonly yes")
+    database = {"POSTGRES_DB": "embeddings", "POSTGRES_PASSWORD": services["admin"]["environment"]["DB_PASSWORD"]}
+    assert database.items() <= services["postgres"]["environment"].items()
+    needed = {of: services[of]["depends_on"] for of in ("vector-store", "cost-ledger", "admin")}
+    assert all("postgres" in others for others in needed.values()) and "redis" in needed["vector-store"]
     assert services["postgres"]["image"].startswith("pgvector/pgvector:") and services["redis"]["image"] == "redis:7-alpine"
     network = stack["networks"]["embedding-network"]
     assert network["driver"] == "overlay" and network["driver_opts"] == {"encrypted": "true"}

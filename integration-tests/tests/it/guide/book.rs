@@ -18,6 +18,8 @@ pub enum Outcome {
     AsPrinted,
     /// It works, and there is something better, with the reason.
     Improved(&'static str),
+    /// As printed it does nothing, or is refused; this does what it is for.
+    Instead(&'static str),
     /// It works as far as this says.
     SoFar(&'static str),
     /// What it would need.
@@ -87,6 +89,7 @@ impl Book {
         let result = match outcome {
             Outcome::AsPrinted => "works as printed".to_owned(),
             Outcome::Improved(why) => format!("works, improved: {why}"),
+            Outcome::Instead(what) => format!("not as printed; instead: {what}"),
             Outcome::SoFar(how_far) => how_far.to_owned(),
             Outcome::NotHere(why) => format!("cannot be run here: {why}"),
         };

@@ -129,7 +129,7 @@ fn monthly(book: &mut Book, system: &System) {
         "libraries of providers are updated",
         deny.proves("`deny.toml` and `Cargo.lock` are there", "")
             .and(Proof::test(&it("provider_formats"), "openai_bedrock_vertex_and_voyage")),
-        Outcome::Improved("there is no vendor's library but AWS' signing: each format is held against what its provider documents"),
+        Outcome::Improved("but for AWS' SDK there is no vendor's library: each format is held against what its provider documents"),
     );
     book.row(
         "indexes are reviewed",
@@ -163,7 +163,7 @@ async fn script(book: &mut Book, system: &System) {
             .proves("in psql as printed: a warning that a view is skipped", "skipping")
             .and(maintained.proves("`embermesh-vector-store maintain`", ""))
             .and(Proof::run("`last_vacuum` of the tables", count != "0", &count)),
-        Outcome::Improved("`maintain` vacuums and analyzes the tables behind the view"),
+        Outcome::Instead("`maintain` vacuums and analyzes the tables behind the view"),
     );
     let reindexed = system.sh(REINDEX);
     book.row(
@@ -174,7 +174,7 @@ async fn script(book: &mut Book, system: &System) {
             &reindexed.text,
         )
         .and(Proof::test("services/vector-store/tests/it/index.rs", "what_a_crashed_build_left_is_replaced")),
-        Outcome::Improved("`maintain` rebuilds the indexes that need it, concurrently, whatever their names"),
+        Outcome::Instead("`maintain` rebuilds the indexes that need it, concurrently, whatever their names"),
     );
     let there = || {
         system
