@@ -112,9 +112,6 @@ impl fmt::Debug for ShownKey<'_> {
 pub struct KeyHash(blake3::Hash);
 
 impl KeyHash {
-    /// Of no key: what to compare with where there is no record, so that the comparison takes place all the same.
-    pub const NOBODY: Self = Self(blake3::Hash::from_bytes([0; 32]));
-
     fn of(text: &str) -> Self {
         // the first half of every hash is the same
         static CONTEXT: LazyLock<Hasher> = LazyLock::new(|| Hasher::new_derive_key("embermesh 2026 api key"));

@@ -49,7 +49,7 @@ static DEFAULT_AGENT: LazyLock<AgentId> = LazyLock::new(AgentId::default);
 pub struct Snapshot {
     /// Grows with every change; 0 before anything is known.
     pub version: i64,
-    keys: Arc<HashMap<KeyId, Arc<KeyRecord>>>,
+    keys: Arc<BTreeMap<KeyId, Arc<KeyRecord>>>,
     agents: OfTenant<AgentId, Arc<v1::Agent>>,
     models: Arc<BTreeMap<String, Arc<v1::CatalogModel>>>,
     pins: OfTenant<AgentId, Arc<BTreeMap<String, Pinned>>>,
@@ -67,6 +67,13 @@ impl Snapshot {
     /// The key with this id.
     pub fn key(&self, id: &KeyId) -> Option<&KeyRecord> {
         self.keys.get(id).map(AsRef::as_ref)
+    }
+
+    /// The key with this id or, where there is none, the next one of another id. The way to it is the same for both, so that how long
+    /// the look takes does not tell them apart; whoever asks has to compare hashes, which are of the id, too. `None` without any key.
+    pub fn key_or_neighbour(&self, id: &KeyId) -> Option<&KeyRecord> {
+        let at_or_after = self.keys.range(id..).next();
+        at_or_after.or_else(|| self.keys.first_key_value()).map(|(_, record)| record.as_ref())
     }
 
     /// The configuration that an agent runs on: its own, else that of the tenant's agent [`AgentId::DEFAULT`]. One is taken as a

@@ -13,6 +13,7 @@ mod metrics;
 mod panics;
 mod pool;
 mod server;
+mod silence;
 #[cfg(test)]
 mod testing;
 mod tls;

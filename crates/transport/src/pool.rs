@@ -1,5 +1,5 @@
-//! A connection to every address of a service, and the choice among them: the live one with the fewest calls under way. A request
-//! that has not left yet moves on to another connection; one that has left is never sent twice.
+//! A connection to every address of a service, and the choice among them: the live one with the fewest calls under way, those last that
+//! leave calls without an answer. A request that has not left yet moves on to another connection; one that has left is never sent twice.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,6 +26,7 @@ use tower::Service;
 use crate::{
     Request, Response,
     connection::{CONNECT_TIMEOUT, Dialer, Sender},
+    silence::Silence,
 };
 
 /// Pauses between attempts to reach an address that is down. A call that finds nothing live cuts the longer ones short.
@@ -72,7 +73,7 @@ enum State {
 struct Live {
     sender: Sender,
     /// One clone for each call under way.
-    load: Arc<()>,
+    calls: Arc<Silence>,
 }
 
 enum Choice {
@@ -113,8 +114,9 @@ impl Peers {
         }
         let first = turn % live.len();
         live.rotate_left(first);
+        let now = Instant::now();
         // the first of equals, so that an idle service is used in turn
-        let least = live.into_iter().min_by_key(|peer| Arc::strong_count(&peer.load));
+        let least = live.into_iter().min_by_key(|peer| (peer.calls.lasts(now), Arc::strong_count(&peer.calls)));
         least.map_or(Choice::Nobody, |peer| Choice::Use(peer.clone()))
     }
 }
@@ -170,7 +172,7 @@ impl Entry {
         loop {
             let steady = match dialer.dial(self.address).await {
                 Ok((sender, driver)) => {
-                    if !self.set(State::Live(Live { sender, load: Arc::default() })) {
+                    if !self.set(State::Live(Live { sender, calls: Arc::default() })) {
                         return;
                     }
                     let since = Instant::now();
@@ -249,7 +251,10 @@ impl Pool {
         self.direct(&mut request);
         for _ in 0..ATTEMPTS {
             let mut live = self.live().await?;
-            match live.sender.try_send_request(request).await {
+            live.calls.asked(Instant::now());
+            let sent = live.sender.try_send_request(request).await;
+            live.calls.answered();
+            match sent {
                 Ok(answer) => return Ok(answer.map(|body| Body::new(body.map_err(|error| broken(&error))))),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,

@@ -1,6 +1,6 @@
 //! Who is calling: from the key that a request shows to the principal behind it, out of memory.
 
-use embermesh_auth::{KeyHash, Principal, ShownKey};
+use embermesh_auth::{Principal, ShownKey};
 use embermesh_errors::{Code, Error};
 use embermesh_subscription::{Snapshot, Subscription};
 use embermesh_types::{Clock, TenantId};
@@ -50,17 +50,13 @@ impl Authenticator {
     fn principal(&self, text: &str, snapshot: &Snapshot) -> Option<Principal> {
         let shown = ShownKey::parse(text).ok()?;
         let (id, hash) = (shown.id().ok()?, shown.hash());
-        let record = snapshot.key(&id);
-        // with a record or without one a hash is made and compared, in constant time, and nothing else of the record is looked at
-        // before the key is proved: how long a refusal takes does not tell whether there is such a key, or had been
-        let expected = match record {
-            Some(record) => &record.hash,
-            None => &KeyHash::NOBODY,
-        };
-        if *expected != hash {
+        // an unknown id is held against somebody else's record, and nothing else of a record is looked at before the key is proved:
+        // how long a refusal takes does not tell whether there is such a key, or had been. The hash is of the whole key, so a match
+        // is one of the id, too
+        let record = snapshot.key_or_neighbour(&id)?;
+        if record.hash != hash {
             return None;
         }
-        let record = record?;
         let closed = snapshot.tenant(record.principal.tenant).is_some_and(|tenant| tenant.closed);
         let alive = !record.revoked && record.expires_at.is_none_or(|end| self.clock.now() < end);
         (alive && !closed).then(|| {

@@ -1,3 +1,5 @@
+use embermesh_auth::{ApiKey, Scopes};
+
 use super::*;
 
 fn tenant(last: u32) -> TenantId {
@@ -38,4 +40,27 @@ fn a_registered_agent_is_one_with_a_configuration_of_its_own() {
     state.remove_agent(tenant(1), &"docs".parse().unwrap());
     assert!(!registered(&state, "docs"));
     assert_eq!(runs_on(&state, 1, "docs").as_deref(), Some("default"));
+}
+
+fn key(id: &str) -> KeyRecord {
+    KeyRecord {
+        hash: ApiKey::generate("test", &mut rand::rng()).hash(),
+        principal: Principal { tenant: tenant(1), key: id.parse().unwrap(), agent: None, scopes: Scopes::default() },
+        expires_at: None,
+        revoked: false,
+        rotation_due: false,
+    }
+}
+
+#[test]
+fn an_unknown_key_is_held_against_a_neighbour() {
+    let nearest = |state: &Snapshot, id: &str| {
+        state.key_or_neighbour(&id.parse().unwrap()).map(|record| record.principal.key.as_str().to_owned())
+    };
+    let mut state = Snapshot::default();
+    assert_eq!(nearest(&state, "b"), None);
+    state = state.with_key(key("b")).with_key(key("d"));
+    for (shown, found) in [("a", "b"), ("b", "b"), ("c", "d"), ("d", "d"), ("e", "b")] {
+        assert_eq!(nearest(&state, shown).as_deref(), Some(found), "{shown}");
+    }
 }

@@ -138,6 +138,33 @@ async fn calls_go_to_the_address_with_the_fewest_under_way() {
 }
 
 #[tokio::test]
+async fn an_address_that_leaves_a_call_without_an_answer_gets_no_others() {
+    let (first, second) = (Server::start().await, Server::start().await);
+    let transport = balanced(&[&first, &second]);
+    until(async || {
+        call(&transport, "").await.unwrap();
+        first.calls() > 0 && second.calls() > 0
+    })
+    .await;
+    let before = [first.calls(), second.calls()];
+    let others = async {
+        until(async || first.calls() + second.calls() == before[0] + before[1] + 1).await;
+        let answers = if first.calls() == before[0] { (&first, before[0]) } else { (&second, before[1]) };
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        let waiting = futures::future::join_all((0..4).map(|_| call(&transport, "wait")));
+        let arrived = async {
+            until(async || answers.0.calls() == answers.1 + 4).await;
+            first.handler.gate.open();
+            second.handler.gate.open();
+        };
+        let (answered, ()) = tokio::join!(waiting, arrived);
+        assert!(answered.iter().all(Result::is_ok));
+    };
+    let (silent, ()) = tokio::join!(call(&transport, "wait"), others);
+    assert!(silent.is_ok());
+}
+
+#[tokio::test]
 async fn a_forgotten_address_finishes_what_is_under_way_and_gets_no_more() {
     let (old, new) = (Server::start().await, Server::start().await);
     let (announce, found) = mpsc::channel(1);
