@@ -6,7 +6,7 @@ BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
 ALL := --workspace --bins
 RUN_SELECTS ?= -p embermesh-standalone
 
-.PHONY: help run test lint services bench search ingest migration rounds faults replicas away timing rolling hosts setup setup-tests manifests fmt
+.PHONY: help run test lint services bench search ingest migration rounds faults replicas away rolling hosts setup setup-tests manifests fmt
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -58,9 +58,6 @@ replicas: setup-tests ## 11,000 reads after their write while replicas are kille
 away: setup-tests ## Admin and its database stopped for ten minutes; writes docs/away.md
 	cargo build $(ALL) --tests
 	scripts/away.sh $(ARGS)
-
-timing: ## Whether the time of a refusal tells of a key
-	cargo test --workspace --lib timing:: -- --ignored --nocapture --test-threads 1
 
 rolling: setup-tests ## Two replicas of each service restarted one by one under load; writes docs/rolling.md
 	cargo build --release $(ALL)

@@ -1,7 +1,6 @@
 //! Whether the time that a refusal takes tells what is known of a key: a two-sample t statistic over many requests.
 //!
-//! A known key differs from an unknown one in nothing that is done: both are held against a record, each of which is found the same way.
-//! That the method would see a difference is shown by `make timing` on a quiet machine, with a text that is refused one step earlier.
+//! A known key differs from an unknown one in nothing that is done: both are held against a record, which is found the same way.
 
 use std::time::Instant;
 
@@ -136,7 +135,6 @@ fn the_time_of_a_refusal_does_not_tell_whether_there_is_such_a_key() {
 }
 
 #[test]
-#[ignore = "measures time: make timing"]
 fn what_takes_less_work_is_found_out() {
     let mut rng = StdRng::seed_from_u64(8);
     let world = World::new(&mut rng);
