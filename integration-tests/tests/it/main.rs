@@ -33,6 +33,7 @@ mod known_bugs;
 mod long_texts;
 mod managed_tenants;
 mod merging;
+mod metrics;
 mod migrations;
 mod money;
 mod nothing_leaks;
