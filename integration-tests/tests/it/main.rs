@@ -19,6 +19,7 @@ mod cross_model;
 mod debian_postgres;
 mod debug;
 mod deployment;
+mod doctor;
 mod drift;
 mod flow;
 mod guide;
