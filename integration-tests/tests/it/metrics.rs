@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     running::{Running, SERVICES, root},
     secrets,
-    simulated::{QUIET, SMALL, SMALL_SPACE, configure, entry, openai, yaml},
+    simulated::{QUIET, SMALL, SMALL_SPACE, configure, entry, openai, system, yaml},
 };
 
 const EMBED: &str = "/api/v1/embeddings";
@@ -236,6 +236,31 @@ async fn after_one_embedding_and_one_search_every_metric_is_there_with_its_label
             "{service}"
         );
     }
+}
+
+#[tokio::test]
+async fn in_one_process_all_of_it_is_at_one_port_and_nothing_is_registered_twice() {
+    let (_simulator, running) = system(&["first", "second"], &[SMALL], &[QUIET]).await;
+    configure(&running, "a", json!({"constraints": {"max_cost_per_day": 1.0}})).await;
+    let agent = running.agent();
+    agent.post(EMBED, json!({"agent_id": "a", "text": "The ferry leaves.", "model": SMALL})).await.ok();
+    agent.post(SEARCH, json!({"agent_id": "a", "query": "ferries", "model": SMALL})).await.ok();
+    let mut left: BTreeSet<&str> = PUBLIC.into();
+    let until = Instant::now() + Duration::from_secs(120);
+    let scrape = loop {
+        let scrape = reqwest::get(format!("{}/metrics", running.url)).await.unwrap().text().await.unwrap();
+        let told = told(&scrape);
+        left.retain(|name| !told.contains_key(*name));
+        if left.is_empty() {
+            break scrape;
+        }
+        assert!(Instant::now() < until, "{left:?}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    for pool in ["admin", "ledger", "store"] {
+        assert!(value(&scrape, &format!("db_pool_connections{{pool=\"{pool}\",state=\"max\"}}")) > 0.0);
+    }
+    assert!(!running.logs().contains("metric is not exported"), "{}", running.logs());
 }
 
 #[test]
