@@ -18,6 +18,7 @@ mod explain;
 mod lease;
 mod migrations;
 mod pool_config;
+mod pool_metrics;
 mod replicas;
 mod restoring;
 mod roles;
@@ -32,6 +33,7 @@ pub use error::DbError;
 pub use explain::Unexplained;
 pub use migrations::{Migration, migrate};
 pub use pool_config::PoolConfig;
+pub use pool_metrics::PoolMetrics;
 pub use replicas::{
     Inspected, Lag, ReadRouter, ReadSession, Reader, ReplicaSet, ReplicaSettings, ReplicaStatus, Source,
     Standing, Why, inspect,

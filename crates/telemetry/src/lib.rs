@@ -5,5 +5,5 @@ mod metrics;
 mod traces;
 
 pub use logs::{Format, LOG_LEVELS, LogError, LogLevels, LogSettings, log_components, start_logs};
-pub use metrics::{LATENCY_BUCKETS, Metrics};
+pub use metrics::{Exemplars, LATENCY_BUCKETS, Metrics};
 pub use traces::{Span, TRACEPARENT, Trace, TraceSettings, Traces, Within, within};

@@ -93,9 +93,24 @@ impl Trace {
         context.is_sampled().then_some(Self(context))
     }
 
+    /// What collectors know it by.
+    pub fn id(&self) -> String {
+        self.0.trace_id().to_string()
+    }
+
     /// Tells another process what a call is part of: writes the header `traceparent`.
     pub fn write(&self, headers: &mut HeaderMap) {
         header::write(&self.0, headers);
+    }
+}
+
+#[cfg(test)]
+impl Trace {
+    /// One of many.
+    pub(crate) fn numbered(number: u128) -> Self {
+        use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
+        let (trace, span) = (TraceId::from(number), SpanId::from(1));
+        Self(SpanContext::new(trace, span, TraceFlags::SAMPLED, true, TraceState::default()))
     }
 }
 

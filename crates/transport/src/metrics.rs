@@ -83,6 +83,12 @@ where
         let call = self.inner.call(request);
         Box::pin(within(span.trace(), async move {
             let answer = call.await?;
+            // every answer of gRPC's is 200; anything else is one to somebody who speaks no gRPC, whose path may be any
+            if answer.status() != http::StatusCode::OK {
+                count.code = Code::Unimplemented;
+                drop(count);
+                return Ok(answer);
+            }
             // an error is in the headers, success in the trailers
             count.code = Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code());
             if count.code != Code::Ok {

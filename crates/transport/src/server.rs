@@ -5,7 +5,10 @@ use std::{convert::Infallible, sync::Arc};
 use axum::{
     Json, Router,
     extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -127,10 +130,14 @@ impl Ops {
             .with_state(self.readiness.clone())
     }
 
-    /// `/metrics`.
+    /// `/metrics`, in OpenMetrics' format for whoever asks for it.
     pub fn metrics_router(&self) -> Router {
         let metrics = self.metrics.clone();
-        let render = move || async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()) };
+        let render = move |headers: HeaderMap| async move {
+            let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+            let (media_type, text) = metrics.exposition(accept);
+            ([(CONTENT_TYPE, media_type)], text)
+        };
         Router::new().route("/metrics", get(render))
     }
 }

@@ -155,12 +155,35 @@ fn assert_whole(collector: &Collector, simulator: &Simulator) -> HashMap<String,
     spans
 }
 
+/// The bucket that the request fell into leads to its trace, for whoever asks for the format that has a place for it.
+async fn the_trace_is_an_exemplar(running: &Running) {
+    let metrics = |accept: &'static str| async move {
+        let request = reqwest::Client::new().get(format!("{}/metrics", running.url)).header("accept", accept);
+        let answer = request.send().await.unwrap();
+        let media_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        (media_type, answer.text().await.unwrap())
+    };
+    let (media_type, text) = metrics("application/openmetrics-text;version=1.0.0, text/plain;q=0.5").await;
+    assert!(media_type.starts_with("application/openmetrics-text; version=1.0.0"), "{media_type}");
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let series = r#"http_request_duration_seconds_bucket{method="POST",path="/api/v1/embeddings",le=""#;
+    let with: Vec<&str> =
+        text.lines().filter(|line| line.starts_with(series) && line.contains(" # ")).collect();
+    let [line] = with[..] else { panic!("{with:?} in {text}") };
+    let exemplar = format!("}} 1 # {{trace_id=\"{TRACE}\"}} ");
+    assert!(line.contains(&exemplar), "{line}");
+    let (media_type, text) = metrics("text/plain").await;
+    assert_eq!(media_type, "text/plain; version=0.0.4");
+    assert!(!text.contains("trace_id") && text.contains("http_request_duration_seconds_bucket"), "{text}");
+}
+
 #[tokio::test]
 async fn one_trace_crosses_all_services() {
     let (collector, simulator) = (Collector::default(), openai(&["only"]).await);
     let endpoint = collector.start().await;
     let running = Running::five(&configuration(&simulator, &endpoint, "")).await;
     post(&running, "/api/v1/embeddings", &body(), Some("01")).await;
+    the_trace_is_an_exemplar(&running).await;
     let told = |name: &'static str| {
         let collector = collector.clone();
         move || {

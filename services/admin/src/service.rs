@@ -5,7 +5,7 @@ use std::sync::Arc;
 use embermesh_config::UnusableKeys;
 use embermesh_errors::Error;
 use embermesh_lifecycle::{Readiness, Tasks};
-use embermesh_postgres::{Database, DbError, Role, Schema, migrate};
+use embermesh_postgres::{Database, DbError, PoolMetrics, Role, Schema, migrate};
 use embermesh_proto::{
     internal::v1::{
         api_calls_server::{ApiCalls, ApiCallsServer},
@@ -118,6 +118,7 @@ impl AdminService {
         let store = Store::new(database.clone());
         store.ship(&store::shipped::seed()?, Release::current(), clock.now()).await?;
         let key_metrics = KeyMetrics::new(&metrics)?;
+        let pool = PoolMetrics::new(&metrics, Schema::Admin)?;
         let metrics = AdminMetrics::new(&metrics)?;
         let feed = Arc::new(Feed::new());
         let run =
@@ -141,6 +142,7 @@ impl AdminService {
         tasks.spawn("admin pool", async move {
             tokio::select! {
                 () = database.maintain() => {}
+                never = pool.watch(&database) => match never {},
                 () = stopping.stopping() => {}
             }
         });

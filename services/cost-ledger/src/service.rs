@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use embermesh_errors::Error;
 use embermesh_escrow::day_of;
 use embermesh_lifecycle::{Readiness, Tasks};
-use embermesh_postgres::{Database, DbError, Role, Schema, migrate};
+use embermesh_postgres::{Database, DbError, PoolMetrics, Role, Schema, migrate};
 use embermesh_proto::{
     internal::v1::ledger_server::{Ledger, LedgerServer},
     v1::reports_server::ReportsServer,
@@ -96,6 +96,7 @@ impl CostLedger {
         let alerts = Alerts::new(&metrics)?;
         let recovery = Recovery::open(store.clone(), &metrics).await?;
         let backups = BackupMetrics::new(&metrics)?;
+        let pool = PoolMetrics::new(&metrics, Schema::Ledger)?;
         let metrics = LedgerMetrics::new(&metrics)?;
         let waiting = Waiting::default();
         let desk = Desk::new(
@@ -132,6 +133,7 @@ impl CostLedger {
         tasks.spawn("ledger pool", async move {
             tokio::select! {
                 () = database.maintain() => {}
+                never = pool.watch(&database) => match never {},
                 () = stopping.stopping() => {}
             }
         });

@@ -204,7 +204,10 @@ impl Desk {
         let known = Configuration { known, waiting: &self.waiting, recovering };
         let (mut attempt, mut trust) = (1, Trust::New);
         loop {
-            match self.store.commit(works, &known, trust, self.clock.now()).await {
+            let timer = self.metrics.commits.start_timer();
+            let outcome = self.store.commit(works, &known, trust, self.clock.now()).await;
+            timer.observe_duration();
+            match outcome {
                 // some attempt is there already; nothing was written
                 Err(DbError::UniqueViolation { .. }) if trust == Trust::New => trust = Trust::Look,
                 // another replica was at the same rows or the same attempt; nothing was written

@@ -21,7 +21,7 @@ use embermesh_telemetry::Metrics;
 use embermesh_transport::Transport;
 use http::Method;
 
-pub(crate) use self::call::{Call, Endpoint, charged, is_of, with_call_of, within};
+pub(crate) use self::call::{Call, Endpoint, is_of, routed, with_call_of, within};
 pub use self::settings::ApiRequests;
 use self::{buffer::Buffer, journal::Journal, metrics::CallMetrics};
 

@@ -2,19 +2,20 @@
 //! The detection itself is `embermesh-pii`.
 
 mod compiled;
+mod detections;
 mod of_tenants;
 mod tally;
 
 use std::{borrow::Cow, sync::Arc};
 
 use compiled::Compiled;
+use detections::Detections;
 
 use embermesh_errors::{Code, Error};
 use embermesh_pii::{Action, Finding, Outcome, Policy, PolicyError, Rejection, Scrubber};
 use embermesh_proto::v1;
 use embermesh_telemetry::Metrics;
 use of_tenants::OfTenants;
-use prometheus::{IntCounterVec, Opts};
 use serde_json::{Value, json};
 pub(crate) use tally::Tally;
 
@@ -39,17 +40,13 @@ pub enum ScrubError {
 pub(crate) struct Scrubbing {
     installation: Compiled,
     of_tenants: OfTenants,
-    detections: IntCounterVec,
+    detections: Detections,
 }
 
 impl Scrubbing {
     /// Compiles the installation's policy and registers `pii_detections_total`.
     pub fn new(policy: Policy, metrics: &Metrics) -> Result<Self, ScrubError> {
-        let opts = Opts::new(
-            "pii_detections_total",
-            "Personal data found, by entity and by what was done about it.",
-        );
-        let detections = metrics.register(IntCounterVec::new(opts, &["entity", "action"])?);
+        let detections = Detections::new(&policy, metrics)?;
         Ok(Self { installation: Compiled::new(policy)?, of_tenants: OfTenants::default(), detections })
     }
 
@@ -72,7 +69,7 @@ impl Scrubbing {
 #[derive(Debug)]
 pub(crate) struct AgentScrubber<'a> {
     scrubber: Arc<Scrubber>,
-    detections: &'a IntCounterVec,
+    detections: &'a Detections,
 }
 
 impl AgentScrubber<'_> {
@@ -141,7 +138,7 @@ impl AgentScrubber<'_> {
 
     fn count(&self, findings: &[Finding], tally: &mut Tally) {
         for finding in findings {
-            self.detections.with_label_values(&[finding.entity.as_str(), finding.action.as_str()]).inc();
+            self.detections.count(&finding.entity, finding.action);
             tally.add(&finding.entity);
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use embermesh_errors::{Code, Error};
-use embermesh_proto::internal::v1::AttemptOutcome;
+use embermesh_proto::{internal::v1::AttemptOutcome, v1::CatalogModel};
 use embermesh_providers::{Billing, Failure, ProviderAnswer, ProviderCall, ProviderError, verify};
 use embermesh_telemetry::{Span, within};
 use embermesh_types::{AttemptId, TenantId, TokenCount};
@@ -23,6 +23,7 @@ use crate::{
         unit_length::to_unit_length,
         usage::{Share, shares},
     },
+    provider_time::UnderWay,
     reserve::{Reserved, presumed},
     text::Vector,
 };
@@ -33,6 +34,12 @@ const GRACE: Duration = Duration::from_secs(2);
 const PATIENT: Duration = Duration::from_secs(1);
 /// How often to look whether anybody still waits.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// When a provider was called and had answered, by both clocks.
+struct Times {
+    made: SystemTime,
+    called: (Instant, Instant),
+}
 
 /// How an attempt went.
 pub(crate) enum Ended {
@@ -93,7 +100,8 @@ impl Attempts {
         drop(slot);
         match answered {
             Ok(answer) => {
-                self.share_out(batch, &deployment, reserved, answer, made).await;
+                let called = (started, started + took);
+                self.share_out(batch, &deployment, reserved, answer, Times { made, called }).await;
                 Ended::Done
             }
             Err(error) => {
@@ -104,6 +112,15 @@ impl Attempts {
                 // the next deployment should not wait for the ledger
                 self.books.settle_later(&reserved.ctx, reserved.hold, settlement);
                 Ended::Failed { batch, error }
+            }
+        }
+    }
+
+    /// Shows where calls may move to and from, before any has: what is not there yet has no rate when it comes.
+    fn show_failovers(&self, deployment: &Deployment, model: &CatalogModel) {
+        for other in self.deployments.of(model).iter().filter(|other| other.name != deployment.name) {
+            for [from, to] in [[&deployment.name, &other.name], [&other.name, &deployment.name]] {
+                self.metrics.failovers.with_label_values(&[&**from, &**to]);
             }
         }
     }
@@ -131,7 +148,9 @@ impl Attempts {
             input_type: *input_type,
             timeout,
         };
-        deployment.count_call();
+        if deployment.count_call() {
+            self.show_failovers(deployment, model);
+        }
         let mut span = Span::calling("provider");
         span.set("embermesh.provider", deployment.account.kind.as_str());
         span.set("gen_ai.request.model", model.id.clone());
@@ -146,12 +165,14 @@ impl Attempts {
                 tokio::time::sleep(LOOK).await;
             }
         };
+        let under_way = UnderWay::of(batch);
         let answer = tokio::select! {
             answer = within(span.trace(), deployment.account.provider.embed(call)) => answer?,
             () = abandoned => {
                 return Err(ProviderError::new(Failure::Abandoned, "everybody who asked has gone"));
             }
         };
+        drop(under_way);
 
         let wrong = |bad: verify::BadAnswer| {
             ProviderError::bad_answer(format!("the provider's answer is wrong: {bad}"))
@@ -171,7 +192,7 @@ impl Attempts {
         deployment: &Deployment,
         reserved: Reserved,
         answer: ProviderAnswer,
-        made: SystemTime,
+        Times { made, called }: Times,
     ) {
         let Reserved { hold, ctx, parts, tariff, .. } = reserved;
         let weights = self.weights(&batch, parts.len() > 1).await;
@@ -207,6 +228,7 @@ impl Attempts {
                     stamp: text.stamp,
                 },
                 cost: share.cost,
+                called,
             })
             .collect();
         // before anything else can go wrong: they are paid

@@ -191,9 +191,9 @@ impl Deployment {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Notes that a call is made.
-    pub fn count_call(&self) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
+    /// Notes that a call is made; whether it is the first.
+    pub fn count_call(&self) -> bool {
+        self.calls.fetch_add(1, Ordering::Relaxed) == 0
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
     fetch::Fetcher,
     long_texts::{OnTooLong, measure},
     profile::Profile,
+    provider_time::ProviderTime,
     resolve::{Question, Resolver},
     text::Asker,
     tokenizers::Tokenizers,
@@ -68,7 +69,12 @@ impl Embedder {
         let choice = self.resolver.choose(&ctx, question, input_type == InputType::Document).await?;
         let may_leave = request.model.is_empty() && profile.cross_space && !request.stay_in_space;
         let job = Job {
-            asker: Arc::new(Asker { ctx: ctx.clone(), agent: agent.clone(), trace: Trace::current() }),
+            asker: Arc::new(Asker {
+                ctx: ctx.clone(),
+                agent: agent.clone(),
+                trace: Trace::current(),
+                at_providers: ProviderTime::default(),
+            }),
             profile,
             input_type,
             on_too_long: OnTooLong::parse(&request.on_too_long)?,
@@ -117,6 +123,7 @@ impl Embedder {
             dimensions: served.space.dimensions(),
             items,
             instead_of: if served.space == choice.space { String::new() } else { choice.space.to_string() },
+            at_providers_us: u64::try_from(job.asker.at_providers.total().as_micros()).unwrap_or(u64::MAX),
         })
     }
 

@@ -1,7 +1,10 @@
 //! Brings the vectors of a request's texts together: from a cache, from a call that is under way for somebody else, or from a call of
 //! its own. Each distinct text is looked up and sent once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use embermesh_errors::{Code, Error};
 use embermesh_proto::v1::CatalogModel;
@@ -164,10 +167,16 @@ impl Fetcher {
                 }
             }
             let others = waiting.len() - leads.len();
+            let joined = Instant::now();
             self.tiers.metrics.single_flight.inc_by(others as u64);
             self.submit(asker, order, leads).await;
             for (key, text, led, flight) in waiting {
-                let result = match flight.await {
+                let landed = flight.await;
+                if let (Some(Ok(vector)), false) = (&landed, led) {
+                    let (begun, ended) = vector.called;
+                    asker.at_providers.add(begun.max(joined), ended);
+                }
+                let result = match landed {
                     Some(Ok(vector)) if led => Ok(Found::made(vector)),
                     // asked for before an order to clear that this request knows
                     Some(Ok(vector)) if vector.cached.stamp < floor && round + 1 < MAX_ROUNDS => {

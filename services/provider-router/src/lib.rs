@@ -47,6 +47,7 @@ mod probe;
 mod profile;
 mod proof;
 mod proofs;
+mod provider_time;
 mod quotas;
 mod reserve;
 mod resolve;

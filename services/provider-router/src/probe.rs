@@ -22,6 +22,7 @@ use crate::{
     cache::{Key, lone_key},
     deployment::Deployment,
     domain::space::space_of,
+    provider_time::ProviderTime,
     text::{Asker, Landed, Text},
     tokenizers::Tokenizers,
 };
@@ -57,7 +58,12 @@ impl Attempts {
         let agent =
             AgentId::SYSTEM.parse().map_err(|_| Error::internal("the system's agent has a bad name"))?;
         let deadline = Some(Instant::now() + PATIENCE);
-        let asker = Arc::new(Asker { ctx: CallContext { deadline, ..ctx }, agent, trace: None });
+        let asker = Arc::new(Asker {
+            ctx: CallContext { deadline, ..ctx },
+            agent,
+            trace: None,
+            at_providers: ProviderTime::default(),
+        });
         let flights: Flights<Key, Landed> = Flights::new();
         let (mut waiting, mut sent) = (Vec::new(), Vec::new());
         for text in texts {

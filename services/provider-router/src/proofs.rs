@@ -121,8 +121,14 @@ impl Proofs {
         peers: &[&Arc<Deployment>],
         attempts: &Arc<Attempts>,
     ) -> MayServe {
-        if self.interval.is_none() || deployment.proof.standing() != Standing::Unproven {
+        if self.interval.is_none() {
             return MayServe::Yes;
+        }
+        match deployment.proof.standing() {
+            Standing::Unproven => {}
+            Standing::Proven(_) => return MayServe::Yes,
+            // found out since the deployment was considered
+            Standing::Different(_) | Standing::Drifted(_) => return MayServe::NotNow,
         }
         let Ok(space) = space_of(model, None) else { return MayServe::Yes };
         let founds = self.recorded(&space).is_none() && self.is_founder(&space, deployment, peers);

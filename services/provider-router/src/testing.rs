@@ -26,6 +26,7 @@ use crate::{
     journal::Journal,
     leases::Leases,
     metrics::{JournalMetrics, RouterMetrics},
+    provider_time::ProviderTime,
     quotas::Quotas,
     text::Asker,
 };
@@ -63,7 +64,12 @@ impl LeasedCalls {
             request_id: "0192d5a0-0000-7000-8000-000000000001".parse()?,
             deadline: None,
         };
-        let asker = Arc::new(Asker { ctx, agent: "agent".parse()?, trace: None });
+        let asker = Arc::new(Asker {
+            ctx,
+            agent: "agent".parse()?,
+            trace: None,
+            at_providers: ProviderTime::default(),
+        });
         let books = Books {
             ledger,
             hits: Hits::start(Destination::Journal(journal), &tasks),

@@ -8,7 +8,10 @@ use embermesh_telemetry::Trace;
 use embermesh_transport::CallContext;
 use embermesh_types::{AgentId, NanoUsd, TokenCount};
 
-use crate::cache::{Cached, Key};
+use crate::{
+    cache::{Cached, Key},
+    provider_time::ProviderTime,
+};
 
 /// A request, as the texts see it that it is the first to ask for.
 #[derive(Debug)]
@@ -17,6 +20,7 @@ pub(crate) struct Asker {
     pub agent: AgentId,
     /// What the request is part of: calls to providers are made in tasks of their own.
     pub trace: Option<Trace>,
+    pub at_providers: ProviderTime,
 }
 
 /// A vector that has come.
@@ -25,6 +29,8 @@ pub(crate) struct Vector {
     pub cached: Cached,
     /// What it cost whoever asked first.
     pub cost: NanoUsd,
+    /// When the provider was called, and when it had answered.
+    pub called: (Instant, Instant),
 }
 
 /// What becomes of a text.

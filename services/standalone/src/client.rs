@@ -10,7 +10,7 @@ use std::{cell::Cell, time::Duration};
 use bytes::Bytes;
 pub(crate) use connection::{Connection, NO_SERVER};
 pub(crate) use failure::{ErrorBody, Failure, Refusal};
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header, response::Parts};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -83,6 +83,11 @@ impl Client {
         self.call(&Method::GET, path, Bytes::new()).await
     }
 
+    /// Gets a path once, and answers the body whatever the status is.
+    pub async fn look(&self, path: &str) -> Result<Bytes, Failure> {
+        Ok(self.ask(&Method::GET, path, Bytes::new()).await?.1)
+    }
+
     /// Puts JSON at a path and answers the body of a 2xx.
     pub async fn put(&self, path: &str, body: Vec<u8>) -> Result<Bytes, Failure> {
         self.call(&Method::PUT, path, Bytes::from(body)).await
@@ -121,6 +126,18 @@ impl Client {
     }
 
     async fn send(&self, method: &Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
+        let (head, body) = self.ask(method, path, body).await?;
+        if head.status.is_success() {
+            return Ok(body);
+        }
+        let refusal = Refusal::read(head.status, &head.headers, &body);
+        Err(match head.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::NotAuthorised(refusal),
+            _ => Failure::Refused(refusal),
+        })
+    }
+
+    async fn ask(&self, method: &Method, path: &str, body: Bytes) -> Result<(Parts, Bytes), Failure> {
         let uri: Uri = format!("{}{path}", self.base)
             .parse()
             .map_err(|error| Failure::Usage(format!("'{}' is not a URL: {error}", self.base)))?;
@@ -140,14 +157,7 @@ impl Client {
             self.unreachable(format!("the answer broke off: {error}"))
         };
         let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(broken)?.to_bytes();
-        if head.status.is_success() {
-            return Ok(body);
-        }
-        let refusal = Refusal::read(head.status, &head.headers, &body);
-        Err(match head.status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::NotAuthorised(refusal),
-            _ => Failure::Refused(refusal),
-        })
+        Ok((head, body))
     }
 
     fn unreachable(&self, why: String) -> Failure {

@@ -22,6 +22,7 @@ mod archive;
 mod command_line;
 mod domain;
 mod error;
+mod footprint;
 mod grpc;
 mod jobs;
 mod maintenance;

@@ -28,6 +28,7 @@ pub(crate) fn start(
     let (pulse, rounds) = (Arc::clone(store), Arc::clone(store));
     let (pulse_end, rounds_end) = (tasks.clone(), tasks.clone());
     tasks.spawn("vector-store pulse", async move {
+        pulse.metrics().pool.sample(&pulse.pools().app);
         loop {
             tokio::select! {
                 () = pulse_end.stopping() => return,
@@ -36,7 +37,7 @@ pub(crate) fn start(
             let is_up = pulse.pools().app.ping().await.is_ok();
             database.set(is_up || has_replica(&pulse));
             pulse.pools().reap();
-            pulse.metrics().sample(&pulse.pools().app);
+            pulse.metrics().pool.sample(&pulse.pools().app);
         }
     });
     tasks.spawn("vector-store maintenance", async move {

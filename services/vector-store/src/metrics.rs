@@ -1,6 +1,6 @@
 //! What the store measures.
 
-use embermesh_postgres::{Database, ReplicaStatus, Source, Standing};
+use embermesh_postgres::{PoolMetrics, ReplicaStatus, Schema, Source, Standing};
 use embermesh_telemetry::{LATENCY_BUCKETS, Metrics, Span};
 use prometheus::{GaugeVec, HistogramOpts, HistogramTimer, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
 
@@ -9,7 +9,8 @@ use prometheus::{GaugeVec, HistogramOpts, HistogramTimer, HistogramVec, IntCount
 pub(crate) struct StoreMetrics {
     searches: HistogramVec,
     queries: HistogramVec,
-    connections: IntGaugeVec,
+    /// Of the pool that requests have.
+    pub(crate) pool: PoolMetrics,
     reads: IntCounterVec,
     replicas: IntGaugeVec,
     lag_seconds: GaugeVec,
@@ -22,7 +23,6 @@ impl StoreMetrics {
             HistogramOpts::new("vector_search_duration_seconds", "Vector searches, by how rows were found.");
         // constant labels let several services of one process share a name
         let queries = HistogramOpts::new("db_query_duration_seconds", "Database operations, by kind.");
-        let connections = Opts::new("db_pool_connections", "Database connections, by state.");
         let reads = Opts::new(
             "db_reads_total",
             "Requests that read where there are replicas, by who answered, and why it was the primary.",
@@ -43,8 +43,7 @@ impl StoreMetrics {
                 queries.buckets(LATENCY_BUCKETS.to_vec()).const_label("schema", "store"),
                 &["query"],
             )?),
-            connections: metrics
-                .register(IntGaugeVec::new(connections.const_label("pool", "store"), &["state"])?),
+            pool: PoolMetrics::new(metrics, Schema::Store)?,
         })
     }
 
@@ -83,18 +82,6 @@ impl StoreMetrics {
                 self.lag_seconds.with_label_values(&[name]).set(lag.time.as_secs_f64());
                 self.lag_bytes.with_label_values(&[name]).set(i64::try_from(lag.bytes).unwrap_or(i64::MAX));
             }
-        }
-    }
-
-    pub(crate) fn sample(&self, pool: &Database) {
-        let status = pool.status();
-        for (state, count) in [
-            ("max", status.max_size),
-            ("idle", status.idle),
-            ("in_use", status.size.saturating_sub(status.idle)),
-            ("waiting", status.waiting),
-        ] {
-            self.connections.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
 }

@@ -15,9 +15,11 @@ use embermesh_telemetry::Metrics;
 use embermesh_transport::MAX_MESSAGE_BYTES;
 use embermesh_types::Clock;
 use secrecy::SecretString;
+use tokio::sync::Mutex;
 
 use crate::{
     Settings, StartError, archive,
+    footprint::Footprint,
     grpc::{
         StoreService,
         answers::AnswersService,
@@ -67,6 +69,7 @@ pub struct VectorStore {
     jobs: Worker,
     uses: Uses,
     retention: Arc<Retention>,
+    footprint: Arc<Mutex<Footprint>>,
 }
 
 impl VectorStore {
@@ -80,6 +83,7 @@ impl VectorStore {
         }
         let condition = parts.readiness.condition("vector-store");
         let metrics = StoreMetrics::new(&parts.metrics)?;
+        let footprint = Footprint::new(&parts.metrics)?;
         let pools =
             Pools::open(&parts.database, &settings.pool, &parts.replicas, metrics.reads_observer()).await?;
         let pause = Duration::from_secs(u64::from(settings.maintenance_seconds.max(1)));
@@ -93,12 +97,13 @@ impl VectorStore {
         let retention = Arc::new(Retention::new(parts.tenants));
         maintenance::start(&store, Arc::clone(&retention), &parts.tasks, condition, pause);
         maintenance::watch_replicas(&store, &parts.tasks);
+        let footprint = footprint.start(&store, &parts.tasks);
         let ttl = parts.redis.cache_strategies.embeddings.ttl.map_or(DEFAULT_TTL, |ttl| ttl.0);
         let jobs = Worker::new(Arc::clone(&store), redis.clone(), parts.clock, ttl);
         jobs.start(&parts.tasks);
         let uses = Uses::default();
         uses.start(&store, &parts.tasks);
-        Ok(Self { store, redis, jobs, uses, retention })
+        Ok(Self { store, redis, jobs, uses, retention, footprint })
     }
 
     /// The gRPC service.
@@ -171,6 +176,14 @@ impl VectorStore {
 }
 
 impl VectorStore {
+    /// Looks at what the tables take, for the metrics. A task does this all the time.
+    ///
+    /// # Errors
+    /// When the database is not available.
+    pub async fn measure(&self) -> Result<(), StartError> {
+        Ok(self.footprint.lock().await.look(&self.store).await?)
+    }
+
     /// Brings an archived month back, given its manifest; returns how many rows were not there yet.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod archive;
 mod comparison;
 mod conditions;
 mod delete;
+mod footprint;
 mod indexes;
 mod jobs;
 mod list;
@@ -39,6 +40,7 @@ use crate::{Archive, Settings, domain::shard, metrics::StoreMetrics, slow::SlowQ
 pub(crate) use answers::Standing;
 pub(crate) use archive::Leaving;
 pub use comparison::{Compared, Contents, contents, same_answers};
+pub(crate) use footprint::{Scans, Table};
 pub(crate) use pools::{MIGRATIONS, Pools};
 pub(crate) use put::Kept;
 pub(crate) use row_uses::RowUses;

@@ -50,20 +50,25 @@ pub async fn rows(book: &mut Book, system: &System) {
         let asked = Proof::run(&how, missing.is_empty(), format!("{dashboard} lacks {missing:?}"));
         book.as_printed(&format!("{kind}: {item}"), asked.and(Proof::test(ALERTS, FIRE)));
     }
-    let sizes = system.psql(SIZES).await;
-    book.row(
-        "Database: growth of the table of embeddings",
-        Proof::run(
-            "sizes of the tables of rows, in psql",
-            sizes.iter().any(|line| line.starts_with("space_")),
-            sizes.join("\n"),
-        ),
-        Outcome::SoFar(
-            "works in SQL, see [operations](operations.md#growth); there is no metric of it in this version",
-        ),
-    );
+    growth(book, system).await;
     alerts(book);
     panels(book, system);
+}
+
+async fn growth(book: &mut Book, system: &System) {
+    let sizes = system.psql(SIZES).await;
+    let text = std::fs::read_to_string(root().join("monitoring/dashboards/cache-and-storage.json")).unwrap();
+    let shown = ["vector_rows", "vector_table_bytes"].iter().all(|metric| text.contains(metric));
+    let how = "`vector_rows`, `vector_table_bytes`, dashboard [cache-and-storage](../monitoring/dashboards/cache-and-storage.json)";
+    let in_psql = Proof::run(
+        "sizes of the tables of rows, in psql",
+        sizes.iter().any(|line| line.starts_with("space_")),
+        sizes.join("\n"),
+    );
+    book.as_printed(
+        "Database: growth of the table of embeddings",
+        Proof::run(how, shown, "the dashboard lacks one").and(Proof::test(ALERTS, FIRE)).and(in_psql),
+    );
 }
 
 fn alerts(book: &mut Book) {

@@ -5,7 +5,7 @@ use std::{
     sync::{
         Arc, OnceLock,
         atomic::{
-            AtomicI64, AtomicU16,
+            AtomicI64, AtomicU16, AtomicU64,
             Ordering::{Acquire, Relaxed, Release},
         },
     },
@@ -49,6 +49,8 @@ pub(crate) struct Call {
     status: AtomicU16,
     /// Nano-USD.
     cost: AtomicI64,
+    /// Microseconds and one; 0: no router was asked.
+    at_providers: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -100,7 +102,13 @@ impl Call {
             who: OnceLock::new(),
             status: AtomicU16::new(CLIENT_GONE),
             cost: AtomicI64::new(0),
+            at_providers: AtomicU64::new(0),
         }
+    }
+
+    /// For how long something was under way at providers for it; `None`: nothing was embedded.
+    pub fn at_providers(&self) -> Option<Duration> {
+        self.at_providers.load(Relaxed).checked_sub(1).map(Duration::from_micros)
     }
 
     /// It was answered so.
@@ -173,10 +181,14 @@ pub(crate) fn is_of(record: &KeyRecord) {
     let _outside = CALL.try_with(note);
 }
 
-/// The router has charged this for the call of this task.
-pub(crate) fn charged(reply: &RouteReply) {
+/// The router has answered this to the call of this task.
+pub(crate) fn routed(reply: &RouteReply) {
     let sum = || reply.items.iter().fold(0_i64, |sum, item| sum.saturating_add(item.cost_nano_usd));
-    let note = |call: &Arc<Call>| call.cost.fetch_add(sum(), Relaxed);
+    let note = |call: &Arc<Call>| {
+        call.cost.fetch_add(sum(), Relaxed);
+        // of several that were asked side by side the longest, so that what is left is not told too small
+        call.at_providers.fetch_max(reply.at_providers_us.saturating_add(1), Relaxed);
+    };
     let _outside = CALL.try_with(note);
 }
 

@@ -119,7 +119,7 @@ impl World {
         let call = self.calls.begin(SystemTime::UNIX_EPOCH, &Method::POST, &Endpoint::Named("/a/B"));
         let work = async {
             is_of(&key(None));
-            charged(&reply(cost));
+            routed(&reply(cost));
         };
         within(call.clone(), work).await;
         call.ended(StatusCode::OK);
@@ -167,7 +167,7 @@ async fn a_call_is_one_row_with_who_what_and_what_it_cost() {
     // a client that goes away while the call is under way, and after it was charged
     let gone = within(begin(), async {
         is_of(&key(Some("bound")));
-        charged(&reply(30));
+        routed(&reply(30));
         std::future::pending::<()>().await;
     });
     assert!(tokio::time::timeout(Duration::from_millis(1), gone).await.is_err());
@@ -177,7 +177,7 @@ async fn a_call_is_one_row_with_who_what_and_what_it_cost() {
         is_of(&key(None));
         let work = async {
             seconds(3).await;
-            charged(&reply(4));
+            routed(&reply(4));
         };
         drop(world.tasks.spawn("goes on", with_call_of(work)));
     };
@@ -248,7 +248,7 @@ async fn a_process_that_stops_waits_for_its_calls_and_tells_the_last() {
     let slow = within(call, async {
         is_of(&key(None));
         seconds(2).await;
-        charged(&reply(9));
+        routed(&reply(9));
     });
     let stop = async {
         seconds(1).await;

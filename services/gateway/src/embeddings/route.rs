@@ -103,6 +103,7 @@ impl Routed {
             dimensions: space.map_or(0, SpaceId::dimensions),
             items: self.items.iter().flatten().map(item).collect(),
             instead_of: self.instead_of.as_ref().map_or_else(String::new, |space| space.as_str().to_owned()),
+            ..RouteReply::default()
         }
     }
 
@@ -151,7 +152,7 @@ impl EmbeddingParts {
         let reply = self.ask_router(context, request).await?;
         // before the check: what cannot be used was paid for too
         self.costs.record(&route.agent, &reply);
-        api_calls::charged(&reply);
+        api_calls::routed(&reply);
         checked(reply, &expected)
     }
 
@@ -261,7 +262,7 @@ mod tests {
             space_id: space_id.into(),
             dimensions,
             items: vectors.iter().map(item).collect(),
-            instead_of: String::new(),
+            ..Default::default()
         }
     }
 

@@ -158,6 +158,7 @@ impl Router for RouterStandIn {
             dimensions,
             items,
             instead_of: if is_elsewhere { "test/own@7".to_owned() } else { String::new() },
+            at_providers_us: 0,
         }))
     }
 

@@ -93,6 +93,12 @@ pub(crate) async fn observe<F: Future<Output = Response>>(
     let path = endpoint.as_str();
     let took = started.elapsed();
     app.metrics.record(&method, path, status, took);
+    if let Some(trace) = span.trace() {
+        app.metrics.show(&method, path, took, &trace, app.clock.now());
+    }
+    if let Some(at_providers) = call.at_providers() {
+        app.metrics.record_overhead(took, at_providers);
+    }
     log(&request_id, &method, path, status, took);
     response
 }

@@ -8,6 +8,7 @@ mod deduplication;
 mod deletion;
 mod figures;
 mod filters;
+mod footprint;
 mod harness;
 mod hybrid;
 mod idempotency;

@@ -70,6 +70,28 @@ async fn a_clients_own_deadline_holds() {
 }
 
 #[tokio::test]
+async fn a_path_that_a_client_made_up_is_no_label() {
+    let edge = TestEdge::start().await;
+    for (path, content_type) in [
+        ("/embermesh.v1.Embeddings/MadeUp1", "application/json"),
+        ("/embermesh.v1.Embeddings/MadeUp2", "application/grpc"),
+        ("/embermesh.v1.Agents/MadeUp3", "text/plain"),
+        ("/MadeUp4", "application/grpc"),
+    ] {
+        for timeout in ["1H", "0n"] {
+            let request = Request::post(path).header("content-type", content_type);
+            edge.send_grpc(request.header("grpc-timeout", timeout)).await;
+        }
+    }
+    // one that exists counts
+    let request = Request::post("/embermesh.v1.Embeddings/Embed").header("content-type", "application/grpc");
+    edge.send_grpc(request).await;
+    let text = edge.metrics.render();
+    assert!(text.contains(r#"grpc_method="Embed""#), "{text}");
+    assert!(!text.contains("MadeUp"), "{text}");
+}
+
+#[tokio::test]
 async fn methods_that_do_not_exist_are_unimplemented() {
     let edge = TestEdge::start().await;
     for path in [

@@ -113,7 +113,7 @@ impl router_server::Router for Provider {
             space_id: format!("test/m@{dimensions}"),
             dimensions,
             items: request.texts.iter().enumerate().map(item).collect(),
-            instead_of: String::new(),
+            ..RouteReply::default()
         }))
     }
 

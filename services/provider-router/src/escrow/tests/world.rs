@@ -44,6 +44,7 @@ use crate::{
     hold::Hold,
     ids::uuid_v7,
     metrics::{JournalMetrics, RouterMetrics},
+    provider_time::ProviderTime,
     quotas::Taken,
     text::Asker,
 };
@@ -259,8 +260,10 @@ impl Router {
     }
 
     fn askers(&self, agents: &[&str]) -> Vec<Arc<Asker>> {
-        let asker =
-            |agent: &&str| Arc::new(Asker { ctx: self.ctx(), agent: agent.parse().unwrap(), trace: None });
+        let asker = |agent: &&str| {
+            let at_providers = ProviderTime::default();
+            Arc::new(Asker { ctx: self.ctx(), agent: agent.parse().unwrap(), trace: None, at_providers })
+        };
         agents.iter().map(asker).collect()
     }
 
