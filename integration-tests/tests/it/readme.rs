@@ -64,6 +64,15 @@ fn every_page_with_commands_is_run() {
     }
 }
 
+/// A process and its children, which are told to end when the test does, however it does.
+struct Group(u32);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _gone = Command::new("kill").arg("--").arg(format!("-{}", self.0)).status();
+    }
+}
+
 /// The README's first block starts the system; the others talk to it, in order, in one shell's environment, and those of `docs/` follow.
 #[tokio::test]
 async fn every_block_of_readme_and_docs_runs_as_printed() {
@@ -89,7 +98,7 @@ async fn every_block_of_readme_and_docs_runs_as_printed() {
     make.arg("-c").arg(format!("exec {}", start.text.trim())).envs(environment.clone());
     std::os::unix::process::CommandExt::process_group(&mut make, 0);
     let mut up = Process::spawn(make, folder.path().join("up.log"));
-    let group = up.child.id();
+    let group = Group(up.child.id());
     let until = Instant::now() + Duration::from_secs(300);
     while !up.log().contains("Try it:") {
         assert!(up.child.try_wait().unwrap().is_none() && Instant::now() < until, "{}", up.log());
@@ -122,7 +131,7 @@ async fn every_block_of_readme_and_docs_runs_as_printed() {
         .unwrap();
     let said =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    Command::new("kill").arg("--").arg(format!("-{group}")).status().unwrap();
+    drop(group);
     let ended = up.child.wait();
     assert!(output.status.success(), "{said}\n--- script\n{script}\n--- up\n{}", up.log());
     assert!(!said.contains(r#""error""#), "{said}");

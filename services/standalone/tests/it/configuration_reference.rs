@@ -90,7 +90,7 @@ struct Reference {
     declarations: Declarations,
     rows: Vec<Row>,
     /// Where each structure is listed; elsewhere one line leads there.
-    listed: BTreeMap<String, String>,
+    listed: BTreeMap<(PathBuf, String), String>,
 }
 
 impl Reference {
@@ -145,7 +145,7 @@ impl Reference {
         match self.declarations.find(&name, file) {
             Found::Choice(choice) => {
                 let default = match default {
-                    None if !required => {
+                    None if !required && wrapped.is_empty() => {
                         choice.default.map_or_else(|| shown(None, false), |d| format!("`{d}`"))
                     }
                     default => shown(default, required),
@@ -154,14 +154,18 @@ impl Reference {
                 self.rows.push(Row { path: path.to_owned(), default, what });
             }
             Found::Structure(inner, item) => {
-                let path =
-                    if wrapped.contains(&"BTreeMap") { format!("{path}.<name>") } else { path.to_owned() };
-                if let Some(first) = self.listed.get(&name) {
+                // of what stands under names of the operator's there is none by default
+                let (path, default) = match wrapped.contains(&"BTreeMap") {
+                    true => (format!("{path}.<name>"), None),
+                    false => (path.to_owned(), default),
+                };
+                let declared = (inner.clone(), name);
+                if let Some(first) = self.listed.get(&declared) {
                     let what = format!("{what} Has what `{first}` has.");
                     self.rows.push(Row { path, default: shown(None, required), what });
                     return;
                 }
-                self.listed.insert(name, path.clone());
+                self.listed.insert(declared, path.clone());
                 self.fields(&item, &inner, &path, default);
             }
         }

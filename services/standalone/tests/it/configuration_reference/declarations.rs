@@ -56,7 +56,7 @@ impl Declarations {
             .iter()
             .find(|(place, _)| place == file)
             .or_else(|| named.iter().find(|(place, _)| crate_of(place) == crate_of(file)))
-            .or_else(|| Some(named.first().filter(|_| named.len() == 1)?));
+            .or_else(|| named.first().filter(|_| named.len() == 1));
         match nearest {
             Some((place, Item::Struct(item))) => Found::Structure(place.clone(), item.clone()),
             Some((_, Item::Enum(item))) => Found::Choice(choice(item)),
