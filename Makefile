@@ -6,7 +6,7 @@ BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
 ALL := --workspace --bins
 RUN_SELECTS ?= -p embermesh-standalone
 
-.PHONY: help run test lint services bench search ingest migration rounds faults replicas away rolling hosts setup setup-tests manifests fmt
+.PHONY: help run test docs-test lint services bench search ingest migration rounds faults replicas away rolling hosts setup setup-tests manifests fmt
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -18,6 +18,10 @@ run: setup ## Fetch what is needed, build, and serve on http://127.0.0.1:8081
 test: setup-tests ## Every test, on real servers
 	cargo build $(ALL) --tests
 	cargo test $(ALL) --tests --no-fail-fast
+
+docs-test: setup-tests ## Every command of the README and of docs/, run as printed
+	cargo build $(ALL) --tests
+	cargo test $(ALL) --test it readme::
 
 lint: ## Formatting and lints
 	cargo fmt --all --check

@@ -13,7 +13,7 @@ use crate::domain::tuning::of_file;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Connections to the database.
+    /// Connections to the database. Absent: `database.pool`.
     pub pool: PoolConfig,
     /// The environment that new keys carry in their text: lowercase letters, such as `live` or `test`.
     pub key_environment: String,

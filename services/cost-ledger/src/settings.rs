@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Connections to the database.
+    /// Connections to the database. Absent: `database.pool`.
     pub pool: PoolConfig,
     /// Most operations that one transaction commits together.
     pub batch: usize,

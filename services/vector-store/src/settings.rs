@@ -11,7 +11,7 @@ use crate::{Element, IndexKind, domain::language};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The pool of requests.
+    /// Connections to the database. Absent: `database.pool`.
     pub pool: PoolConfig,
     /// How spaces created from now on keep their vectors; existing ones stay as they are.
     pub element: Element,

@@ -197,7 +197,7 @@ impl Default for CircuitBreaker {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Router {
-    /// smart, balanced, quality, speed or cost.
+    /// `balanced`, or `smart`, which is the same; `quality`, `speed` or `cost`.
     pub selection_strategy: String,
     /// How long a vector may be served from memory.
     pub cache_ttl: Span,

@@ -8,7 +8,7 @@ use crate::{Secret, Span};
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Redis {
-    /// One node.
+    /// One node, or one of a cluster, by which the others are found: `redis://user:password@host:port`, `rediss://` for TLS.
     pub url: Option<Secret>,
     /// Nodes of a cluster, `host:port`.
     pub cluster_endpoints: Vec<String>,

@@ -191,6 +191,8 @@ async fn answer(client: &Client, command: &Command, own: &str, now: SystemTime) 
 #[derive(Serialize)]
 struct Create<'a> {
     name: &'a str,
+    // an empty list is refused, an absent one has the default
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
     scopes: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     agent_id: Option<&'a AgentId>,

@@ -59,8 +59,9 @@ async fn a_made_key_is_shown_once_or_kept_in_a_file_of_ones_own() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secrets");
     let line = ["create", "ci", "--out", path.to_str().unwrap()];
-    let (said, _) = say(&line, |_, _| answering(201, &made)).await;
+    let (said, log) = say(&line, |_, _| answering(201, &made)).await;
     assert!(!said.unwrap().text.contains("secret"));
+    assert_eq!(log.lock().unwrap()[0].body, json!({"name": "ci"}), "the server knows the default scopes");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{made}\n"));
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     // never written over, and nothing is made that could not be kept
