@@ -65,7 +65,8 @@ struct Arguments {
     markdown: Option<PathBuf>,
 }
 
-#[tokio::main]
+// as pgbench: what the driver takes of the cores is taken from what is measured
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     match run(&Arguments::parse()).await {
         Ok(true) => ExitCode::SUCCESS,

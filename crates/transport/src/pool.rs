@@ -116,7 +116,8 @@ impl Peers {
         live.rotate_left(first);
         let now = Instant::now();
         // the first of equals, so that an idle service is used in turn
-        let least = live.into_iter().min_by_key(|peer| (peer.calls.lasts(now), Arc::strong_count(&peer.calls)));
+        let least =
+            live.into_iter().min_by_key(|peer| (peer.calls.lasts(now), Arc::strong_count(&peer.calls)));
         least.map_or(Choice::Nobody, |peer| Choice::Use(peer.clone()))
     }
 }

@@ -45,7 +45,12 @@ fn a_registered_agent_is_one_with_a_configuration_of_its_own() {
 fn key(id: &str) -> KeyRecord {
     KeyRecord {
         hash: ApiKey::generate("test", &mut rand::rng()).hash(),
-        principal: Principal { tenant: tenant(1), key: id.parse().unwrap(), agent: None, scopes: Scopes::default() },
+        principal: Principal {
+            tenant: tenant(1),
+            key: id.parse().unwrap(),
+            agent: None,
+            scopes: Scopes::default(),
+        },
         expires_at: None,
         revoked: false,
         rotation_due: false,
