@@ -8,9 +8,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::oneshot,
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
+use tokio_util::io::InspectReader;
 use tonic::body::Body;
 
 use crate::TlsError;
@@ -64,10 +66,21 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// Returns once the server has spoken. A system takes connections for a process that is about to stop and will never look at them;
+/// what is sent on such a one is lost without anybody having seen it.
 async fn handshake<IO>(io: IO) -> io::Result<(Sender, Driver)>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (spoken, has_spoken) = oneshot::channel();
+    let mut spoken = Some(spoken);
+    let io = InspectReader::new(io, move |bytes| {
+        if !bytes.is_empty()
+            && let Some(spoken) = spoken.take()
+        {
+            let _nobody_waits = spoken.send(());
+        }
+    });
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         // whoever is cut off sends no word of it. Calls that hang there keep others away meanwhile; a shorter time would break off calls
@@ -80,7 +93,13 @@ where
         .handshake(TokioIo::new(io))
         .map_err(io::Error::other)
         .await?;
-    Ok((sender, connection.boxed()))
+    let mut driver: Driver = connection.boxed();
+    tokio::select! {
+        ended = &mut driver => {
+            Err(ended.map_or_else(io::Error::other, |()| io::ErrorKind::ConnectionAborted.into()))
+        }
+        Ok(()) = has_spoken => Ok((sender, driver)),
+    }
 }
 
 #[cfg(test)]

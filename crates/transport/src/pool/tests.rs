@@ -97,6 +97,32 @@ async fn an_address_that_refuses_never_costs_a_call() {
 }
 
 #[tokio::test]
+async fn an_address_where_nobody_speaks_never_costs_a_call() {
+    let server = Server::start().await;
+    // the system takes the connections, as it does for a process that has stopped looking; the other ends each after a while
+    let (silent, leaving) =
+        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let addresses = [server.address, silent.local_addr().unwrap(), leaving.local_addr().unwrap()];
+    let (ended, tasks) = (Arc::new(AtomicUsize::new(0)), Tasks::new());
+    let count = Arc::clone(&ended);
+    tasks.spawn("leaving", async move {
+        while let Ok((stream, _)) = leaving.accept().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            drop(stream);
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let endpoint = Endpoint::parse("http://service.test:1").unwrap();
+    let transport =
+        endpoint.connect_to(stream::iter([Ok(BTreeSet::from(addresses))]), None, &Tasks::new()).unwrap();
+    until(async || {
+        call(&transport, "").await.unwrap();
+        ended.load(Ordering::SeqCst) >= 3
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_server_that_stops_gracefully_costs_no_call() {
     let (first, second) = (Server::start().await, Server::start().await);
     let transport = balanced(&[&first, &second]);
