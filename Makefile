@@ -6,10 +6,10 @@ BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
 ALL := --workspace --bins
 RUN_SELECTS ?= -p embermesh-standalone
 
-.PHONY: help run test docs-test lint services bench search ingest migration rounds faults replicas away rolling hosts setup setup-tests manifests fmt
+.PHONY: help run test docs-test lint services bench bench-search ingest migration rounds faults replicas away rolling hosts setup setup-tests manifests fmt
 
 help: ## This list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: setup ## Fetch what is needed, build, and serve on http://127.0.0.1:8081
 	cargo build $(CARGO_FLAGS) $(RUN_SELECTS)
@@ -35,7 +35,7 @@ bench: setup ## Load bench against a byte-forwarding proxy; writes docs/bench.md
 	cargo build --profile dist --workspace --bin embermesh --bin bench-load --bin bench-proxy --bin bench-upstream
 	scripts/bench.sh
 
-search: setup ## Search bench on 100,000 real texts, beside plain pgvector; writes docs/search.md
+bench-search: setup ## Search bench on 100,000 real texts, beside plain pgvector; writes docs/search.md
 	cargo build --release --workspace --bin embermesh-vector-store --bin bench-search
 	scripts/search.sh $(ARGS)
 

@@ -37,7 +37,7 @@ commit=$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)
 cat >"$root/docs/search.md" <<TEXT
 # Search bench
 
-\`make search\`: chunks of 80 to 360 characters out of the Debian packages $(echo "$packages" | sed 's/ /, /g'), embedded by the local
+\`make bench-search\`: chunks of 80 to 360 characters out of the Debian packages $(echo "$packages" | sed 's/ /, /g'), embedded by the local
 model (384 dimensions); the searches are other chunks of the same packages. Recall is held against an exact search in single precision.
 PostgreSQL with pgvector, its clients and the service share the machine's cores. The rows of *pgvector* are \`pgbench\` with prepared
 statements on a table that has nothing but number, text and vector; those of *vector-store* are the service over gRPC, with tenants,

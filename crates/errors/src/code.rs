@@ -22,11 +22,11 @@ pub enum Code {
     MethodNotAllowed,
     /// Idempotency conflict, stale version or duplicate.
     Conflict,
-    /// Body or batch over the limit.
+    /// The body, or the texts of a call together, over the limit.
     TooLarge,
     /// Personal data under a `reject` policy.
     PiiRejected,
-    /// A text over the model's limit.
+    /// A text over the limit of the model, or of the gateway.
     InputTooLong,
     /// Too many requests.
     RateLimited,
@@ -67,6 +67,11 @@ const TABLE: [Row; 17] = [
 ];
 
 impl Code {
+    /// Every code, in the order of their HTTP statuses.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|row| row.0)
+    }
+
     fn row(self) -> &'static Row {
         // the table is in the order of the enum, which a test proves
         &TABLE[self as usize]

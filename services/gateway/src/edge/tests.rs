@@ -1,5 +1,6 @@
 //! The edge as clients see it, over a stand-in for the embeddings service.
 
+mod api_page;
 mod conventions;
 mod forwarding;
 mod grpc;
