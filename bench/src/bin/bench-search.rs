@@ -17,7 +17,7 @@ use embermesh_bench::{
         leaving,
         raw::{Element, Raw},
         served::{self, Served},
-        tenants, truth,
+        tenants, truth, ways,
     },
 };
 use embermesh_private_postgres::{Options, PrivatePostgres, test_options};
@@ -220,6 +220,7 @@ impl Bench<'_> {
         let (large, small) = (served.tenant(1)?, served.tenant(2)?);
         let rate = large.put(&corpus, 0..rows).await?;
         self.bars.push(Bar::told("vector-store", "put without index, rows/s", format!("{rate:.0}")));
+        self.store_batches(&served).await?;
         let few = rows / 100;
         small.put(&corpus, 0..few).await?;
         self.sql("VACUUM ANALYZE").await?;
@@ -301,6 +302,25 @@ impl Bench<'_> {
             self.tenants(&served, seconds).await?;
         }
         served.stop().await
+    }
+
+    /// Batches of many rows, over streams and in other ways, in a space that is empty afterwards.
+    async fn store_batches(&mut self, served: &Served) -> Result<(), SearchError> {
+        eprintln!("bench-search: batches of many rows");
+        let corpus = Arc::clone(&self.corpus);
+        for (number, batch) in (11..).zip([1_000, 5_000, 20_000]) {
+            let tenant = served.tenant(number)?.in_space("bench/all-minilm-l6-v2-in-batches@384");
+            let rate = tenant.put_streams(&corpus, 0..self.arguments.rows, batch).await?;
+            let what = format!("PutStream without index, batches of {batch}, rows/s");
+            self.bars.push(Bar::told("vector-store", &what, format!("{rate:.0}")));
+        }
+        let space = self.number("SELECT max(space_no)::bigint FROM store.spaces").await?;
+        let away = format!("DELETE FROM store.embedding_keys WHERE space_no = {space}");
+        self.sql(&format!("TRUNCATE store.space_{space}; {away}")).await?;
+        for (what, rate) in ways::compare(&self.url, &corpus, space).await? {
+            self.bars.push(Bar::told("the same tables", &what, format!("{rate:.0}")));
+        }
+        Ok(())
     }
 
     async fn measure(

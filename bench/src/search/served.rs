@@ -14,14 +14,14 @@ use embermesh_auth::{Principal, Scopes};
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::{
     internal::v1::{
-        PutRequest, PutResult, PutRow, StoreFilter, StoreSearchReply, StoreSearchRequest,
+        PutReply, PutRequest, PutResult, PutRow, StoreFilter, StoreSearchReply, StoreSearchRequest,
         store_client::StoreClient,
     },
     to_le_bytes,
 };
 use embermesh_transport::{CallContext, Endpoint, MAX_MESSAGE_BYTES, Transport};
 use embermesh_types::TenantId;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
 use tokio::task::JoinSet;
 
 use super::{K, SearchError, corpus::Corpus, figures::Run};
@@ -148,25 +148,48 @@ impl Tenant {
         Ok(rate)
     }
 
+    /// Stores these rows of the corpus over streams, in batches of so many rows; returns rows a second.
+    ///
+    /// # Errors
+    /// When a stream fails.
+    pub async fn put_streams(
+        &self,
+        corpus: &Arc<Corpus>,
+        rows: std::ops::Range<usize>,
+        batch: usize,
+    ) -> Result<f64, SearchError> {
+        let (begun, count) = (Instant::now(), rows.len());
+        let shares: Vec<Vec<usize>> =
+            (0..WRITERS).map(|writer| rows.clone().skip(writer).step_by(WRITERS).collect()).collect();
+        let streams = shares.into_iter().map(|share| async move {
+            let (space, corpus, expected) =
+                (self.space.clone(), Arc::clone(corpus), share.len().div_ceil(batch));
+            let batches = (0..expected).map(move |at| {
+                let end = share.len().min((at + 1) * batch);
+                let rows = share[at * batch..end].iter().map(|row| put_row(&corpus, *row));
+                PutRequest { space_id: space.clone(), dimensions: 384, rows: rows.collect() }
+            });
+            let request = self.context.request(stream::iter(batches));
+            let answers = self.client.clone().put_stream(request).await?.into_inner();
+            let answers: Vec<PutReply> = answers.try_collect().await?;
+            if answers.len() != expected {
+                return Err(format!("{} of {expected} batches were answered", answers.len()).into());
+            }
+            Ok::<_, SearchError>(())
+        });
+        try_join_all(streams).await?;
+        #[expect(clippy::cast_precision_loss, reason = "small counts")]
+        let rate = count as f64 / begun.elapsed().as_secs_f64();
+        Ok(rate)
+    }
+
     /// Stores rows in one call.
     ///
     /// # Errors
     /// When it fails.
     pub async fn put_batch(&self, corpus: &Corpus, rows: &[usize]) -> Result<(), SearchError> {
-        let rows = rows.iter().map(|row| PutRow {
-            agent_id: "bench".into(),
-            content: corpus.texts[*row].clone(),
-            metadata: "{}".into(),
-            model: "all-minilm-l6-v2".into(),
-            provider: "local".into(),
-            input_type: "document".into(),
-            task_type: "general_qa".into(),
-            pii_policy_version: "1".into(),
-            tokens: 80,
-            vector: to_le_bytes(corpus.vector(*row)),
-            ..PutRow::default()
-        });
-        self.put_rows(&self.space, 384, rows.collect()).await?;
+        let rows = rows.iter().map(|row| put_row(corpus, *row)).collect();
+        self.put_rows(&self.space, 384, rows).await?;
         Ok(())
     }
 
@@ -220,6 +243,22 @@ impl Tenant {
             scan = reply.scan;
         }
         Ok((found, scan))
+    }
+}
+
+fn put_row(corpus: &Corpus, row: usize) -> PutRow {
+    PutRow {
+        agent_id: "bench".into(),
+        content: corpus.texts[row].clone(),
+        metadata: "{}".into(),
+        model: "all-minilm-l6-v2".into(),
+        provider: "local".into(),
+        input_type: "document".into(),
+        task_type: "general_qa".into(),
+        pii_policy_version: "1".into(),
+        tokens: 80,
+        vector: to_le_bytes(corpus.vector(row)),
+        ..PutRow::default()
     }
 }
 

@@ -3,12 +3,15 @@
 pub(crate) mod answers;
 pub(crate) mod jobs;
 pub(crate) mod migrations;
+mod put_stream;
 pub(crate) mod throttle;
 pub(crate) mod vector_cache;
 
 use std::sync::Arc;
 
+use embermesh_auth::Principal;
 use embermesh_errors::Error;
+use embermesh_lifecycle::Tasks;
 use embermesh_proto::internal::v1::{
     self as proto, FindSpacesReply, FindSpacesRequest, PutReply, PutRequest, PutResult, StoreDeleteReply,
     StoreDeleteRequest, StoreGetRequest, StoreListReply, StoreListRequest, StoreRow, StoreSearchReply,
@@ -16,7 +19,7 @@ use embermesh_proto::internal::v1::{
 };
 use embermesh_transport::CallContext;
 use embermesh_types::WriteToken;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     domain::{
@@ -31,22 +34,26 @@ use crate::{
 const MAX_ROWS: u32 = 1_000;
 const DEFAULT_PAGE: u32 = 100;
 
+#[derive(Clone)]
 pub(crate) struct StoreService {
     store: Arc<Store>,
     uses: Uses,
+    tasks: Tasks,
 }
 
 impl StoreService {
-    pub(crate) fn new(store: Arc<Store>, uses: Uses) -> Self {
-        Self { store, uses }
+    pub(crate) fn new(store: Arc<Store>, uses: Uses, tasks: Tasks) -> Self {
+        Self { store, uses, tasks }
     }
-}
 
-#[tonic::async_trait]
-impl proto::store_server::Store for StoreService {
-    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutReply>, Status> {
-        let principal = CallContext::of(&request)?.principal;
-        let (space, rows) = row::parse(request.into_inner(), &principal)?;
+    /// Keeps the rows of one message, of which there may be so many.
+    async fn keep(
+        &self,
+        principal: &Principal,
+        request: PutRequest,
+        max_rows: usize,
+    ) -> Result<PutReply, Error> {
+        let (space, rows) = row::parse(request, principal, max_rows)?;
         let (kept, token) = self.store.put(principal.tenant, &space, &rows).await?;
         for (row, kept) in rows.iter().zip(&kept) {
             if let Kept::Known(id) = kept {
@@ -54,7 +61,25 @@ impl proto::store_server::Store for StoreService {
             }
         }
         let results = kept.into_iter().map(result).collect();
-        Ok(Response::new(PutReply { results, write_token: token.to_string() }))
+        Ok(PutReply { results, write_token: token.to_string() })
+    }
+}
+
+#[tonic::async_trait]
+impl proto::store_server::Store for StoreService {
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutReply>, Status> {
+        let principal = CallContext::of(&request)?.principal;
+        Ok(Response::new(self.keep(&principal, request.into_inner(), row::MAX_ROWS).await?))
+    }
+
+    type PutStreamStream = put_stream::Replies;
+
+    async fn put_stream(
+        &self,
+        request: Request<Streaming<PutRequest>>,
+    ) -> Result<Response<Self::PutStreamStream>, Status> {
+        let principal = CallContext::of(&request)?.principal;
+        Ok(Response::new(self.keep_all(principal, request.into_inner())))
     }
 
     async fn search(

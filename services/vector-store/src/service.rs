@@ -70,6 +70,7 @@ pub struct VectorStore {
     uses: Uses,
     retention: Arc<Retention>,
     footprint: Arc<Mutex<Footprint>>,
+    tasks: Tasks,
 }
 
 impl VectorStore {
@@ -103,12 +104,13 @@ impl VectorStore {
         jobs.start(&parts.tasks);
         let uses = Uses::default();
         uses.start(&store, &parts.tasks);
-        Ok(Self { store, redis, jobs, uses, retention, footprint })
+        Ok(Self { store, redis, jobs, uses, retention, footprint, tasks: parts.tasks })
     }
 
     /// The gRPC service.
     pub fn store_server(&self) -> StoreServer<impl embermesh_proto::internal::v1::store_server::Store> {
-        StoreServer::new(StoreService::new(Arc::clone(&self.store), self.uses.clone()))
+        let service = StoreService::new(Arc::clone(&self.store), self.uses.clone(), self.tasks.clone());
+        StoreServer::new(service)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }

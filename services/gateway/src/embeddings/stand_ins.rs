@@ -26,7 +26,7 @@ use embermesh_subscription::{Snapshot, Subscription};
 use embermesh_telemetry::Metrics;
 use embermesh_transport::{CallContext, GrpcMetrics, MAX_MESSAGE_BYTES, in_process};
 use embermesh_types::TenantId;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use super::{Costs, EmbeddingLimits, EmbeddingParts};
@@ -228,6 +228,15 @@ impl Store for StoreStandIn {
         });
         let write_token = format!("w1-{:024x}{:016x}", 1, self.puts.lock().unwrap().len());
         Ok(Response::new(PutReply { results: results.collect(), write_token }))
+    }
+
+    type PutStreamStream = futures::stream::Empty<Result<PutReply, Status>>;
+
+    async fn put_stream(
+        &self,
+        _: Request<Streaming<PutRequest>>,
+    ) -> Result<Response<Self::PutStreamStream>, Status> {
+        Err(Error::new(Code::NotImplemented, "the gateway puts no streams").into())
     }
 
     async fn search(

@@ -5,13 +5,14 @@ use std::time::{Duration, SystemTime};
 use embermesh_types::EmbeddingId;
 use uuid::Uuid;
 
-const RANDOM_BITS: u128 = (1 << 62) - 1;
+const RANDOM_BITS: u128 = (1 << 54) - 1;
 
-/// A new id of the millisecond `millis`. Ids of one call sort by `position`, which may be up to 4,095; the other 62 bits are
+/// A new id of the millisecond `millis`. Ids of one call sort by `position`, which may be up to 1,048,575; the other 54 bits are
 /// random.
 pub(crate) fn mint(millis: u64, position: usize) -> EmbeddingId {
-    let time = u128::from(millis) << 80;
-    let order = (position as u128 & 0xfff) << 64;
+    let (time, position) = (u128::from(millis) << 80, position as u128 & 0xf_ffff);
+    // on both sides of the two bits that tell the variant
+    let order = (position >> 8) << 64 | (position & 0xff) << 54;
     let random = u128::from(rand::random::<u64>()) & RANDOM_BITS;
     EmbeddingId::new(Uuid::from_u128(time | 0x7 << 76 | order | 0b10 << 62 | random))
 }
@@ -37,8 +38,11 @@ mod tests {
 
     #[test]
     fn ids_of_one_call_sort_by_position_and_differ() {
-        let ids: Vec<_> = (0..2048).map(|position| mint(5, position)).collect();
+        let ids: Vec<_> = (0..20_000).map(|position| mint(5, position)).collect();
         assert!(ids.is_sorted());
+        let last = mint(5, 0xf_ffff);
+        assert!(ids.last() < Some(&last) && last < mint(6, 0));
+        assert_eq!((last.uuid().get_version_num(), last.uuid().get_variant()), (7, uuid::Variant::RFC4122));
         assert_ne!(mint(5, 1), mint(5, 1));
     }
 }

@@ -8,7 +8,10 @@ use embermesh_types::{AgentId, SpaceId};
 use super::{agent, filter::parse_space, metadata::Metadata, text, vector};
 
 /// Most rows of one call.
-const MAX_ROWS: usize = 2_048;
+pub(crate) const MAX_ROWS: usize = 2_048;
+/// Most rows of one batch of a stream. About as many with 384 dimensions and a paragraph of text fill the largest message, and into a
+/// month with a graph they can be stored well within the time that a statement has.
+pub(crate) const MAX_BATCH_ROWS: usize = 20_000;
 
 /// A checked row.
 #[derive(Debug, Clone)]
@@ -27,8 +30,12 @@ pub(crate) struct NewRow {
     pub(crate) vector: Vec<f32>,
 }
 
-/// Reads the rows of a call, all of which must be right.
-pub(crate) fn parse(request: PutRequest, principal: &Principal) -> Result<(SpaceId, Vec<NewRow>), Error> {
+/// Reads up to `max_rows` rows, all of which must be right.
+pub(crate) fn parse(
+    request: PutRequest,
+    principal: &Principal,
+    max_rows: usize,
+) -> Result<(SpaceId, Vec<NewRow>), Error> {
     let space = parse_space(&request.space_id)?;
     if request.dimensions != space.dimensions() {
         return Err(Error::invalid(
@@ -36,10 +43,10 @@ pub(crate) fn parse(request: PutRequest, principal: &Principal) -> Result<(Space
             format!("dimensions is {}, vectors of {space} have {}", request.dimensions, space.dimensions()),
         ));
     }
-    if request.rows.is_empty() || request.rows.len() > MAX_ROWS {
+    if request.rows.is_empty() || request.rows.len() > max_rows {
         return Err(Error::invalid(
             "rows",
-            format!("{} rows, a call takes 1 to {MAX_ROWS}", request.rows.len()),
+            format!("{} rows, 1 to {max_rows} are taken at once", request.rows.len()),
         ));
     }
     let rows = request.rows.into_iter().enumerate().map(|(at, row)| {

@@ -131,12 +131,11 @@ impl Bench {
         self.sql(Role::Owner).await.system().query_one(sql, &[]).await.unwrap().get(0)
     }
 
-    /// Rows of the one space and entries of the key table.
+    /// Rows of the one space and entries of the key table, at one moment.
     pub async fn rows_and_keys(&self) -> (i64, i64) {
-        (
-            self.number("SELECT count(*) FROM embeddings").await,
-            self.number("SELECT count(*) FROM embedding_keys").await,
-        )
+        let sql = "SELECT (SELECT count(*) FROM embeddings), (SELECT count(*) FROM embedding_keys)";
+        let row = self.sql(Role::Owner).await.system().query_one(sql, &[]).await.unwrap();
+        (row.get(0), row.get(1))
     }
 }
 

@@ -22,6 +22,7 @@ mod redis;
 mod replicas;
 mod retention;
 mod search_order;
+mod streaming;
 mod tenants;
 mod text;
 mod view;

@@ -9,10 +9,13 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use embermesh_proto::internal::v1::{StoreFilter, StoreListRequest, StoreRead, StoreSearchRequest};
+use embermesh_proto::internal::v1::{
+    PutRequest, StoreFilter, StoreListRequest, StoreRead, StoreSearchRequest,
+};
+use futures::{TryStreamExt as _, stream};
 use tokio::task::JoinSet;
 
-use crate::harness::{Numbers, contents, row, search};
+use crate::harness::{Numbers, SPACE, contents, row, search};
 use world::{World, after, eventual};
 
 const WORKERS: usize = 8;
@@ -167,4 +170,24 @@ async fn a_row_that_was_there_already_is_covered_by_the_token_of_who_finds_it() 
     let (_, token) = world.put(row("same", &[1.0; 4])).await;
     let read = StoreSearchRequest { read: Some(after(&token)), ..search(&[1.0; 4]) };
     assert_eq!(world.caller.search(read).await.unwrap().hits.len(), 1);
+}
+
+#[tokio::test]
+async fn a_batch_of_a_stream_is_covered_by_the_token_of_its_answer() {
+    let world = World::start(1).await;
+    world.all_follow().await;
+    world.standbys.lock().await[0].pause(true).await;
+    let batch = |content: &str| PutRequest {
+        space_id: SPACE.into(),
+        dimensions: 4,
+        rows: vec![row(content, &[1.0; 4])],
+    };
+    let request = world.caller.context.request(stream::iter([batch("one"), batch("two")]));
+    let replies = world.caller.client.clone().put_stream(request).await.unwrap().into_inner();
+    let replies: Vec<_> = replies.try_collect().await.unwrap();
+    for (reply, seen) in replies.iter().zip([1, 2]) {
+        assert!(reply.write_token.starts_with("w1-"), "{}", reply.write_token);
+        let read = StoreSearchRequest { read: Some(after(&reply.write_token)), ..search(&[1.0; 4]) };
+        assert!(world.caller.search(read).await.unwrap().hits.len() >= seen);
+    }
 }

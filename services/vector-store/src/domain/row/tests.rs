@@ -28,7 +28,7 @@ fn put(rows: Vec<PutRow>) -> PutRequest {
 
 #[test]
 fn reads_a_row() {
-    let (space, rows) = parse(put(vec![row()]), &principal(None)).unwrap();
+    let (space, rows) = parse(put(vec![row()]), &principal(None), MAX_ROWS).unwrap();
     assert_eq!((space.dimensions(), rows.len()), (2, 1));
     assert_eq!((rows[0].context_id.as_deref(), rows[0].metadata.text.as_str()), (None, "{}"));
     assert_eq!(rows[0].vector, [1.0, 0.0]);
@@ -37,11 +37,11 @@ fn reads_a_row() {
 #[test]
 fn a_bound_key_puts_rows_of_its_agent_alone() {
     let unnamed = PutRow { agent_id: String::new(), ..row() };
-    let (_, rows) = parse(put(vec![unnamed.clone()]), &principal(Some("mine"))).unwrap();
+    let (_, rows) = parse(put(vec![unnamed.clone()]), &principal(Some("mine")), MAX_ROWS).unwrap();
     assert_eq!(rows[0].agent_id.as_str(), "mine");
-    let error = parse(put(vec![row()]), &principal(Some("mine"))).unwrap_err();
+    let error = parse(put(vec![row()]), &principal(Some("mine")), MAX_ROWS).unwrap_err();
     assert_eq!(error.code, Code::Forbidden);
-    let error = parse(put(vec![unnamed]), &principal(None)).unwrap_err();
+    let error = parse(put(vec![unnamed]), &principal(None), MAX_ROWS).unwrap_err();
     assert_eq!(error.param.as_deref(), Some("rows[0].agent_id"));
 }
 
@@ -57,7 +57,7 @@ fn the_wrong_part_of_a_row_is_named() {
         (PutRow { tokens: u64::MAX, ..row() }, "tokens"),
     ];
     for (bad, param) in bad {
-        let error = parse(put(vec![row(), bad]), &principal(None)).unwrap_err();
+        let error = parse(put(vec![row(), bad]), &principal(None), MAX_ROWS).unwrap_err();
         assert_eq!(error.code, Code::Invalid);
         assert_eq!(error.param.unwrap(), format!("rows[1].{param}"));
     }
@@ -67,11 +67,12 @@ fn the_wrong_part_of_a_row_is_named() {
 fn the_call_as_a_whole_is_checked() {
     let bad = [
         (PutRequest { rows: vec![], ..put(vec![]) }, "rows"),
-        (put(vec![row(); 2049]), "rows"),
+        (put(vec![row(); MAX_ROWS + 1]), "rows"),
         (PutRequest { dimensions: 3, ..put(vec![row()]) }, "dimensions"),
         (PutRequest { space_id: "x".into(), ..put(vec![row()]) }, "space_id"),
     ];
     for (bad, param) in bad {
-        assert_eq!(parse(bad, &principal(None)).unwrap_err().param.as_deref(), Some(param));
+        assert_eq!(parse(bad, &principal(None), MAX_ROWS).unwrap_err().param.as_deref(), Some(param));
     }
+    assert!(parse(put(vec![row(); MAX_ROWS + 1]), &principal(None), MAX_BATCH_ROWS).is_ok());
 }
