@@ -121,7 +121,8 @@ async fn tokens_are_those_that_providers_were_sent_and_never_more_than_the_quota
         "{count} of {} requests, {sum} of 4000 tokens, at most {most} each, {sent} sent in all",
         answers.len()
     );
-    assert!(sum <= 4_000 && 4_000 - sum < 2 * most, "{sum} tokens, at most {most} each");
+    // what a router has leased last may be with the other one: nobody is refused while a twentieth is free, as of budgets
+    assert!(sum <= 4_000 && 4_000 - sum < 4_000 / 20, "{sum} tokens, at most {most} each");
     // out of the cache there are none
     for answer in
         join_all((0..5).map(|_| fleet.clients[0].post(EMBED, one("asker", &text("known", 0))))).await
