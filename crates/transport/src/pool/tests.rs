@@ -31,6 +31,14 @@ async fn recovered(transport: &Transport) {
     .await;
 }
 
+async fn both_are_called(transport: &Transport, first: &Server, second: &Server) {
+    until(async || {
+        call(transport, "").await.unwrap();
+        first.calls() > 0 && second.calls() > 0
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn nobody_listening_is_unavailable_until_somebody_does() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
@@ -74,11 +82,7 @@ async fn a_call_that_had_left_when_its_server_crashed_is_unavailable_and_not_rep
 async fn every_address_of_a_name_is_used_and_a_dead_one_is_left_out() {
     let (first, second) = (Server::start().await, Server::start().await);
     let transport = balanced(&[&first, &second]);
-    until(async || {
-        call(&transport, "").await.unwrap();
-        first.calls() > 0 && second.calls() > 0
-    })
-    .await;
+    both_are_called(&transport, &first, &second).await;
     first.crash().await;
     recovered(&transport).await;
     for _ in 0..100 {
@@ -143,11 +147,7 @@ async fn a_server_that_stops_gracefully_costs_no_call() {
 async fn calls_go_to_the_address_with_the_fewest_under_way() {
     let (first, second) = (Server::start().await, Server::start().await);
     let transport = balanced(&[&first, &second]);
-    until(async || {
-        call(&transport, "").await.unwrap();
-        first.calls() > 0 && second.calls() > 0
-    })
-    .await;
+    both_are_called(&transport, &first, &second).await;
     let before = [first.calls(), second.calls()];
     let held = call(&transport, "wait");
     let others = async {
@@ -167,11 +167,7 @@ async fn calls_go_to_the_address_with_the_fewest_under_way() {
 async fn an_address_that_leaves_a_call_without_an_answer_gets_no_others() {
     let (first, second) = (Server::start().await, Server::start().await);
     let transport = balanced(&[&first, &second]);
-    until(async || {
-        call(&transport, "").await.unwrap();
-        first.calls() > 0 && second.calls() > 0
-    })
-    .await;
+    both_are_called(&transport, &first, &second).await;
     let before = [first.calls(), second.calls()];
     let others = async {
         until(async || first.calls() + second.calls() == before[0] + before[1] + 1).await;
