@@ -52,8 +52,8 @@ pub enum DbError {
     /// `query_one` met no row or several.
     #[error("expected one row, got {0}")]
     RowCount(usize),
-    /// The transaction was committed although one of its statements had failed; PostgreSQL rolled it back.
-    #[error("an earlier statement of the transaction failed, nothing was committed")]
+    /// Another statement of the transaction had failed, which tells why; PostgreSQL rolls all of it back.
+    #[error("another statement of the transaction failed, nothing was committed")]
     Aborted,
     /// The connection string or the TLS material is unusable, or the login was refused.
     #[error("database configuration: {0}")]
@@ -106,6 +106,7 @@ impl DbError {
             "23514" => Self::CheckViolation { constraint: constraint() },
             "40001" | "40P01" | "55P03" => Self::Conflict(message()),
             "57014" => Self::Cancelled(message()),
+            "25P02" => Self::Aborted,
             "42501" => Self::Denied(message()),
             // PostgreSQL has no code of its own for it; the routine's name is not translated
             "0A000" if error.routine() == Some("RevalidateCachedQuery") => Self::StalePlan,

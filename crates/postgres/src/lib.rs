@@ -25,6 +25,7 @@ mod roles;
 mod schema;
 mod session;
 mod tls;
+mod together;
 mod transaction;
 mod write_mark;
 
@@ -42,6 +43,7 @@ pub use restoring::{prepare_for_restore, tidy};
 pub use roles::{APP_ROLE, OPERATOR_ROLE};
 pub use schema::{Role, Schema};
 pub use session::Session;
+pub use together::together;
 pub use transaction::Transaction;
 pub use write_mark::WriteMark;
 

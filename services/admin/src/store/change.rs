@@ -7,10 +7,10 @@ use std::{
     time::SystemTime,
 };
 
-use embermesh_postgres::{DbError, Row, Session, Transaction, types::ToSql};
+use embermesh_postgres::{DbError, Row, Session, Transaction, together, types::ToSql};
 use embermesh_proto::internal::v1::Section;
 use embermesh_types::{AgentId, KeyId, TenantId};
-use futures::future::{try_join, try_join_all};
+use futures::{FutureExt as _, future::BoxFuture};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -202,15 +202,16 @@ impl Change {
 
     async fn write<'a>(
         &self,
-        touched: impl Iterator<Item = &'a Touched>,
-        records: impl Iterator<Item = &'a Stored>,
+        touched: impl Iterator<Item = &'a Touched> + Send,
+        records: impl Iterator<Item = &'a Stored> + Send,
     ) -> Result<(), DbError> {
         let sql = "INSERT INTO changes (version, section, tenant_id, key) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
         let touches = touched.map(async |Touched { section, tenant, key }| {
             self.execute(sql, &[&self.version, section, tenant, key]).await.map(drop)
         });
         let records = records.map(|stored| audit::insert(&self.transaction, stored));
-        try_join(try_join_all(touches), try_join_all(records)).await.map(drop)
+        let all: [BoxFuture<'_, _>; 2] = [together(touches).boxed(), together(records).boxed()];
+        together(all).await.map(drop)
     }
 
     pub(crate) async fn execute(

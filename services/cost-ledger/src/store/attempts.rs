@@ -5,9 +5,8 @@ use std::{
     time::SystemTime,
 };
 
-use embermesh_postgres::{DbError, Transaction, types::ToSql};
+use embermesh_postgres::{DbError, Transaction, together, types::ToSql};
 use embermesh_types::{AttemptId, TenantId};
-use futures::future::try_join_all;
 use uuid::Uuid;
 
 use super::{
@@ -173,7 +172,7 @@ async fn end(
             [&tenant, &id, created_at, &state, &amount, tokens, billed_units, &now];
         all(transaction.execute(sql, &parameters).await?, 1)
     };
-    try_join_all(ended.iter().map(|settlement| end(settlement))).await.map(drop)
+    together(ended.iter().map(|settlement| end(settlement))).await.map(drop)
 }
 
 /// Those that have ended.

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use embermesh_escrow::{Amount, Period, Scope};
-use embermesh_postgres::{DbError, Row, Transaction, types::ToSql};
+use embermesh_postgres::{DbError, Row, Transaction, together, types::ToSql};
 use embermesh_types::TenantId;
-use futures::future::try_join_all;
 use jiff::civil::Date;
 
 use super::rows::unreadable;
@@ -77,7 +76,7 @@ pub(crate) async fn add(
         ];
         super::batch::all(transaction.execute(sql, &parameters).await?, 1)
     };
-    try_join_all(deltas.iter().map(|(key, delta)| add(key, delta))).await.map(drop)
+    together(deltas.iter().map(|(key, delta)| add(key, delta))).await.map(drop)
 }
 
 struct Columns<'a> {

@@ -6,8 +6,9 @@ use std::{
 };
 
 use embermesh_escrow::{Account, Limits, Path, day_of};
-use embermesh_postgres::{DbError, Transaction};
+use embermesh_postgres::{DbError, Transaction, together};
 use embermesh_types::{AttemptId, NanoUsd, TenantId};
+use futures::{FutureExt as _, future::BoxFuture};
 use uuid::Uuid;
 
 use super::{
@@ -114,25 +115,23 @@ impl TenantPart<'_> {
             let keys = writes.balances.keys().cloned().collect();
             balances::lock(self.transaction, self.tenant, &keys).await?;
         }
-        // boxed, as what keeps all these statements is large
-        Box::pin(self.write(&writes)).await?;
+        self.write(&writes).await?;
         Ok(outcomes)
     }
 
-    /// They leave together; a failure of any undoes all, and makes those behind it fail too: so the first in order tells why. The
-    /// balances are last, because others wait for them.
+    /// They leave together, and a failure of any undoes all. The balances are last, because others wait for them.
     async fn write(&self, writes: &Writes<'_>) -> Result<(), DbError> {
         let (transaction, tenant, now) = (self.transaction, self.tenant, self.now);
         let (charges, hits) = (NewCharges::of(&writes.attempts), NewCharges::hits(&writes.hits));
-        tokio::try_join!(
-            biased;
-            attempts::write(transaction, tenant, &writes.attempts, now),
-            charges.insert(transaction, tenant),
-            hits.insert_new(transaction, tenant),
-            leases::write(transaction, tenant, &writes.leases, now),
-            balances::add(transaction, tenant, &writes.balances),
-        )
-        .map(drop)
+        // boxed, as they are of different types, and what keeps all these statements is large
+        let statements: [BoxFuture<'_, Result<(), DbError>>; 5] = [
+            attempts::write(transaction, tenant, &writes.attempts, now).boxed(),
+            charges.insert(transaction, tenant).boxed(),
+            hits.insert_new(transaction, tenant).boxed(),
+            leases::write(transaction, tenant, &writes.leases, now).boxed(),
+            balances::add(transaction, tenant, &writes.balances).boxed(),
+        ];
+        together(statements).await.map(drop)
     }
 
     /// Reads and locks what the operations name: attempts, then leases, then balances, each in one order.

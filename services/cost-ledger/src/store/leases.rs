@@ -3,9 +3,8 @@
 use std::{collections::BTreeSet, time::SystemTime};
 
 use embermesh_escrow::{Account, Path, Quota, Scope};
-use embermesh_postgres::{DbError, Row, Transaction, types::ToSql};
+use embermesh_postgres::{DbError, Row, Transaction, together, types::ToSql};
 use embermesh_types::TenantId;
-use futures::future::try_join_all;
 use uuid::Uuid;
 
 use super::{
@@ -127,7 +126,7 @@ async fn update(transaction: &Transaction, tenant: TenantId, changed: &[&Kept]) 
             [&tenant, &id, spent, under_way, returned, &state, closing, told];
         super::batch::all(transaction.execute(sql, &parameters).await?, 1)
     };
-    try_join_all(changed.iter().map(|kept| update(&kept.now))).await.map(drop)
+    together(changed.iter().map(|kept| update(&kept.now))).await.map(drop)
 }
 
 impl Store {
