@@ -12,8 +12,9 @@ use crate::{
 };
 
 /// What only some requests leave behind, for every tenant: a call that several shared, a lease, a budget that is nearly used up, an answer
-/// under a key, an anchor of the audit chain, an order to clear a cache, a job, the use of a row, a migration and what it could not embed, an archived row.
-const RARE_ROWS: [&str; 13] = [
+/// under a key, an anchor of the audit chain, an order to clear a cache, a job, the use of a row, a migration and what it could not embed,
+/// a promotion, an archived row.
+const RARE_ROWS: [&str; 14] = [
     "INSERT INTO ledger.attempt_parts
          (tenant_id, attempt_id, created_at, part, request_id, agent_id, key_id, asked_nano_usd, tokens_bound, inputs)
      SELECT tenant_id, attempt_id, created_at, 0, 'r', 'a', 'k', 0, 0, 1 FROM ledger.attempts",
@@ -48,6 +49,8 @@ const RARE_ROWS: [&str; 13] = [
     "INSERT INTO store.migration_failures
          (tenant_id, shard_key, migration_id, embedding_id, code, message, failed_at)
      SELECT tenant_id, 0, gen_random_uuid(), gen_random_uuid(), 'c', 'm', now() FROM admin.tenants",
+    "INSERT INTO store.promoted_tenants (tenant_id, shard_key, space_no, promoted_at)
+     SELECT tenant_id, 0, 1, now() FROM admin.tenants",
     "INSERT INTO store.embeddings_archive SELECT * FROM store.embeddings",
 ];
 
@@ -117,6 +120,7 @@ async fn the_database_itself_shows_rows_to_their_tenant_alone() {
         "store.jobs",
         "store.migration_failures",
         "store.migrations",
+        "store.promoted_tenants",
         "store.row_uses",
         "store.space_1",
     ];

@@ -88,12 +88,13 @@ fn has_replica(store: &Store) -> bool {
 /// One round of everything. A failure is logged and does not keep the rest from running; the first one is returned.
 pub(crate) async fn round(store: &Store) -> Result<(), DbError> {
     let partitions = report("partitions", store.add_all_partitions().await);
+    let promoted = report("promotion", store.promote_large_tenants().await.map(drop));
     let expiry = report("expiry", store.expire_answers().await.map(drop));
     let jobs = report("ended jobs", store.expire_jobs().await);
     let uses = report("uses of rows", store.expire_uses().await);
     let indexes = report("indexes", store.build_due_indexes().await.map(drop));
     let words = report("indexes of words", store.build_due_word_indexes().await.map(drop));
-    partitions.and(expiry).and(jobs).and(uses).and(indexes).and(words)
+    partitions.and(promoted).and(expiry).and(jobs).and(uses).and(indexes).and(words)
 }
 
 /// Deletes the rows that are past their tenant's retention.

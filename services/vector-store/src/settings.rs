@@ -19,6 +19,8 @@ pub struct Settings {
     pub exact_max_rows: u32,
     /// The kind of approximate index that is built from now on.
     pub index: IndexKind,
+    /// A tenant with so many rows in a month of a space gets partitions of its own from the next months on; 0: none does.
+    pub promote_rows: u32,
     /// When an index is built, whatever its kind, and how a graph is.
     pub hnsw: Hnsw,
     /// How lists are built and searched.
@@ -148,6 +150,7 @@ impl Default for Settings {
             element: Element::Half,
             exact_max_rows: 10_000,
             index: IndexKind::default(),
+            promote_rows: 500_000,
             hnsw: Hnsw::default(),
             ivfflat: Ivfflat::default(),
             text_search: TextSearch::default(),

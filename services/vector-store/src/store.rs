@@ -14,6 +14,7 @@ mod only_one;
 mod other_spaces;
 mod partitions;
 mod pools;
+mod promotion;
 mod put;
 mod read;
 mod recall;

@@ -36,6 +36,14 @@ impl Month {
         Self { year: u16::try_from(year).unwrap_or(u16::MAX), month: u8::try_from(month).unwrap_or(1) }
     }
 
+    /// The month after this one.
+    pub(crate) const fn next(self) -> Self {
+        match self.month {
+            12 => Self { year: self.year.saturating_add(1), month: 1 },
+            month => Self { month: month + 1, ..self },
+        }
+    }
+
     /// The month so many before this one.
     pub(crate) fn minus(self, months: u32) -> Self {
         let count = (u32::from(self.year) * 12 + u32::from(self.month) - 1).saturating_sub(months);
@@ -107,6 +115,7 @@ mod tests {
             for month in 1..=12 {
                 let month = Month { year, month };
                 assert_eq!(Month::of(month.begin()), month);
+                assert_eq!(month.next().minus(1), month);
                 assert_eq!(
                     Month::of(month.begin() - Duration::from_secs(u64::from(month.begin() > at(0)))),
                     month.minus(u32::from(month.begin() > at(0)))

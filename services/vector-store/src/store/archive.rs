@@ -48,7 +48,7 @@ impl Store {
         let sql = "SELECT s.space_no, s.space_id, s.element, s.dimensions, c.relname::text,
                 h.inhrelid IS NOT NULL, coalesce(h.inhdetachpending, false)
             FROM spaces s
-                JOIN pg_class c ON c.relnamespace = 'store'::regnamespace AND c.relkind = 'r'
+                JOIN pg_class c ON c.relnamespace = 'store'::regnamespace AND c.relkind IN ('r', 'p')
                     AND c.relname ~ ('^' || s.table_name || '_[0-9]{4}_[0-9]{2}$')
                 LEFT JOIN pg_inherits h ON h.inhrelid = c.oid
             ORDER BY right(c.relname, 7), s.space_no";
@@ -115,19 +115,23 @@ impl Store {
     /// Ends a month that was written out. Its keys go some pages at a time: whoever stores an equal row meanwhile waits for no more.
     pub(crate) async fn forget(&self, leaving: &Leaving) -> Result<(), DbError> {
         let (table, session, space) = (&leaving.table, self.pools.builder.system(), leaving.space_no);
-        let sql = format!("SELECT pg_relation_size('{table}') / current_setting('block_size')::bigint");
-        let pages: i64 = session.query_one(&sql, &[]).await?.try_get(0)?;
-        let mut page = 0;
-        while page < pages {
-            let end = page + PAGES_AT_ONCE;
-            let keys = format!(
-                "DELETE FROM embedding_keys k USING {table} l
-                    WHERE l.ctid >= '({page},0)' AND l.ctid < '({end},0)'
-                        AND k.tenant_id = l.tenant_id AND k.shard_key = l.shard_key AND k.embedding_id = l.embedding_id
-                        AND k.space_no = {space}"
-            );
-            session.batch_execute(&keys).await?;
-            page = end;
+        let leaves = "SELECT oid::regclass::text, pg_relation_size(oid) / current_setting('block_size')::bigint FROM pg_class
+            WHERE relkind = 'r' AND (relname = $1 OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass($1)))
+                AND relnamespace = 'store'::regnamespace";
+        for leaf in session.query(leaves, &[table]).await? {
+            let (leaf, pages): (String, i64) = (leaf.try_get(0)?, leaf.try_get(1)?);
+            let mut page = 0;
+            while page < pages {
+                let end = page + PAGES_AT_ONCE;
+                let keys = format!(
+                    "DELETE FROM embedding_keys k USING {leaf} l
+                        WHERE l.ctid >= '({page},0)' AND l.ctid < '({end},0)'
+                            AND k.tenant_id = l.tenant_id AND k.shard_key = l.shard_key AND k.embedding_id = l.embedding_id
+                            AND k.space_no = {space}"
+                );
+                session.batch_execute(&keys).await?;
+                page = end;
+            }
         }
         session.batch_execute(&format!("DROP TABLE {table}")).await
     }

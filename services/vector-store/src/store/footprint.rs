@@ -38,8 +38,8 @@ impl Store {
                     ELSE pg_stat_get_live_tuples(p.oid) END), 0)::bigint,
                 coalesce(sum(pg_total_relation_size(p.oid)), 0)::bigint AS bytes
             FROM spaces s
-                LEFT JOIN pg_inherits h ON h.inhparent = to_regclass(s.table_name)
-                LEFT JOIN pg_class p ON p.oid = h.inhrelid
+                LEFT JOIN leaves l USING (space_no)
+                LEFT JOIN pg_class p ON p.oid = l.leaf
             GROUP BY s.space_no ORDER BY bytes DESC, s.space_no";
         let rows = self.pools.app.system().query(sql, &[]).await?;
         let table = |row: &embermesh_postgres::Row| {
@@ -56,11 +56,10 @@ impl Store {
     /// The indexes of these spaces, by month.
     pub(crate) async fn index_scans(&self, spaces: &[i32]) -> Result<Vec<Scans>, DbError> {
         let sql = r"SELECT i.oid, regexp_replace(i.relname::text, '_\d{4}_\d{2}', ''), pg_stat_get_numscans(i.oid)
-            FROM spaces s
-                JOIN pg_inherits h ON h.inhparent = to_regclass(s.table_name)
-                JOIN pg_index x ON x.indrelid = h.inhrelid AND x.indisvalid
+            FROM leaves l
+                JOIN pg_index x ON x.indrelid = l.leaf AND x.indisvalid
                 JOIN pg_class i ON i.oid = x.indexrelid
-            WHERE s.space_no = ANY($1)
+            WHERE l.space_no = ANY($1)
             ORDER BY i.relname";
         let rows = self.pools.app.system().query(sql, &[&spaces]).await?;
         let scans = |row: &embermesh_postgres::Row| {

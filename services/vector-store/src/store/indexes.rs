@@ -91,17 +91,16 @@ impl Store {
     }
 
     async fn leaves_without_index(&self, space: &Arc<Space>) -> Result<Vec<Leaf>, DbError> {
-        let sql = "SELECT p.relname::text, coalesce(array_agg(c.relname::text) FILTER (WHERE c.relname IS NOT NULL), '{}')
-            FROM pg_inherits h
-                JOIN pg_class p ON p.oid = h.inhrelid
-                LEFT JOIN pg_index x ON x.indrelid = h.inhrelid
+        let sql = "SELECT l.name::text, coalesce(array_agg(c.relname::text) FILTER (WHERE c.relname IS NOT NULL), '{}')
+            FROM leaves l
+                LEFT JOIN pg_index x ON x.indrelid = l.leaf
                     AND EXISTS (SELECT FROM pg_class i JOIN pg_am a ON a.oid = i.relam
                         WHERE i.oid = x.indexrelid AND a.amname IN ('hnsw', 'ivfflat'))
                 LEFT JOIN pg_class c ON c.oid = x.indexrelid
-            WHERE h.inhparent = to_regclass($1)
-            GROUP BY p.relname HAVING bool_or(x.indisvalid) IS NOT TRUE
-            ORDER BY p.relname";
-        let rows = self.pools.owner.system().query(sql, &[&space.table().to_string()]).await?;
+            WHERE l.space_no = $1
+            GROUP BY l.name HAVING bool_or(x.indisvalid) IS NOT TRUE
+            ORDER BY l.name";
+        let rows = self.pools.owner.system().query(sql, &[&space.no]).await?;
         rows.iter().map(|row| Ok(Leaf { name: row.try_get(0)?, leftovers: row.try_get(1)? })).collect()
     }
 

@@ -26,6 +26,10 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "V007__index_recall",
         sql: include_str!("../../../../migrations/store/V007__index_recall.sql"),
     },
+    Migration {
+        name: "V008__promoted_tenants",
+        sql: include_str!("../../../../migrations/store/V008__promoted_tenants.sql"),
+    },
 ];
 
 pub(crate) struct Pools {

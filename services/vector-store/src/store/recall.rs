@@ -39,10 +39,9 @@ impl Store {
 
     async fn unmeasured_graphs(&self) -> Result<Vec<Graph>, DbError> {
         let sql = "SELECT c.relname::text, p.relname::text, greatest(p.reltuples, 0)::bigint
-            FROM spaces s
-                JOIN pg_inherits h ON h.inhparent = to_regclass(s.table_name)
-                JOIN pg_class p ON p.oid = h.inhrelid
-                JOIN pg_index x ON x.indrelid = h.inhrelid AND x.indisvalid
+            FROM leaves l
+                JOIN pg_class p ON p.oid = l.leaf
+                JOIN pg_index x ON x.indrelid = l.leaf AND x.indisvalid
                 JOIN pg_class c ON c.oid = x.indexrelid
                 JOIN pg_am a ON a.oid = c.relam AND a.amname = 'hnsw'
             WHERE NOT EXISTS (SELECT FROM index_recall r WHERE r.index_name = c.relname)

@@ -19,7 +19,7 @@ use embermesh_types::{Consistency, SpaceId, TenantId};
 
 use super::{Owner, Store, row, spaces::Space};
 use crate::{
-    domain::{filter::Filter, index::Index, truncation, vector},
+    domain::{filter::Filter, truncation, vector},
     error::of_database,
 };
 
@@ -94,8 +94,8 @@ impl Store {
         let Some(space) = self.space(&search.space).await? else { return Ok((Vec::new(), EXACT)) };
         // the same angle whatever the length, and half precision keeps it
         let query = vector::normalised(&search.query);
-        let indexed = space.indexed_within(&search.filter);
-        if let Some(Index { kind, .. }) = indexed.first().copied()
+        let indexed = space.indexed_within(owner, &search.filter);
+        if let Some(kind) = indexed.first().map(|index| index.kind)
             && !search.exact
             && search.filter.ids.is_empty()
             && self.has_many_candidates(reads, owner, &space, &search.filter).await?

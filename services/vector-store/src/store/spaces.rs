@@ -10,11 +10,13 @@ use std::{
 
 use embermesh_postgres::{DbError, Reader, Row};
 use embermesh_types::SpaceId;
+use uuid::Uuid;
 
 use super::{Owner, Store};
 use crate::domain::{
     filter::Filter,
-    index::{Index, IndexKind},
+    index::{Index, IndexKind, Leaf, asked},
+    month::Month,
     vector::Element,
 };
 
@@ -23,8 +25,8 @@ pub(crate) struct Space {
     pub(crate) no: i32,
     pub(crate) id: SpaceId,
     pub(crate) element: Element,
-    /// The months that have an approximate index.
-    indexed: RwLock<Arc<[Index]>>,
+    /// What has an approximate index, or holds the rows of one tenant alone.
+    leaves: RwLock<Arc<[Leaf]>>,
     /// The time for which this process knows that there are partitions.
     pub(super) covered: RwLock<Range<SystemTime>>,
 }
@@ -36,10 +38,10 @@ impl Space {
         fmt::from_fn(move |f| write!(f, "space_{no}"))
     }
 
-    /// The indexes of the months in which rows of the filter can be.
-    pub(crate) fn indexed_within(&self, filter: &Filter) -> Vec<Index> {
-        let indexed = Arc::clone(&self.indexed.read().unwrap_or_else(PoisonError::into_inner));
-        indexed.iter().filter(|index| index.overlaps(filter.after, filter.before)).copied().collect()
+    /// The indexes of the months in which rows of the owner and the filter can be.
+    pub(super) fn indexed_within(&self, owner: Owner, filter: &Filter) -> Vec<Index> {
+        let leaves = Arc::clone(&self.leaves.read().unwrap_or_else(PoisonError::into_inner));
+        asked(&leaves, owner.tenant, filter.after, filter.before)
     }
 }
 
@@ -65,52 +67,56 @@ impl Spaces {
 
     fn learn(&self, row: &Row) -> Result<Arc<Space>, DbError> {
         let (no, id, element): (i32, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let indexed = indexes(row)?;
+        let leaves = leaves(row)?;
         let id: SpaceId =
             id.parse().map_err(|error: embermesh_types::SpaceError| DbError::Protocol(error.to_string()))?;
         let element = if element == Element::Half.as_str() { Element::Half } else { Element::Float };
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let space = known.entry(id.clone()).or_insert_with(|| {
             let never = SystemTime::UNIX_EPOCH..SystemTime::UNIX_EPOCH;
-            Arc::new(Space { no, id, element, indexed: RwLock::default(), covered: RwLock::new(never) })
+            Arc::new(Space { no, id, element, leaves: RwLock::default(), covered: RwLock::new(never) })
         });
-        *space.indexed.write().unwrap_or_else(PoisonError::into_inner) = indexed;
+        *space.leaves.write().unwrap_or_else(PoisonError::into_inner) = leaves;
         Ok(Arc::clone(space))
     }
 }
 
-/// The indexes in columns 3 to 6: kinds, first instants, the first ones after, and what to look at.
-fn indexes(row: &Row) -> Result<Arc<[Index]>, DbError> {
-    let (kinds, from, until): (Vec<String>, Vec<SystemTime>, Vec<SystemTime>) =
-        (row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
-    let looked_at: Vec<Option<i32>> = row.try_get(6)?;
-    let months = from.into_iter().zip(until).zip(looked_at);
-    let indexes = kinds.iter().zip(months).filter_map(|(kind, ((from, until), ef_search))| {
-        let ef_search = ef_search.and_then(|ef| u16::try_from(ef).ok());
-        Some(Index { kind: IndexKind::named(kind)?, ef_search, from, until })
-    });
-    Ok(indexes.collect())
+/// What columns 3 to 6 tell: months, tenants, kinds of indexes, and what to look at in them.
+fn leaves(row: &Row) -> Result<Arc<[Leaf]>, DbError> {
+    let (months, tenants): (Vec<SystemTime>, Vec<Option<Uuid>>) = (row.try_get(3)?, row.try_get(4)?);
+    let (kinds, looked_at): (Vec<Option<String>>, Vec<Option<i32>>) = (row.try_get(5)?, row.try_get(6)?);
+    let indexes = kinds.iter().zip(looked_at);
+    let leaves =
+        months.into_iter().zip(tenants).zip(indexes).map(|((from, tenant), (kind, ef_search))| Leaf {
+            kind: kind.as_deref().and_then(IndexKind::named),
+            ef_search: ef_search.and_then(|ef| u16::try_from(ef).ok()),
+            tenant,
+            from,
+            until: Month::of(from).next().begin(),
+        });
+    Ok(leaves.collect())
 }
 
 impl Store {
     /// Reads the registry, and which spaces have an index.
     pub(crate) async fn refresh_spaces(&self) -> Result<(), DbError> {
-        // the name of a partition ends with its month
         let sql = "SELECT s.space_no, s.space_id, s.element,
-                coalesce(array_agg(i.kind ORDER BY i.month) FILTER (WHERE i.kind IS NOT NULL), '{}'),
-                coalesce(array_agg(i.month AT TIME ZONE 'UTC' ORDER BY i.month) FILTER (WHERE i.kind IS NOT NULL), '{}'),
-                coalesce(array_agg((i.month + interval '1 month') AT TIME ZONE 'UTC' ORDER BY i.month)
-                    FILTER (WHERE i.kind IS NOT NULL), '{}'),
-                coalesce(array_agg(i.ef_search ORDER BY i.month) FILTER (WHERE i.kind IS NOT NULL), '{}')
+                coalesce(array_agg(i.month AT TIME ZONE 'UTC' ORDER BY i.month, i.name) FILTER (WHERE i.name IS NOT NULL), '{}'),
+                coalesce(array_agg(i.tenant_id ORDER BY i.month, i.name) FILTER (WHERE i.name IS NOT NULL), '{}'),
+                coalesce(array_agg(i.kind ORDER BY i.month, i.name) FILTER (WHERE i.name IS NOT NULL), '{}'),
+                coalesce(array_agg(i.ef_search ORDER BY i.month, i.name) FILTER (WHERE i.name IS NOT NULL), '{}')
             FROM spaces s LEFT JOIN (
-                SELECT h.inhparent, a.amname::text AS kind, r.ef_search, to_timestamp(right(p.relname, 7), 'YYYY_MM')::timestamp AS month
-                FROM pg_inherits h
-                    JOIN pg_class p ON p.oid = h.inhrelid
-                    JOIN pg_index x ON x.indrelid = h.inhrelid AND x.indisvalid
-                    JOIN pg_class c ON c.oid = x.indexrelid
-                    JOIN pg_am a ON a.oid = c.relam AND a.amname IN ('hnsw', 'ivfflat')
-                    LEFT JOIN index_recall r ON r.index_name = c.relname
-            ) i ON i.inhparent = to_regclass(s.table_name)
+                SELECT l.space_no, l.name, l.month, l.tenant_id, x.kind, x.ef_search
+                FROM leaves l LEFT JOIN (
+                    SELECT x.indrelid, a.amname::text AS kind, r.ef_search
+                    FROM pg_index x
+                        JOIN pg_class c ON c.oid = x.indexrelid
+                        JOIN pg_am a ON a.oid = c.relam AND a.amname IN ('hnsw', 'ivfflat')
+                        LEFT JOIN index_recall r ON r.index_name = c.relname
+                    WHERE x.indisvalid
+                ) x ON x.indrelid = l.leaf
+                WHERE x.kind IS NOT NULL OR l.tenant_id IS NOT NULL
+            ) i USING (space_no)
             GROUP BY s.space_no";
         for row in self.pools.app.system().query(sql, &[]).await? {
             self.spaces.learn(&row)?;
@@ -133,7 +139,7 @@ impl Store {
         if let Some(space) = self.space(id).await? {
             return Ok(space);
         }
-        let sql = "SELECT space_no, space_id, element, '{}'::text[], '{}'::timestamptz[], '{}'::timestamptz[], '{}'::int4[]
+        let sql = "SELECT space_no, space_id, element, '{}'::timestamptz[], '{}'::uuid[], '{}'::text[], '{}'::int4[]
             FROM create_space($1, $2, $3, $4)";
         let dimensions = i32::try_from(id.dimensions()).unwrap_or(i32::MAX);
         let element = self.settings.element.as_str();

@@ -36,19 +36,18 @@ impl Store {
     /// The partitions without an index of the language, and what they have in its place: one of another language, or one that was
     /// never finished.
     async fn leaves_without_word_index(&self, space: &Space) -> Result<Vec<Leaf>, DbError> {
-        let sql = "SELECT p.relname::text, coalesce(array_agg(c.relname::text) FILTER (WHERE c.relname IS NOT NULL), '{}')
-            FROM pg_inherits h
-                JOIN pg_class p ON p.oid = h.inhrelid
-                LEFT JOIN pg_index x ON x.indrelid = h.inhrelid
+        let sql = "SELECT l.name::text, coalesce(array_agg(c.relname::text) FILTER (WHERE c.relname IS NOT NULL), '{}')
+            FROM leaves l
+                LEFT JOIN pg_index x ON x.indrelid = l.leaf
                     AND EXISTS (SELECT FROM pg_class i JOIN pg_am a ON a.oid = i.relam AND a.amname = 'gin'
                         WHERE i.oid = x.indexrelid)
                 LEFT JOIN pg_class c ON c.oid = x.indexrelid
-            WHERE h.inhparent = to_regclass($1)
-            GROUP BY p.relname
-            HAVING bool_or(x.indisvalid AND c.relname = p.relname || '_' || $2) IS NOT TRUE
-            ORDER BY p.relname";
+            WHERE l.space_no = $1
+            GROUP BY l.name
+            HAVING bool_or(x.indisvalid AND c.relname = l.name || '_' || $2) IS NOT TRUE
+            ORDER BY l.name";
         let parameters: [&(dyn embermesh_postgres::types::ToSql + Sync); 2] =
-            [&space.table().to_string(), &self.words.in_index_name()];
+            [&space.no, &self.words.in_index_name()];
         let rows = self.pools.owner.system().query(sql, &parameters).await?;
         rows.iter().map(|row| Ok(Leaf { name: row.try_get(0)?, leftovers: row.try_get(1)? })).collect()
     }

@@ -18,6 +18,7 @@ mod listing;
 mod migrations;
 mod month_roll_over;
 mod owner;
+mod promotion;
 mod redis;
 mod replicas;
 mod retention;

@@ -68,5 +68,5 @@ async fn every_table_with_tenants_has_forced_row_level_security() {
             AND NOT (c.relrowsecurity AND c.relforcerowsecurity)";
     assert_eq!(bench.number(open).await, 0);
     let closed = open.replace("AND NOT (c.relrow", "AND (c.relrow");
-    assert_eq!(bench.number(&closed).await, 8);
+    assert_eq!(bench.number(&closed).await, 9);
 }

@@ -39,12 +39,12 @@ impl Store {
         let distance = distance(space, conditions.parameters().len() + 1);
         let (mut sql, mut outside) = ("SELECT * FROM (".to_owned(), String::new());
         for index in indexed {
-            let (from, until) = (Instant(index.from), Instant(index.until));
+            let (from, until, rows) = (Instant(index.from), Instant(index.until), &index.rows);
             // writing to a string cannot fail
             let _ = write!(
                 sql,
                 "(SELECT {distance} AS distance, {COLUMNS}, NULL::vector AS embedding FROM {table}
-                WHERE {matching} AND created_at >= {from} AND created_at < {until}
+                WHERE {matching}{rows} AND created_at >= {from} AND created_at < {until}
                 ORDER BY {distance} LIMIT {limit}) UNION ALL "
             );
             let _ = write!(outside, " AND (created_at < {from} OR created_at >= {until})");
