@@ -17,7 +17,7 @@ const CALL: &str = "/api/v1/embeddings";
 #[tokio::test]
 async fn a_key_ends_once_its_successor_is_used_and_one_that_nobody_replaces_goes_on() {
     let yaml = "gateway: {key_use_interval: 100ms}\n\
-        embedding: {security: {api_key_rotation: {enabled: true, rotation_period: 1s, overlap: 1s}}}\n";
+        embedding: {security: {api_key_rotation: {enabled: true, rotation_period: 1s, overlap: 5s}}}\n";
     let running = Running::one(yaml).await;
     let made = async |name: &str| {
         let made = running.admin().post("/api/v1/admin/keys", json!({"name": name})).await.ok();
