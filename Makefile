@@ -32,7 +32,7 @@ services: setup ## The five services as five processes on loopback ports 8081 to
 	scripts/services.sh $(BIN)
 
 bench: setup ## Load bench against a byte-forwarding proxy; writes docs/bench.md
-	cargo build --profile dist --workspace --bin embermesh --bin bench-load --bin bench-proxy --bin bench-upstream
+	cargo build --profile dist --workspace --bin embermesh --bin bench-load --bin bench-proxy
 	scripts/bench.sh
 
 bench-search: setup ## Search bench on 100,000 real texts, beside plain pgvector; writes docs/search.md

@@ -4,11 +4,8 @@
 #
 # usage: bench.sh [ARGUMENTS FOR bench-load]
 set -eu
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-root=$here/..
+. "$(dirname -- "$0")/lib/figures.sh"
 bin=$root/target/dist
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 
 cat >"$work/embermesh.yaml" <<YAML
 logging: {level: warn}
@@ -17,7 +14,6 @@ embedding:
     openai: {base_url: '\${BENCH_UPSTREAM_URL}', api_key: bench, models: [text-embedding-3-small]}
     local: {enabled: false}
 YAML
-export EMBERMESH_TOOLS_DIR="${EMBERMESH_TOOLS_DIR:-$root/.tools}"
 
 load() {
     rm -rf "$work/data"
@@ -29,8 +25,6 @@ load() {
 load --markdown "$work/table.md" "$@"
 load --markdown "$work/paced.md" --rate 2000 --only '1 '
 
-cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
-commit=$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)
 cat >"$root/docs/bench.md" <<TEXT
 # Load bench
 
@@ -40,7 +34,7 @@ core with everything on: authentication, limits, scrubbing, cache, reserved and 
 
 A *miss* is a text that was never seen: one provider call, one reservation, one settlement. A *hit* comes from memory.
 
-$(date -u +%Y-%m-%d), commit $commit, $(nproc) cores, $cpu.
+$(taken).
 
 $(cat "$work/table.md")
 

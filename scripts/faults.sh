@@ -4,18 +4,10 @@
 #
 # usage: faults.sh [ARGUMENTS FOR bench-faults], such as --rounds 300 --seed 7
 set -eu
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-root=$(dirname -- "$here")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export EMBERMESH_TOOLS_DIR="${EMBERMESH_TOOLS_DIR:-$root/.tools}"
+. "$(dirname -- "$0")/lib/figures.sh"
 
-kept=0
-"$root/target/release/bench-faults" --markdown "$work/table.md" "$@" || kept=$?
-[ -s "$work/table.md" ] || exit "$kept"
+measure "$root/target/release/bench-faults" --markdown "$work/table.md" "$@"
 
-cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
-commit=$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)
 cat >"$root/docs/faults.md" <<TEXT
 # Faults
 
@@ -28,7 +20,7 @@ of it is compared once more. Budgets are watched the whole time.
 
 A row with a bar is a promise; the run fails when one is not kept, and prints the seed and the round.
 
-$(date -u +%Y-%m-%d), commit $commit, $(nproc) cores, $cpu.
+$(taken).
 
 $(cat "$work/table.md")
 TEXT

@@ -2,17 +2,12 @@
 # Services on eight hosts that are network namespaces, with mutual TLS; each host is cut off once under load. Writes docs/hosts.md, and fails when an
 # acknowledged row is lost or a request fails that began five seconds after a cut. Needs root and `ip`.
 set -eu
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-root=$(dirname -- "$here")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export EMBERMESH_TOOLS_DIR="${EMBERMESH_TOOLS_DIR:-$root/.tools}" EMBERMESH_HOSTS_REPORT="$work/table.md"
+. "$(dirname -- "$0")/lib/figures.sh"
+export EMBERMESH_HOSTS_REPORT="$work/table.md"
 
 cd "$root"
 cargo test --workspace --test it hosts:: -- --ignored --nocapture
 
-cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
-commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
 cat >docs/hosts.md <<TEXT
 # Hosts that are cut off
 
@@ -21,7 +16,7 @@ and lists of addresses in place of names. Agents embed, keep and search; a balan
 once: what it sends and what it is sent is lost, and nobody is told. The run fails when an acknowledged row is lost, or when a request fails
 that began more than five seconds after a cut. The database and the provider are not cut off.
 
-$(date -u +%Y-%m-%d), commit $commit, $(nproc) cores, $cpu; a debug build.
+$(taken); a debug build.
 
 $(cat "$work/table.md")
 TEXT

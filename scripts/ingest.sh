@@ -4,18 +4,10 @@
 #
 # usage: ingest.sh [ARGUMENTS FOR bench-ingest], such as --rounds 300 --seed 7
 set -eu
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-root=$(dirname -- "$here")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export EMBERMESH_TOOLS_DIR="${EMBERMESH_TOOLS_DIR:-$root/.tools}"
+. "$(dirname -- "$0")/lib/figures.sh"
 
-kept=0
-"$root/target/release/bench-ingest" --markdown "$work/table.md" "$@" || kept=$?
-[ -s "$work/table.md" ] || exit "$kept"
+measure "$root/target/release/bench-ingest" --markdown "$work/table.md" "$@"
 
-cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
-commit=$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)
 cat >"$root/docs/ingest.md" <<TEXT
 # Storing rows under kill -9
 
@@ -25,7 +17,7 @@ a random time. At the end every acknowledged text is looked for under its id.
 
 A row with a bar is a promise; the run fails when one is not kept, and prints the seed.
 
-$(date -u +%Y-%m-%d), commit $commit, $(nproc) cores, $cpu.
+$(taken).
 
 $(cat "$work/table.md")
 TEXT

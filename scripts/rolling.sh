@@ -4,19 +4,13 @@
 #
 # usage: rolling.sh [REQUESTS]
 set -eu
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-root=$(dirname -- "$here")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export EMBERMESH_TOOLS_DIR="${EMBERMESH_TOOLS_DIR:-$root/.tools}"
+. "$(dirname -- "$0")/lib/figures.sh"
 export EMBERMESH_TEST_BINARIES="${EMBERMESH_TEST_BINARIES:-$root/target/release}"
 export EMBERMESH_ROLLING_RATE=200 EMBERMESH_ROLLING_REQUESTS="${1:-30000}" EMBERMESH_ROLLING_REPORT="$work/table.md"
 
 cd "$root"
 cargo test --workspace --test it rolling_restart -- --nocapture
 
-cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
-commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
 cat >docs/rolling.md <<TEXT
 # Rolling restart
 
@@ -25,7 +19,7 @@ and keeps, one embeds only, two search. Meanwhile every process gets SIGTERM, is
 after round. A balancer in front of the gateways asks \`/health/ready\` twenty times a second; \`server.shutdown_notice\` is 0.5 s. The run fails
 when a request fails, or when the books do not add up afterwards. The shorter form of the same is a test, in \`make test\`.
 
-$(date -u +%Y-%m-%d), commit $commit, $(nproc) cores, $cpu; a release build, with the load, the providers and PostgreSQL on the same cores.
+$(taken); a release build, with the load, the providers and PostgreSQL on the same cores.
 
 $(cat "$work/table.md")
 TEXT

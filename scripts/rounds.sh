@@ -4,18 +4,10 @@
 #
 # usage: rounds.sh [ARGUMENTS FOR bench-rounds]
 set -eu
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-root=$(dirname -- "$here")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export EMBERMESH_TOOLS_DIR="${EMBERMESH_TOOLS_DIR:-$root/.tools}"
+. "$(dirname -- "$0")/lib/figures.sh"
 
-kept=0
-"$root/target/release/bench-rounds" --markdown "$work/table.md" "$@" || kept=$?
-[ -s "$work/table.md" ] || exit "$kept"
+measure "$root/target/release/bench-rounds" --markdown "$work/table.md" "$@"
 
-cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
-commit=$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)
 cat >"$root/docs/rounds.md" <<TEXT
 # Rounds
 
@@ -24,7 +16,7 @@ scrubbing, cache, reserved and settled money in a durable PostgreSQL. Load drive
 
 A row with a bar is a promise; the run fails when one is not kept. The shorter forms of the same are tests, in \`make test\`.
 
-$(date -u +%Y-%m-%d), commit $commit, $(nproc) cores, $cpu.
+$(taken).
 
 $(cat "$work/table.md")
 TEXT

@@ -5,9 +5,7 @@
 #
 # usage: search.sh [ARGUMENTS FOR bench-search]
 set -eu
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-root=$(dirname -- "$here")
-tools="${EMBERMESH_TOOLS_DIR:-$root/.tools}"
+. "$(dirname -- "$0")/lib/figures.sh"
 packages='debian-reference-en linux-doc-6.1 postgresql-doc-15 python3.11-doc'
 
 corpus=$tools/corpus
@@ -24,16 +22,9 @@ if [ ! -s "$corpus/texts.jsonl" ]; then
     rm -rf "$corpus/packages" "$corpus/unpacked"
 fi
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export EMBERMESH_TOOLS_DIR="$tools"
-kept=0
-"$root/target/release/bench-search" --corpus "$corpus/texts.jsonl" --vectors "$corpus/vectors.f32" \
-    --weights "$tools/minilm" --postgres "$tools/postgres" --markdown "$work/table.md" "$@" || kept=$?
-[ -s "$work/table.md" ] || exit "$kept"
+measure "$root/target/release/bench-search" --corpus "$corpus/texts.jsonl" --vectors "$corpus/vectors.f32" \
+    --weights "$tools/minilm" --postgres "$tools/postgres" --markdown "$work/table.md" "$@"
 
-cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
-commit=$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)
 cat >"$root/docs/search.md" <<TEXT
 # Search bench
 
@@ -45,7 +36,7 @@ row-level security, metadata and whole rows. Warm; no parallel scans on either s
 
 A row with a bar is a promise; the run fails when one is not kept.
 
-$(date -u +%Y-%m-%d), commit $commit, $(nproc) cores, $cpu.
+$(taken).
 
 $(cat "$work/table.md")
 TEXT

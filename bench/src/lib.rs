@@ -4,8 +4,8 @@
 //! the rounds of kill -9: [`faults`], run by `bench-faults`; search on real text: [`search`], run by `bench-search`; and rounds of kill -9 while rows are
 //! stored: [`ingest`], run by `bench-ingest`, or moved to another space: [`migration`], run by `bench-migration`.
 //!
-//! Three binaries for the cost: `bench-upstream` (a provider that answers at once), `bench-proxy` (the floor) and `bench-load` (the
-//! driver, which starts the other two). The figure that counts is server CPU time per request: unlike requests per
+//! Two binaries for the cost: `bench-proxy` (the floor) and `bench-load` (the driver, which starts it, and is the provider that answers at
+//! once). The figure that counts is server CPU time per request: unlike requests per
 //! second it does not depend on which side saturates first. The absolute figures hold for one machine; the ratio to
 //! the proxy, measured in alternating rounds of the same run, travels better.
 
@@ -22,5 +22,6 @@ pub mod rounds;
 pub mod scan;
 pub mod search;
 pub mod serve;
+pub mod upstream;
 pub mod verify;
 pub mod workload;

@@ -2,8 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::io;
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
@@ -13,11 +12,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// Binds, prints the address on stdout and serves until the process is ended.
+/// Serves until the process is ended.
 ///
 /// # Errors
-/// When the address cannot be bound.
-pub async fn serve<H, F, B>(listen: SocketAddr, handler: H) -> io::Result<()>
+/// When no connection can be accepted any more.
+pub async fn serve<H, F, B>(listener: TcpListener, handler: H) -> io::Result<()>
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
@@ -25,11 +24,6 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let listener = TcpListener::bind(listen).await?;
-    let mut stdout = io::stdout();
-    writeln!(stdout, "{}", listener.local_addr()?)?;
-    stdout.flush()?;
-
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -1,6 +1,7 @@
 //! The floor: a proxy on the same HTTP library as the product that forwards bodies as they come and looks at nothing.
 
 use std::convert::Infallible;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 
 use clap::Parser;
@@ -13,6 +14,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use tokio::net::TcpListener;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -32,13 +34,17 @@ type Upstream = Client<HttpConnector, Incoming>;
 type Answer = Response<UnsyncBoxBody<Bytes, hyper::Error>>;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> std::io::Result<()> {
+async fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let client: Upstream = Client::builder(TokioExecutor::new()).build(connector);
     let upstream = arguments.upstream;
-    serve(arguments.listen, move |request| forward(client.clone(), upstream.clone(), request)).await
+    let listener = TcpListener::bind(arguments.listen).await?;
+    let mut stdout = io::stdout();
+    writeln!(stdout, "{}", listener.local_addr()?)?;
+    stdout.flush()?;
+    serve(listener, move |request| forward(client.clone(), upstream.clone(), request)).await
 }
 
 async fn forward(

@@ -1,40 +1,32 @@
-//! An OpenAI-compatible embedding provider that answers at once from memory.
+//! An OpenAI-compatible embedding provider that answers at once from memory, on the driver's thread.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use clap::Parser;
-use embermesh_bench::answers::{Answers, MODEL};
-use embermesh_bench::scan::{Shape, scan};
-use embermesh_bench::serve::serve;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use tokio::net::TcpListener;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use crate::answers::{Answers, MODEL};
+use crate::scan::{Shape, scan};
+use crate::serve::serve;
 
-/// An OpenAI-compatible embedding provider that answers at once; prints its address on stdout.
-#[derive(Parser)]
-struct Arguments {
-    /// Address to listen on
-    #[arg(long, default_value = "127.0.0.1:0")]
-    listen: SocketAddr,
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> std::io::Result<()> {
-    let arguments = Arguments::parse();
+/// Answers until the process is ended.
+///
+/// # Errors
+/// When no connection can be accepted any more.
+pub async fn answer_all(listener: TcpListener) -> io::Result<()> {
     let answers = Arc::new(Answers::default());
     for inputs in [1, 32] {
         for base64 in [false, true] {
             answers.get(Shape { inputs, base64, dims: None });
         }
     }
-    serve(arguments.listen, move |request| answer(Arc::clone(&answers), request)).await
+    serve(listener, move |request| answer(Arc::clone(&answers), request)).await
 }
 
 async fn answer(
