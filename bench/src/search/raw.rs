@@ -207,7 +207,7 @@ impl<'a> Raw<'a> {
         let recall = truth::recall(self.truth, &self.found(element, settings).await?);
         let mut runs = [Run::default(); 2];
         for (run, clients) in runs.iter_mut().zip([1, 16]) {
-            *run = self.pgbench(element, settings, clients).await?;
+            *run = self.pgbench(element, settings, clients, Duration::from_secs(self.seconds)).await?;
         }
         Ok(Figures { name: format!("pgvector, {name}"), recall, runs, build: None, bytes: None })
     }
@@ -235,11 +235,16 @@ impl<'a> Raw<'a> {
         Ok(found)
     }
 
-    async fn pgbench(
+    /// Searches under these settings with so many clients for a time, in whole seconds.
+    ///
+    /// # Errors
+    /// When `pgbench` fails.
+    pub async fn pgbench(
         &self,
         element: Element,
         settings: &[(&str, &str)],
         clients: u32,
+        over: Duration,
     ) -> Result<Run, SearchError> {
         let sql = element.sql();
         let script = self.folder.join("search.sql");
@@ -257,7 +262,7 @@ impl<'a> Raw<'a> {
         let log = self.folder.join(format!("log{clients}"));
         let options: String = settings.iter().map(|(name, value)| format!("-c {name}={value} ")).collect();
         let (clients_text, threads) = (clients.to_string(), clients.min(2).to_string());
-        let seconds = self.seconds.to_string();
+        let seconds = over.as_secs().to_string();
         let output = Command::new(&self.pgbench)
             .args([
                 "--no-vacuum",
@@ -294,7 +299,7 @@ impl<'a> Raw<'a> {
                 std::fs::remove_file(path)?;
             }
         }
-        Ok(Run::of(taken, Duration::from_secs(self.seconds)))
+        Ok(Run::of(taken, over))
     }
 
     /// Gives the memory and the disk back.

@@ -10,12 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use embermesh_auth::{Principal, Scopes};
 use embermesh_lifecycle::Tasks;
 use embermesh_proto::{
     internal::v1::{
-        PutReply, PutRequest, PutResult, PutRow, StoreFilter, StoreSearchReply, StoreSearchRequest,
-        store_client::StoreClient,
+        PutReply, PutRequest, PutResult, PutRow, StoreFilter, StoreRead, StoreSearchReply,
+        StoreSearchRequest, store_client::StoreClient,
     },
     to_le_bytes,
 };
@@ -24,7 +25,12 @@ use embermesh_types::TenantId;
 use futures::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
 use tokio::task::JoinSet;
 
-use super::{K, SearchError, corpus::Corpus, figures::Run};
+use super::{
+    K, SearchError,
+    corpus::Corpus,
+    figures::Run,
+    lean::{self, Lean},
+};
 use crate::faults::service::{Service, ServiceSpec, port};
 
 /// Rows of one call.
@@ -106,10 +112,11 @@ impl Served {
             request_id: "bench".parse()?,
             deadline: None,
         };
-        let client = StoreClient::new(self.transport.clone())
+        let transport = self.transport.clone();
+        let client = StoreClient::new(transport.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Tenant { client, context, space: self.space.clone() })
+        Ok(Tenant { client, transport, context, space: self.space.clone(), reads: Reads::Eventual })
     }
 
     /// Where it listens.
@@ -119,12 +126,23 @@ impl Served {
     }
 }
 
+/// What a search has to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// What the gateway asks for unless its client says otherwise.
+    Eventual,
+    /// Everything that was acknowledged.
+    YourWrites,
+}
+
 /// A caller of the service.
 #[derive(Clone, Debug)]
 pub struct Tenant {
     client: StoreClient<Transport>,
+    transport: Transport,
     context: CallContext,
     space: String,
+    reads: Reads,
 }
 
 impl Tenant {
@@ -132,6 +150,18 @@ impl Tenant {
     #[must_use]
     pub fn in_space(self, space: &str) -> Self {
         Self { space: space.to_owned(), ..self }
+    }
+
+    /// The same tenant, whose searches see this.
+    #[must_use]
+    pub fn reading(self, reads: Reads) -> Self {
+        Self { reads, ..self }
+    }
+
+    /// The same tenant through a client that costs little.
+    #[must_use]
+    pub fn lean(&self) -> Lean {
+        Lean::new(self.transport.clone(), self.context.clone())
     }
 
     /// Stores these rows of the corpus, some calls at a time; returns rows a second.
@@ -212,15 +242,24 @@ impl Tenant {
     /// # Errors
     /// When the call fails.
     pub async fn search(&self, query: &[f32], exact: bool) -> Result<StoreSearchReply, SearchError> {
-        let request = StoreSearchRequest {
+        let request = self.context.request(self.request(query, exact)?);
+        Ok(self.client.clone().search(request).await?.into_inner())
+    }
+
+    /// The message that asks for the rows nearest to a query.
+    ///
+    /// # Errors
+    /// Never, in practice.
+    pub fn request(&self, query: &[f32], exact: bool) -> Result<StoreSearchRequest, SearchError> {
+        Ok(StoreSearchRequest {
             space_id: self.space.clone(),
             query: to_le_bytes(query),
             filter: Some(StoreFilter::default()),
             limit: u32::try_from(K)?,
             exact,
+            read: Some(StoreRead { eventual: self.reads == Reads::Eventual, ..StoreRead::default() }),
             ..StoreSearchRequest::default()
-        };
-        Ok(self.client.clone().search(self.context.request(request)).await?.into_inner())
+        })
     }
 
     /// What every query finds, as numbers of rows, and how it was found.
@@ -265,25 +304,35 @@ fn put_row(corpus: &Corpus, row: usize) -> PutRow {
 /// Lets as many clients as there are callers search one after another for a time.
 ///
 /// # Errors
-/// When a search fails.
+/// When a search fails, or the last of a client finds too little.
 pub async fn run(
     callers: &[Tenant],
     corpus: &Arc<Corpus>,
     exact: bool,
-    seconds: u64,
+    over: Duration,
 ) -> Result<Run, SearchError> {
-    let (over, next) = (Duration::from_secs(seconds), Arc::new(AtomicUsize::new(0)));
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut clients = Vec::with_capacity(callers.len());
+    for caller in callers {
+        let request = |query: &Vec<f32>| Ok::<_, SearchError>(lean::encode(&caller.request(query, exact)?));
+        let requests: Vec<Bytes> = corpus.queries.iter().map(request).collect::<Result<_, _>>()?;
+        clients.push((caller.lean(), requests));
+    }
     let until = Instant::now() + over;
     let mut running = JoinSet::new();
-    for caller in callers {
-        let (caller, corpus, next) = (caller.clone(), Arc::clone(corpus), Arc::clone(&next));
+    for (mut client, requests) in clients {
+        let next = Arc::clone(&next);
         running.spawn(async move {
-            let mut taken = Vec::new();
+            let (mut taken, mut last) = (Vec::new(), Bytes::new());
             while Instant::now() < until {
-                let query = &corpus.queries[next.fetch_add(1, Ordering::Relaxed) % corpus.queries.len()];
+                let request = &requests[next.fetch_add(1, Ordering::Relaxed) % requests.len()];
                 let begun = Instant::now();
-                caller.search(query, exact).await?;
+                last = client.search(request.clone()).await?;
                 taken.push(begun.elapsed());
+            }
+            let hits = lean::decode(last)?.hits.len();
+            if hits != K {
+                return Err(format!("a search found {hits} rows").into());
             }
             Ok::<_, SearchError>(taken)
         });

@@ -11,6 +11,10 @@ use crate::domain::id;
 pub(super) const COLUMNS: &str = "embedding_id, agent_id, context_id, content, metadata::text, model, provider, input_type, \
     task_type, pii_policy_version, tokens, cost_nano_usd";
 
+/// [`COLUMNS`] of no row, by their types.
+pub(super) const NO_COLUMNS: &str = "NULL::uuid, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, \
+    NULL::text, NULL::text, NULL::bigint, NULL::bigint";
+
 /// The columns with the vector, or nothing in its place.
 pub(super) fn columns(with_vector: bool) -> String {
     // one type for all spaces, so that they can be read together

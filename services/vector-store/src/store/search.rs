@@ -23,6 +23,7 @@ use crate::{
     error::of_database,
 };
 
+pub(super) use approximate::Ways;
 pub(super) use size::Sizes;
 
 /// A checked search.
@@ -110,8 +111,8 @@ impl Store {
 }
 
 /// Reads `distance` and the columns of a row.
-fn hits(space: &Space, rows: &[Row]) -> Result<Vec<StoreHit>, DbError> {
-    rows.iter()
+fn hits<'r>(space: &Space, rows: impl IntoIterator<Item = &'r Row>) -> Result<Vec<StoreHit>, DbError> {
+    rows.into_iter()
         .map(|found| {
             let distance: f64 = found.try_get(0)?;
             let similarity = 1.0 - distance;

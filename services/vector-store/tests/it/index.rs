@@ -200,6 +200,14 @@ async fn months_with_and_without_an_index_are_searched_together() {
     let caller = bench.caller();
     let centres = fill(&caller).await;
     bench.store.maintain().await.unwrap();
+    // nothing is outside of the indexed month yet, which must not be remembered
+    let request = StoreSearchRequest {
+        space_id: SPACE.into(),
+        query: to_le_bytes(&centres[0]),
+        limit: 10,
+        ..StoreSearchRequest::default()
+    };
+    assert_eq!(found(&caller, request).await.1, "hnsw");
     bench.clock.advance(std::time::Duration::from_secs(31 * 24 * 3600));
     // nearer to each centre than anything before
     let rows = centres.iter().enumerate().map(|(n, centre)| row(&format!("new {n}"), centre));
@@ -223,4 +231,39 @@ async fn months_with_and_without_an_index_are_searched_together() {
         assert_eq!(reply.scan, "exact");
         assert!(reply.hits.iter().all(|hit| hit.row.as_ref().unwrap().content.starts_with("new")));
     }
+}
+
+#[tokio::test]
+async fn rows_behind_those_of_another_tenant_are_found_in_every_month() {
+    let bench = Bench::with(settings()).await;
+    let (caller, stranger) = (bench.caller(), bench.caller());
+    let centres = fill(&caller).await;
+    let mut numbers = Numbers::new(2);
+    let mut near = |noise: f32| centres[7].iter().map(|x| x + noise * numbers.next()).collect::<Vec<f32>>();
+    bench.clock.advance(std::time::Duration::from_secs(31 * 24 * 3600));
+    // more than a search looks at first, and all nearer than the caller's, which are nearer than what it has in the other month
+    let strangers: Vec<PutRow> = (0..200).map(|n| row(&format!("stranger {n}"), &near(0.01))).collect();
+    stranger.put_into(SPACE, strangers).await.unwrap();
+    let hidden: Vec<PutRow> = (0..20).map(|n| row(&format!("hidden {n}"), &near(0.05))).collect();
+    caller.put_into(SPACE, hidden).await.unwrap();
+    fill(&stranger).await;
+    bench.store.maintain().await.unwrap();
+    let valid = "SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+        WHERE c.relname LIKE '%\\_hnsw' AND i.indisvalid";
+    assert_eq!(bench.number(valid).await, 2);
+    let request = StoreSearchRequest {
+        space_id: SPACE.into(),
+        query: to_le_bytes(&centres[7]),
+        limit: 10,
+        ..StoreSearchRequest::default()
+    };
+    // what was found out by the first is known to the second
+    for _ in 0..2 {
+        let (rows, scan) = found(&caller, request.clone()).await;
+        assert_eq!((rows.len(), scan.as_str()), (10, "hnsw"));
+        assert!(rows.iter().all(|name| name.starts_with("hidden")), "{rows:?}");
+    }
+    let (rows, scan) = found(&stranger, request).await;
+    assert_eq!((rows.len(), scan.as_str()), (10, "hnsw"));
+    assert!(rows.iter().all(|name| name.starts_with("stranger")), "{rows:?}");
 }
