@@ -3,6 +3,9 @@
 /// The rows that a search is judged by.
 pub(crate) const NEAREST: i64 = 10;
 
+/// How much more searches miss than those for rows of the graph: on the corpus of the search bench, 1.6 % to 0.7 %.
+const FOREIGN: f64 = 2.0;
+
 /// Searches of which it was counted how many of the nearest rows they found.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Sample {
@@ -26,9 +29,10 @@ impl Sample {
         Self { mean, error: (variance / count).sqrt() }
     }
 
-    /// Whether the recall is as wanted, and not by the luck of the sample: less than one time in six.
+    /// Whether the recall is as wanted, and not by the luck of the sample: less than one time in six. The sample is of rows that the graph
+    /// holds, whose own links lead to what is near them; searches for anything else miss [`FOREIGN`] times as much.
     pub(crate) fn reaches(self, wanted: f64) -> bool {
-        self.mean - self.error >= wanted
+        (1.0 - self.mean + self.error) * FOREIGN <= 1.0 - wanted
     }
 }
 
@@ -43,9 +47,9 @@ mod tests {
         assert!(all.reaches(0.999));
         let mixed = Sample::of(&[10, 8, 10, 8]);
         assert!((mixed.mean - 0.9).abs() < 1e-12 && (mixed.error - 0.05).abs() < 1e-12, "{mixed:?}");
-        assert!(mixed.reaches(0.849) && !mixed.reaches(0.851));
+        assert!(mixed.reaches(0.699) && !mixed.reaches(0.701));
         // the same recall is surer in a larger sample
-        assert!(Sample::of(&[10, 8].repeat(200)).reaches(0.89));
+        assert!(Sample::of(&[10, 8].repeat(200)).reaches(0.789));
         assert!(!Sample::of(&[]).reaches(0.1));
     }
 }
