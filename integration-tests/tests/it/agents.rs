@@ -3,6 +3,7 @@
 use std::{
     io::Write as _,
     process::{Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use serde_json::{Value, json};
@@ -122,7 +123,10 @@ async fn a_day_limit_of_the_default_agent_is_each_ones_own() {
     // an agent that is taken out of the configuration is held to the default one from then on, and no longer once it is back
     admin.delete(&format!("{AGENTS}/own")).await.ok();
     wait_until(|| async { costs("own").await["limit"].is_number() }).await;
-    wait_until(|| async { embed(&client, "own", "five", Some(SMALL)).await.status == 402 }).await;
+    // another text each time: one that was answered is in memory, where it costs nothing
+    let asked = AtomicUsize::new(0);
+    let text = || format!("five {}", asked.fetch_add(1, Ordering::Relaxed));
+    wait_until(|| async { embed(&client, "own", &text(), Some(SMALL)).await.status == 402 }).await;
     admin.post(&format!("{AGENTS}/own/rollback"), json!({})).await.ok();
     wait_until(|| async { embed(&client, "own", "six", Some(SMALL)).await.status == 200 }).await;
 }

@@ -1,5 +1,7 @@
 //! Budgets of every scope and period: each holds to the nano-dollar, several hold at once, and the refusal says which one it was.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use super::{
@@ -107,7 +109,12 @@ async fn a_limit_of_a_request_holds_for_all_texts_of_it_together_and_waiting_doe
         let texts: Vec<String> = (0..texts).map(|n| text(name, n)).collect();
         json!({"model": EVEN, "input": texts, "user": "modest"})
     };
-    let ask = |name: &'static str, texts: usize| client.post("/v1/embeddings", input(name, texts));
+    // texts that nobody knows: one whose limit is not yet in force would leave them in memory, where they cost nothing
+    let asked = AtomicUsize::new(0);
+    let ask = |texts: usize| {
+        let name = format!("asked {}", asked.fetch_add(1, Ordering::Relaxed));
+        client.post("/v1/embeddings", input(&name, texts))
+    };
     // by the agent's configuration, and by a budget
     let configured = json!({"constraints": {"max_cost_per_request": usd(3 * COST)}});
     let agent = format!("{EMBED}/agents/modest");
@@ -121,9 +128,9 @@ async fn a_limit_of_a_request_holds_for_all_texts_of_it_together_and_waiting_doe
             Some(running.admin().post("/api/v1/admin/budgets", body).await.ok())
         };
         let name = ["configured", "a budget"][round];
-        wait_until(|| async { ask("too much", 4).await.status == 402 }).await;
+        wait_until(|| async { ask(4).await.status == 402 }).await;
         let (calls, before) = (fleet.simulator.calls().len(), fleet.texts_sent());
-        let refused = ask("too much", 4).await;
+        let refused = ask(4).await;
         refused.refused(402, "budget_exceeded");
         assert!(refused.headers.get("retry-after").is_none(), "{:?}", refused.headers);
         assert_eq!(fleet.simulator.calls().len(), calls, "{name}: the provider was called");
@@ -133,7 +140,7 @@ async fn a_limit_of_a_request_holds_for_all_texts_of_it_together_and_waiting_doe
             let body = json!({"model": EVEN, "input": texts, "user": "modest"});
             client.post("/v1/embeddings", body).await.ok();
         }
-        ask("too much", 4).await.refused(402, "budget_exceeded");
+        ask(4).await.refused(402, "budget_exceeded");
         assert_eq!(fleet.texts_sent() - before, 90);
         // what is in memory costs nothing: of four texts three are
         let mut known: Vec<String> = (0..3).map(|at| text(&format!("{name} 0"), at)).collect();
@@ -142,7 +149,7 @@ async fn a_limit_of_a_request_holds_for_all_texts_of_it_together_and_waiting_doe
         if let Some(made) = made {
             let path = format!("/api/v1/admin/budgets/{}", made["id"].as_str().unwrap());
             running.admin().delete(&path).await.ok();
-            wait_until(|| async { ask("no limit any more", 4).await.status == 200 }).await;
+            wait_until(|| async { ask(4).await.status == 200 }).await;
         }
     }
     client.post(EMBED, one("modest", &text("alone", 0))).await.ok();

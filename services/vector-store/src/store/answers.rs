@@ -24,7 +24,7 @@ use crate::{
 const EXPIRY_BATCH: i64 = 1_000;
 /// A lost conflict or connection: everything is repeated, which the holder's id makes safe.
 const ATTEMPTS: u32 = 4;
-/// A key that is neither free nor there was given back in between.
+/// How often a key is asked for that was neither free nor there: it was given back in between.
 const ROUNDS: u32 = 4;
 
 /// Whether an entry keeps nobody from its key: it is a day old, its call is dead or is the one that asks, or a row that its answer
@@ -110,23 +110,20 @@ impl Store {
         let mut open: Vec<&Claim> = claims.iter().collect();
         // every call takes its keys in the same order, so that none waits for one that waits for it
         open.sort_by_key(|claim| claim.key.as_str());
-        let mut attempt = 1;
-        for _ in 0..ROUNDS {
-            if open.is_empty() {
-                break;
-            }
+        let (mut attempt, mut round) = (1, 0);
+        while !open.is_empty() && round < ROUNDS {
             match self.claim_once(scope, &open, begin).await {
                 Err(error) if is_worth_repeating(&error) && attempt < ATTEMPTS => attempt += 1,
-                outcome => standings.extend(outcome?),
+                outcome => {
+                    standings.extend(outcome?);
+                    round += 1;
+                }
             }
             open.retain(|claim| !standings.contains_key(claim.key.as_str()));
         }
-        let standing = |claim: &Claim| {
-            standings.remove(claim.key.as_str()).ok_or_else(|| {
-                DbError::Conflict("idempotency keys are taken and given back at the same time".to_owned())
-            })
-        };
-        claims.iter().map(standing).collect()
+        // a key that was another call's each time it was asked for
+        let standing = |claim: &Claim| standings.remove(claim.key.as_str()).unwrap_or(Standing::InFlight);
+        Ok(claims.iter().map(standing).collect())
     }
 
     /// How keys stand. Left out is what was given back, or taken by somebody else, just now.
