@@ -195,6 +195,8 @@ async fn a_job_outlives_the_process_that_works_on_it() {
     pair.running.process("vector-store").kill();
     pair.redis.restart();
     pair.running.start_again("vector-store").await;
+    // the others find it again at their own pace
+    wait_until(|| async { pair.admin.get(&path).await.status == 200 }).await;
     let job = pair.ended(started).await;
     assert_eq!((&job["state"], &job["changed"]), (&json!("done"), &json!(10)), "{job}");
     assert_eq!(pair.kept(), 10);

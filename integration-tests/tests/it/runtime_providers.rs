@@ -245,6 +245,8 @@ async fn what_came_over_the_api_serves_after_a_restart_without_the_control_plane
 
     running.process("admin").kill();
     running.start_again("provider-router").await;
+    // the gateway finds it again at its own pace
+    wait_until(|| async { embed("until it is found").await.status == 200 }).await;
     let answer = embed("after").await.ok();
     assert_right(&answer, SMALL, "after");
     assert_eq!(answer["provider"], "late");

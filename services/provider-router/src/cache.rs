@@ -2,14 +2,14 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
 use embermesh_subscription::CacheClear;
 use embermesh_types::{SpaceId, TenantId, TokenCount};
 use embermesh_vector_key::{KeyMaker, Keys, VectorKey};
-use moka::sync::Cache as Moka;
+use quick_cache::{Weighter, sync::DefaultLifecycle};
 
 /// What is kept for a text.
 #[derive(Debug, Clone)]
@@ -54,30 +54,56 @@ pub(crate) fn keys_of(clear: &CacheClear) -> Keys {
     clear.space.as_ref().map_or(keys, |space| keys.in_space(space.as_str()))
 }
 
+/// What an entry takes beside its vector, in bytes.
+const OVERHEAD: usize = 192;
+/// The size of most entries, from which the number is estimated.
+const TYPICAL: u64 = 4 * 1536;
+
 /// The cache of this process.
 #[derive(Debug, Clone)]
-pub(crate) struct Cache(Moka<Key, Cached>);
+pub(crate) struct Cache {
+    entries: Arc<quick_cache::sync::Cache<Key, Entry, Bytewise, foldhash::fast::RandomState>>,
+    ttl: Duration,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    cached: Cached,
+    /// `None`: never.
+    expires: Option<Instant>,
+}
+
+#[derive(Debug, Clone)]
+struct Bytewise;
+
+impl Weighter<Key, Entry> for Bytewise {
+    fn weight(&self, _: &Key, entry: &Entry) -> u64 {
+        (entry.cached.vector.len() + OVERHEAD) as u64
+    }
+}
 
 impl Cache {
-    /// Keeps up to `bytes` of vectors, each for `ttl`.
+    /// Keeps up to `bytes` of vectors, each for `ttl` at most.
     pub fn new(bytes: u64, ttl: Duration) -> Self {
-        let weigh = |_: &Key, cached: &Cached| u32::try_from(cached.vector.len() + 128).unwrap_or(u32::MAX);
-        Self(Moka::builder().max_capacity(bytes).weigher(weigh).time_to_live(ttl).build())
+        let entries = usize::try_from(bytes / TYPICAL).unwrap_or(usize::MAX);
+        let (hasher, lifecycle) = (foldhash::fast::RandomState::default(), DefaultLifecycle::default());
+        let entries = quick_cache::sync::Cache::with(entries, bytes, Bytewise, hasher, lifecycle);
+        Self { entries: Arc::new(entries), ttl }
     }
 
     /// What is kept.
     pub fn get(&self, key: &Key) -> Option<Cached> {
-        self.0.get(key)
+        let entry = self.entries.get(key)?;
+        entry.expires.is_none_or(|end| Instant::now() < end).then_some(entry.cached)
     }
 
     pub fn insert(&self, key: Key, cached: Cached) {
-        self.0.insert(key, cached);
+        self.entries.insert(key, Entry { cached, expires: Instant::now().checked_add(self.ttl) });
     }
 
     /// Drops what was kept under `keys` before the order `number`.
     pub fn clear(&self, keys: &Keys, number: i64) {
-        let meant = self.0.iter().filter(|(key, cached)| cached.stamp < number && keys.contain(key));
-        meant.for_each(|(key, _)| self.0.invalidate(&*key));
+        self.entries.retain(|key, entry| entry.cached.stamp >= number || !keys.contain(key));
     }
 }
 
