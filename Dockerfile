@@ -22,11 +22,17 @@ ENV SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH} \
     CARGO_INCREMENTAL=0 \
     CARGO_TERM_COLOR=never \
     RUSTFLAGS="--remap-path-prefix=/src=embermesh --remap-path-prefix=/usr/local/cargo=cargo -C link-arg=-Wl,--build-id=none"
+# By the profile that `make profile` leaves, where it was run: a fifth less CPU. The same profile gives the same bytes. It holds for the
+# toolchain that made it, and for a named target.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo build --locked --profile dist --workspace --bins && \
+    if [ -e profile/embermesh.profdata ]; then \
+        export RUSTFLAGS="$RUSTFLAGS -Cprofile-use=/src/profile/embermesh.profdata"; \
+    fi && \
+    host=$(rustc -vV | sed -n 's/^host: //p') && \
+    cargo build --locked --profile dist --workspace --bins --target "$host" && \
     mkdir -p /out && \
     for binary in embermesh embermesh-gateway embermesh-provider-router embermesh-cost-ledger embermesh-vector-store embermesh-admin; do \
-        cp "target/dist/$binary" /out/ || exit 1; \
+        cp "target/$host/dist/$binary" /out/ || exit 1; \
     done
 
 # What a binary needs around it: the C library, authorities of TLS, a user, and curl for health checks.

@@ -4,9 +4,11 @@ CARGO_FLAGS := $(if $(filter release,$(PROFILE)),--release,)
 BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
 # what cargo selects decides the features of every dependency: one selection, one build of each
 ALL := --workspace --bins
+# named, as wherever a profile is made or used: it is part of every symbol's name
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 RUN_SELECTS ?= -p embermesh-standalone
 
-.PHONY: help run test docs-test lint services bench bench-search ingest migration rounds faults replicas away rolling hosts setup setup-tests manifests fmt
+.PHONY: help run test docs-test lint services profile bench bench-search ingest migration rounds faults replicas away rolling hosts setup setup-tests manifests fmt
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,8 +33,13 @@ services: setup ## The five services as five processes on loopback ports 8081 to
 	cargo build $(CARGO_FLAGS) $(ALL)
 	scripts/services.sh $(BIN)
 
-bench: setup ## Load bench against a byte-forwarding proxy; writes docs/bench.md
-	cargo build --profile dist --workspace --bin embermesh --bin bench-load --bin bench-proxy
+profile: setup ## What the load bench does most, for release builds to be laid out by; writes profile/embermesh.profdata
+	cargo build --profile dist --workspace --bin bench-load --bin bench-proxy
+	scripts/profile.sh
+
+bench: profile ## Load bench of a release build against a byte-forwarding proxy; writes docs/bench.md
+	RUSTFLAGS="-Cprofile-use=$(CURDIR)/profile/embermesh.profdata" \
+	cargo build --profile dist --workspace --bin embermesh --target $(HOST) --target-dir target/profiled
 	scripts/bench.sh
 
 bench-search: setup ## Search bench on 100,000 real texts, beside plain pgvector; writes docs/search.md

@@ -6,31 +6,19 @@
 set -eu
 . "$(dirname -- "$0")/lib/figures.sh"
 bin=$root/target/dist
+. "$root/scripts/lib/load.sh"
+profiled=$root/target/profiled/$(rustc -vV | sed -n 's/^host: //p')/dist/embermesh
 
-cat >"$work/embermesh.yaml" <<YAML
-logging: {level: warn}
-embedding:
-  providers:
-    openai: {base_url: '\${BENCH_UPSTREAM_URL}', api_key: bench, models: [text-embedding-3-small]}
-    local: {enabled: false}
-YAML
-
-load() {
-    rm -rf "$work/data"
-    "$bin/bench-load" --upstream-listen 127.0.0.1:9901 \
-        --target-name embermesh --target-url http://127.0.0.1:9902 --ready-path /health/ready \
-        --spawn "$bin/embermesh up --config $work/embermesh.yaml --data-dir $work/data --listen 127.0.0.1:9902" \
-        --api-key-file "$work/data/keys.json" "$@"
-}
-load --markdown "$work/table.md" "$@"
-load --markdown "$work/paced.md" --rate 2000 --only '1 '
+load "$profiled" --markdown "$work/table.md" "$@"
+load "$profiled" --markdown "$work/paced.md" --rate 2000 --only '1 '
 
 cat >"$root/docs/bench.md" <<TEXT
 # Load bench
 
 \`make bench\`: an instant OpenAI-compatible upstream; a proxy that forwards bytes and nothing else, as the floor; Embermesh pinned to one
-core with everything on: authentication, limits, scrubbing, cache, reserved and settled money in a durable PostgreSQL on the same core.
-\`children\` is that PostgreSQL. The ratio is server CPU per request, Embermesh to proxy, each pair of rounds measured one after the other.
+core with everything on: authentication, limits, scrubbing, cache, reserved and settled money in a durable PostgreSQL, which runs on the
+driver's core, as it would on a machine of its own. \`children\` is that PostgreSQL. The ratio is server CPU per request, Embermesh to
+proxy, each pair of rounds measured one after the other. Embermesh is built by a profile (\`make profile\`), as images are; the proxy is not.
 
 A *miss* is a text that was never seen: one provider call, one reservation, one settlement. A *hit* comes from memory.
 

@@ -86,6 +86,21 @@ pub fn pin(pid: i32, core: usize) -> io::Result<()> {
     }
 }
 
+/// The same of everything below a process, and of what that starts from now on.
+///
+/// # Errors
+/// When `taskset` is missing or refuses.
+pub fn pin_children(pid: i32, core: usize) -> io::Result<()> {
+    for child in descendants(pid)? {
+        match pin(child, core) {
+            // one that has ended since needs no core
+            Err(_) if clock(child).is_err() => {}
+            outcome => outcome?,
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::hint::black_box;

@@ -23,7 +23,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Core of whatever is measured.
 const TARGET_CORE: usize = 0;
-/// Core of the driver and the upstream.
+/// Core of the driver, the upstream, and the database that the target started: in service that has a machine of its own.
 const DRIVER_CORE: usize = 1;
 
 /// Load bench: requests/s, latency and server CPU per request, beside a byte-forwarding proxy.
@@ -163,6 +163,9 @@ async fn start_and_measure(
                 let process = Running::target(line, &environment, &authority, ready, target_core).await?;
                 let pid = process.pid;
                 running.push(process);
+                if target_core.is_some() {
+                    cpu::pin_children(pid, DRIVER_CORE)?;
+                }
                 pid
             }
             (None, Some(pid)) => {

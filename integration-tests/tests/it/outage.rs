@@ -39,6 +39,7 @@ async fn while_one_of_two_is_down_no_request_fails_and_the_dead_one_is_left_alon
     let (simulator, running) = system(&["a-one", "b-two"], &[SMALL], &[QUIET]).await;
     let client = running.agent();
     // each in turn: whichever the router likes better, one of the rounds is about it
+    let mut met = 0;
     for (dead, fault) in [(0, Fault::status(503)), (1, Fault::ResetAfterRead)] {
         let name = simulator.deployments()[dead].name().to_owned();
         simulator.clear_calls();
@@ -51,7 +52,7 @@ async fn while_one_of_two_is_down_no_request_fails_and_the_dead_one_is_left_alon
             .filter(|call| call.deployment == name)
             .map(|call| (call.received_ms, call.answered_ms))
             .collect();
-        assert!(!spans.is_empty(), "the dead deployment was never called: the round shows nothing");
+        met += usize::from(!spans.is_empty());
         // how many are under way when the fifth failure opens the breaker depends on the machine; the long round has the bar of 6 in 30 s
         let opened =
             spans.get(4).map_or(u64::MAX, |(received, answered)| answered.unwrap_or(*received) + 1000);
@@ -69,6 +70,7 @@ async fn while_one_of_two_is_down_no_request_fails_and_the_dead_one_is_left_alon
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
         wait_until(|| async { metric(&running, "circuit_breaker_state{", &labels).await == Some(1.0) }).await;
     }
+    assert!(met > 0, "no dead deployment was ever called: the rounds show nothing");
     // nobody listens at all
     simulator.deployments()[0].go_down().await;
     let (failed, first) = load(&client, "nobody listens", 200, 100).await;
