@@ -34,6 +34,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A connection that ends sooner counts as a failed attempt: the server refuses us, or a proxy has nothing behind it.
 const STEADY: Duration = Duration::from_secs(1);
+/// How long a call that finds nothing live waits for the attempts that it prompts: a part that is back serves it, and an outage is told
+/// before anybody would call it slow.
+const PROMPTED: Duration = Duration::from_millis(250);
 /// Connections that one request may find closed before it has left.
 const ATTEMPTS: usize = 3;
 
@@ -241,11 +244,28 @@ impl Pool {
         }
         match choice {
             Choice::Use(live) => Ok(live),
-            Choice::Wait | Choice::Nobody => {
-                self.wanted.notify_waiters();
-                Err(unreachable())
+            Choice::Wait => Err(unreachable()),
+            Choice::Nobody => self.prompted(turn).await.ok_or_else(unreachable),
+        }
+    }
+
+    /// What is live after attempts to reach what was down.
+    async fn prompted(&mut self, turn: usize) -> Option<Live> {
+        let given_up = Instant::now() + PROMPTED;
+        let mut live = None;
+        while live.is_none() && Instant::now() < given_up {
+            self.wanted.notify_waiters();
+            let found = self.peers.wait_for(|peers| {
+                if let Choice::Use(peer) = peers.choose(turn) {
+                    live = Some(peer);
+                }
+                live.is_some()
+            });
+            if matches!(timeout(FIRST_PAUSE, found).await, Ok(Err(_))) {
+                break; // nobody connects any more
             }
         }
+        live
     }
 
     async fn send(mut self, mut request: Request) -> Result<Response, Status> {

@@ -65,6 +65,19 @@ async fn a_server_may_restart_on_its_port() {
 }
 
 #[tokio::test]
+async fn the_first_call_after_a_long_outage_is_served() {
+    let first = Server::start().await;
+    let transport = first.endpoint("http", "127.0.0.1").connect(None, &Tasks::new()).unwrap();
+    assert!(call(&transport, "").await.is_ok());
+    first.crash().await;
+    assert_eq!(call(&transport, "").await.unwrap_err().code, Code::Unavailable);
+    // by now a second passes between two attempts
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let _second = Server::at(first.address, None, HttpLimits::default()).await;
+    assert!(call(&transport, "").await.is_ok());
+}
+
+#[tokio::test]
 async fn a_call_that_had_left_when_its_server_crashed_is_unavailable_and_not_repeated() {
     let (first, second) = (Server::start().await, Server::start().await);
     let transport = balanced(&[&first, &second]);
