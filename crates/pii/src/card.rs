@@ -52,9 +52,9 @@ fn bare(window: &Window<'_>) -> Option<usize> {
 
 fn grouped(window: &Window<'_>) -> Option<usize> {
     let separator = window.first().after;
-    // after spaces anything may follow (an expiry date); a dash or dot would make it a longer code
+    // after spaces anything may follow (an expiry date), between them a dash too; a tight dash or dot would make it a longer code
     let apart = |join: Join| !matches!(join, Join::Dash | Join::Dot);
-    if !matches!(separator, Join::Space | Join::Dash | Join::Dot) || !apart(window.before) {
+    if !matches!(separator, Join::Space | Join::Dash | Join::LooseDash | Join::Dot) || !apart(window.before) {
         return None;
     }
     let mut digits = [0; MAX_DIGITS];

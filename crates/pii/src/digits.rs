@@ -19,6 +19,8 @@ pub(crate) enum Join {
     None,
     Space,
     Dash,
+    /// A dash between spaces: inside a number, or between it and what follows.
+    LooseDash,
     Dot,
     Slash,
     /// `(`, perhaps after a space.
@@ -163,7 +165,7 @@ fn join(rest: &[u8]) -> (Join, usize) {
         [b' ' | b'-', b'(', b'0'..=b'9', ..] => (Join::Open, 2),
         [b')', b' ' | b'-' | b'.' | b'/', b'0'..=b'9', ..] => (Join::Close, 2),
         [b' ', b' ', b'0'..=b'9', ..] => (Join::Space, 2),
-        [b' ', b'-', b' ', b'0'..=b'9', ..] => (Join::Dash, 3),
+        [b' ', b'-', b' ', b'0'..=b'9', ..] => (Join::LooseDash, 3),
         [b')', b' ', b'-', b' ', b'0'..=b'9', ..] => (Join::Close, 4),
         _ => (Join::None, 0),
     };
@@ -205,7 +207,7 @@ mod tests {
             (
                 Join::None,
                 vec![
-                    group("22", Join::Dash),
+                    group("22", Join::LooseDash),
                     group("33", Join::Dot),
                     group("44", Join::Slash),
                     group("5", Join::Space),

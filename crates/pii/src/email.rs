@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use memchr::memchr_iter;
+use unicode_normalization::char::is_combining_mark;
 
 /// Hosts whose `git@` is a login, not a mailbox, even without a path after it.
 const FORGES: [&str; 5] = ["github.com", "gitlab.com", "bitbucket.org", "codeberg.org", "ssh.dev.azure.com"];
@@ -89,10 +90,10 @@ fn is_domain(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '-') || is_foreign_letter(c)
 }
 
-/// Letters of scripts that put spaces between words (RFC 6531 addresses). The others, from U+2E80 on, would take the
+/// Letters of scripts that put spaces between words (RFC 6531 addresses), and the accents that stand behind them. The others, from U+2E80 on, would take the
 /// whole sentence along.
 fn is_foreign_letter(c: char) -> bool {
-    !c.is_ascii() && c < '\u{2E80}' && c.is_alphabetic()
+    !c.is_ascii() && c < '\u{2E80}' && (c.is_alphabetic() || is_combining_mark(c))
 }
 
 #[cfg(test)]
@@ -118,6 +119,10 @@ mod tests {
             ("bob@example.com.123", "bob@example.com"),
             ("请联系bob@example.com谢谢", "bob@example.com"),
             ("josé@exämple.de", "josé@exämple.de"),
+            ("jose\u{301}@example.com", "jose\u{301}@example.com"),
+            ("jose\u{301}.garcia@example.com", "jose\u{301}.garcia@example.com"),
+            ("info@mu\u{308}ller.de", "info@mu\u{308}ller.de"),
+            ("write to—bob@example.com—please", "bob@example.com"),
             ("почта@пример.рф", "почта@пример.рф"),
             ("bob＠example．com", "bob＠example．com"),
             ("bob\u{200B}@exam\u{AD}ple.com", "bob\u{200B}@exam\u{AD}ple.com"),

@@ -239,24 +239,39 @@ fn end_of_number(window: &Window<'_>) -> Option<usize> {
             break;
         }
         last = Some(index);
-        if matches!(group.after, Join::None | Join::Open) || starts_year(window, index + 1) {
+        let ends = matches!(group.after, Join::None | Join::Open)
+            || (group.after == Join::LooseDash && index > 0 && !is_loose(window, index));
+        if ends || starts_year(window, index + 1) {
             break;
         }
     }
     last
 }
 
-/// Whether nothing of the same kind goes on before or after it. A space goes with anything but spaces.
+/// Whether nothing of the same kind goes on before or after it. A space goes with anything but spaces, a dash between spaces with
+/// anything but such dashes and with groups alone: `1000000 - 2000000` is a range.
 fn stands_alone(window: &Window<'_>, last: usize) -> bool {
     let spaced = window.groups[..last].iter().all(|group| group.after == Join::Space) && last > 0;
+    let loose = last == 0 || is_loose(window, last);
     let after = window.groups[last].after;
-    let goes_on = |join: Join| matches!(join, Join::Dash | Join::Dot) || (join == Join::Space && spaced);
+    let goes_on = |join: Join| match join {
+        Join::Dash | Join::Dot => true,
+        Join::Space => spaced,
+        Join::LooseDash => loose,
+        _ => false,
+    };
     !goes_on(window.before) && (!goes_on(after) || (after == Join::Space && starts_year(window, last + 1)))
+}
+
+/// Whether some of the groups up to `last` are joined by dashes between spaces.
+fn is_loose(window: &Window<'_>, last: usize) -> bool {
+    window.groups[..last].iter().any(|group| group.after == Join::LooseDash)
 }
 
 /// A year, a month and a day follow as a group of their own: `… 2024-01-15`.
 fn starts_year(window: &Window<'_>, index: usize) -> bool {
-    let followed = |group: &Group| matches!(group.after, Join::Dash | Join::Slash | Join::Dot);
+    let followed =
+        |group: &Group| matches!(group.after, Join::Dash | Join::LooseDash | Join::Slash | Join::Dot);
     window.groups.get(index).is_some_and(followed) && is_year(window.digits(index))
 }
 

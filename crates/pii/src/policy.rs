@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{Action, CustomPattern, Entity};
 
 /// Raised whenever the detectors find more, less or other spans than before, so that a policy's version says so.
-const DETECTORS: &str = "1";
+const DETECTORS: &str = "2";
 
 /// What a [`Scrubber`](crate::Scrubber) enforces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn version_of_the_default_policy_is_stable() {
         // a change here re-embeds the world: raise DETECTORS knowingly, then write the new value down
-        assert_eq!(Policy::built_in(Action::Redact).version(), "pii-0888544ddd34");
+        assert_eq!(Policy::built_in(Action::Redact).version(), "pii-800ca94a59e3");
     }
 
     #[test]

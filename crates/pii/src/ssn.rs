@@ -24,9 +24,11 @@ fn separated(window: &Window<'_>) -> Option<Range<usize>> {
     let [area, group, serial, ..] = window.groups else { return None };
     let separator = area.after;
     // after dashes a space ends the number, after spaces it goes on
-    let apart =
-        |join| !matches!(join, Join::Dash | Join::Dot) && (join != Join::Space || separator != Join::Space);
-    let shaped = matches!(separator, Join::Dash | Join::Space | Join::Dot)
+    let apart = |join| {
+        !matches!(join, Join::Dash | Join::Dot)
+            && (join != separator || !matches!(join, Join::Space | Join::LooseDash))
+    };
+    let shaped = matches!(separator, Join::Dash | Join::LooseDash | Join::Space | Join::Dot)
         && group.after == separator
         && apart(window.before)
         && apart(serial.after)
@@ -82,6 +84,11 @@ mod tests {
             ("123 45 6789", "123 45 6789"),
             ("123.45.6789", "123.45.6789"),
             ("123 - 45 - 6789", "123 - 45 - 6789"),
+            ("SSN 123-45-6789 - 1980-01-02", "123-45-6789"),
+            ("1 - 123-45-6789", "123-45-6789"),
+            ("ssn 536221234 - active", "536221234"),
+            ("ssn 536221234 - 1980", "536221234"),
+            ("His SSN—123-45-6789—was leaked", "123-45-6789"),
             ("in 2024 123-45-6789 12", "123-45-6789"),
             ("SSN-123-45-6789", "123-45-6789"),
             ("ssn123-45-6789", "123-45-6789"),
@@ -112,6 +119,7 @@ mod tests {
             "ssn 123004567",
             "SKU-123-45-6789",
             "123-45-6789-01",
+            "123 - 45 - 6789 - 12",
             "01-123-45-6789",
             "A123-45-6789",
             "123-45-6789A",

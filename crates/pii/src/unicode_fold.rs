@@ -39,9 +39,10 @@ struct Span {
 static SPANS: LazyLock<Vec<Span>> = LazyLock::new(|| {
     let classes = [
         (r"[[\p{Cf}\p{Default_Ignorable_Code_Point}\x{20E3}]--\p{Nd}]", Category::Invisible),
-        (r"[\p{Pd}\x{2212}\x{2043}]", Category::Dash),
+        (r"[[\p{Pd}\x{2212}\x{2043}]--[\x{2014}\x{2015}\x{2E3A}\x{2E3B}\x{FE31}\x{FE58}]]", Category::Dash),
         (r"\p{Nd}", Category::Digit),
-        (r"\p{Zs}", Category::Space),
+        // em dashes and longer ones stand between clauses, with or without spaces
+        (r"[\p{Zs}\x{2014}\x{2015}\x{2E3A}\x{2E3B}\x{FE31}\x{FE58}]", Category::Space),
     ];
     let mut spans: Vec<Span> =
         classes.into_iter().flat_map(|(class, category)| spans_of(class, category)).collect();
@@ -136,7 +137,9 @@ mod tests {
             ('\u{2010}', "-"),
             ('\u{2011}', "-"),
             ('\u{2013}', "-"),
-            ('\u{2014}', "-"),
+            ('\u{2014}', " "),
+            ('\u{2015}', " "),
+            ('\u{FE58}', " "),
             ('\u{FF0D}', "-"),
             ('\u{2212}', "-"),
             ('٤', "4"),

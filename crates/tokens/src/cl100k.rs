@@ -11,6 +11,9 @@ use crate::{DecodeError, EncodeError, TextTokenizer, TokenizerKind};
 /// a million pass).
 pub const MAX_TEXT_BYTES: usize = 512 * 1024;
 
+/// Tokens of at most 128 bytes each that are decoded before the length is looked at.
+const DECODED_TOGETHER: usize = 1024;
+
 /// The ids of the text tokens. Those above are control tokens or nothing.
 pub(crate) const TEXT_TOKENS: Range<u32> = 0..100_256;
 const CONTROL_TOKENS: [u32; 5] = [100_257, 100_258, 100_259, 100_260, 100_276];
@@ -25,6 +28,32 @@ pub struct Cl100kBase;
 impl Cl100kBase {
     pub(crate) fn table() -> &'static CoreBPE {
         tiktoken_rs::cl100k_base_singleton()
+    }
+
+    /// As [`TextTokenizer::decode`], of a text of at most `most_bytes` bytes: little more is ever held, and a token stands for up to 128.
+    ///
+    /// # Errors
+    /// As there, and [`DecodeError::TooLong`].
+    pub fn decode_at_most(&self, tokens: &[u32], most_bytes: usize) -> Result<String, DecodeError> {
+        for (index, &token) in tokens.iter().enumerate() {
+            if CONTROL_TOKENS.contains(&token) {
+                return Err(DecodeError::Control { index, token });
+            }
+            if !TEXT_TOKENS.contains(&token) {
+                return Err(DecodeError::Unknown { index, token });
+            }
+        }
+        let mut bytes = Vec::new();
+        for some in tokens.chunks(DECODED_TOGETHER) {
+            let decoded = Self::table().decode_bytes(some);
+            bytes.extend(decoded.map_err(|error| DecodeError::Failed(error.to_string()))?);
+            if bytes.len() > most_bytes {
+                return Err(DecodeError::TooLong { most_bytes });
+            }
+        }
+        String::from_utf8(bytes).map_err(|error| DecodeError::NotUtf8 {
+            index: token_at(tokens, error.utf8_error().valid_up_to()),
+        })
     }
 }
 
@@ -45,19 +74,7 @@ impl TextTokenizer for Cl100kBase {
     }
 
     fn decode(&self, tokens: &[u32]) -> Result<String, DecodeError> {
-        for (index, &token) in tokens.iter().enumerate() {
-            if CONTROL_TOKENS.contains(&token) {
-                return Err(DecodeError::Control { index, token });
-            }
-            if !TEXT_TOKENS.contains(&token) {
-                return Err(DecodeError::Unknown { index, token });
-            }
-        }
-        let bytes =
-            Self::table().decode_bytes(tokens).map_err(|error| DecodeError::Failed(error.to_string()))?;
-        String::from_utf8(bytes).map_err(|error| DecodeError::NotUtf8 {
-            index: token_at(tokens, error.utf8_error().valid_up_to()),
-        })
+        self.decode_at_most(tokens, usize::MAX)
     }
 }
 

@@ -43,6 +43,12 @@ pub enum DecodeError {
         /// Position in the array of the first token with a byte outside of any whole character.
         index: usize,
     },
+    /// The text is longer than the caller wanted.
+    #[error("tokens stand for more than {most_bytes} bytes; send fewer")]
+    TooLong {
+        /// What the caller allowed.
+        most_bytes: usize,
+    },
     /// The tokenizer itself failed; its own words.
     #[error("tokens cannot be decoded: {0}")]
     Failed(String),

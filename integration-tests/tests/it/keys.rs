@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     client::Client,
@@ -23,6 +23,21 @@ async fn a_key_bound_to_an_agent_acts_as_that_agent_alone() {
         .post("/api/v1/embeddings", json!({"agent_id": "else", "text": "x"}))
         .await
         .refused(403, "forbidden");
+    for (method, path, body) in [
+        ("GET", "", Value::Null),
+        ("GET", "/history", Value::Null),
+        ("GET", "/models", Value::Null),
+        ("GET", "/costs", Value::Null),
+        ("POST", "/explain", json!({})),
+    ] {
+        let path = |agent: &str| format!("/api/v1/embeddings/agents/{agent}{path}");
+        let ask = async |agent: &str| match method {
+            "GET" => bound.get(&path(agent)).await,
+            _ => bound.post(&path(agent), body.clone()).await,
+        };
+        ask("else").await.refused(403, "forbidden");
+        assert_ne!(ask("bot").await.status, 403, "{}", path("bot"));
+    }
     running.agent().post("/api/v1/embeddings", json!({"agent_id": "else", "text": "theirs"})).await.ok();
     let found = bound.post("/api/v1/embeddings/search", json!({"query": "theirs", "limit": 1000})).await.ok();
     let agents: Vec<_> =

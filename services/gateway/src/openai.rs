@@ -162,9 +162,8 @@ impl Edge {
         };
         let dimensions = fields::dimensions(request.dimensions)?;
         let is_array = request.input.is_array();
-        let texts = request.input.into_texts()?;
-
         let limits = &self.0.limits;
+        let texts = request.input.into_texts(limits)?;
         for (index, text) in texts.iter().enumerate() {
             // the name of an entry is made for its refusal alone
             check_text("input", text, limits.max_text_bytes)

@@ -12,7 +12,7 @@ use compiled::Compiled;
 use detections::Detections;
 
 use embermesh_errors::{Code, Error};
-use embermesh_pii::{Action, Finding, Outcome, Policy, PolicyError, Rejection, Scrubber};
+use embermesh_pii::{Action, Finding, Outcome, Policy, PolicyError, Rejection, Scrubbed, Scrubber};
 use embermesh_proto::v1;
 use embermesh_telemetry::Metrics;
 use of_tenants::OfTenants;
@@ -23,6 +23,8 @@ use crate::embeddings::{JsonObject, JsonScalar};
 
 /// An error names this many findings; the counts tell the rest.
 const MAX_FINDINGS: usize = 100;
+/// No number that a word makes personal is shorter.
+const FEWEST_DIGITS: usize = 7;
 
 /// Why no scrubbing can be set up.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +77,16 @@ pub(crate) struct AgentScrubber<'a> {
 impl AgentScrubber<'_> {
     /// Scrubs a text that came as the field `param`.
     pub fn text<'t>(&self, param: &str, text: &'t str, tally: &mut Tally) -> Result<Cow<'t, str>, Error> {
-        match self.scrubber.scrub(text) {
+        self.counted(param, self.scrubber.scrub(text), tally)
+    }
+
+    fn counted<'t>(
+        &self,
+        param: &str,
+        outcome: Outcome<'t>,
+        tally: &mut Tally,
+    ) -> Result<Cow<'t, str>, Error> {
+        match outcome {
             Outcome::Passed(scrubbed) => {
                 self.count(&scrubbed.findings, tally);
                 Ok(scrubbed.text)
@@ -101,13 +112,15 @@ impl AgentScrubber<'_> {
     /// holds personal data is refused.
     pub fn metadata(&self, metadata: JsonObject, tally: &mut Tally) -> Result<JsonObject, Error> {
         metadata.replace_scalars(|scalar| {
-            let JsonScalar { text, is_key, at } = scalar;
-            match self.text("metadata", &text, tally).map_err(|error| error.with_detail("string_at", at))? {
-                Cow::Owned(_) if is_key => {
+            let (is_key, at) = (scalar.is_key, scalar.at);
+            match self
+                .scalar("metadata", &scalar, tally)
+                .map_err(|error| error.with_detail("string_at", at))?
+            {
+                Some(_) if is_key => {
                     Err(untouchable("metadata", "a metadata key holds personal data, move it to a value"))
                 }
-                Cow::Owned(clean) => Ok(Some(clean)),
-                Cow::Borrowed(_) => Ok(None),
+                clean => Ok(clean),
             }
         })
     }
@@ -116,15 +129,62 @@ impl AgentScrubber<'_> {
     /// other people.
     pub fn filter(&self, filter: &JsonObject, tally: &mut Tally) -> Result<(), Error> {
         let seen = filter.clone().replace_scalars(|scalar| {
-            match self.text("metadata_filter", &scalar.text, tally)? {
-                Cow::Owned(_) => Err(untouchable(
+            match self.scalar("metadata_filter", &scalar, tally)? {
+                Some(_) => Err(untouchable(
                     "metadata_filter",
                     "the filter holds personal data, which is redacted before rows are stored: it can match none",
                 )),
-                Cow::Borrowed(_) => Ok(None),
+                None => Ok(None),
             }
         });
         seen.map(drop)
+    }
+
+    /// Scrubs a string or number of an object: as it stands, and, when there is nothing to be found in it alone, beside the name of the
+    /// member that holds it, or of the one around that. Some numbers are known by a word nearby only, which here is the name.
+    fn scalar(
+        &self,
+        param: &str,
+        scalar: &JsonScalar<'_>,
+        tally: &mut Tally,
+    ) -> Result<Option<String>, Error> {
+        let text = &*scalar.text;
+        let is_number = !scalar.is_key && text.chars().filter(|c| c.is_numeric()).count() >= FEWEST_DIGITS;
+        let outcome = match self.scrubber.scrub(text) {
+            Outcome::Passed(alone) if is_number && alone.findings.is_empty() => {
+                let names = scalar.within.iter().rev().take(2);
+                names.filter_map(|name| self.beside(name, text)).next().unwrap_or(Outcome::Passed(alone))
+            }
+            outcome => outcome,
+        };
+        Ok(match self.counted(param, outcome, tally)? {
+            Cow::Owned(clean) => Some(clean),
+            Cow::Borrowed(_) => None,
+        })
+    }
+
+    /// What becomes of a text beside a name, unless nothing is found in the text. What is found in the name is the name's.
+    fn beside<'t>(&self, name: &str, text: &'t str) -> Option<Outcome<'t>> {
+        let named = format!("{name}: {text}");
+        let head = named.len() - text.len();
+        let of_text = |mut findings: Vec<Finding>| {
+            findings.retain(|finding| finding.start >= head);
+            for finding in &mut findings {
+                (finding.start, finding.end) = (finding.start - head, finding.end - head);
+            }
+            (!findings.is_empty()).then_some(findings)
+        };
+        match self.scrubber.scrub(&named) {
+            Outcome::Rejected(rejection) => {
+                of_text(rejection.findings).map(|findings| Outcome::Rejected(Rejection { findings }))
+            }
+            Outcome::Passed(scrubbed) => {
+                let findings = of_text(scrubbed.findings)?;
+                let clean = scrubbed.text.strip_prefix(&named[..head])?;
+                let text = if clean == text { Cow::Borrowed(text) } else { Cow::Owned(clean.to_owned()) };
+                Some(Outcome::Passed(Scrubbed { text, findings }))
+            }
+        }
     }
 
     /// What an answer says about the scrubbing.

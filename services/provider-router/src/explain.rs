@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use embermesh_errors::Error;
+use embermesh_errors::{Code, Error};
 use embermesh_proto::v1::{Candidate, CatalogModel, ExplainRequest, Explanation, Measured, ScoreParts};
 use embermesh_transport::CallContext;
 use embermesh_types::{AgentId, NanoUsd, SpaceId, TokenCount};
@@ -38,8 +38,7 @@ struct Row {
 impl Embedder {
     /// Explains.
     pub fn explain(&self, ctx: &CallContext, request: ExplainRequest) -> Result<Explanation, Error> {
-        let agent: AgentId =
-            request.agent_id.parse().map_err(|e| Error::invalid("agent_id", format!("{e}")))?;
+        let agent = agent_of(ctx, &request.agent_id)?;
         let task_type = task_or_default(request.task_type.as_deref().unwrap_or_default());
         let mut terms = self.profile(ctx, &agent)?.terms;
         if let Some(name) = &request.embedding_strategy {
@@ -135,6 +134,16 @@ impl Embedder {
             .chain(refused)
             .collect()
     }
+}
+
+/// An agent that the caller may act as.
+fn agent_of(ctx: &CallContext, named: &str) -> Result<AgentId, Error> {
+    let agent: AgentId = named.parse().map_err(|error| Error::invalid("agent_id", format!("{error}")))?;
+    if ctx.principal.may_act_as(&agent) {
+        return Ok(agent);
+    }
+    let message = "the key is bound to another agent, leave `agent_id` out or use that agent's key";
+    Err(Error::new(Code::Forbidden, message).with_param("agent_id"))
 }
 
 fn explanation(

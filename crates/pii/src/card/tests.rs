@@ -74,6 +74,20 @@ fn separators_and_neighbours_do_not_hide_a_card() {
 }
 
 #[test]
+fn a_dash_between_spaces_ends_a_number() {
+    for (text, value) in [
+        ("card 4111111111111111 - 12/27", "4111111111111111"),
+        ("4111 1111 1111 1111 – 12/27", "4111 1111 1111 1111"),
+        ("4111-1111-1111-1111 - 12/27", "4111-1111-1111-1111"),
+        ("1 - 4111 1111 1111 1111", "4111 1111 1111 1111"),
+        ("4111 - 1111 - 1111 - 1111", "4111 - 1111 - 1111 - 1111"),
+        ("the card—4111 1111 1111 1111—expired", "4111 1111 1111 1111"),
+    ] {
+        found(&CreditCard, text, value);
+    }
+}
+
+#[test]
 fn numbers_that_are_no_card_are_not() {
     for text in [
         "4111111111111112", // check digit

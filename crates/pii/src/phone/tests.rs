@@ -167,3 +167,21 @@ fn other_numbers_are_not() {
         none(&Phone, text);
     }
 }
+
+#[test]
+fn a_dash_between_spaces_ends_a_number_and_joins_a_range() {
+    for (text, value) in [
+        ("call 415-555-0132 - 24/7", "415-555-0132"),
+        ("2 - 415-555-0132", "415-555-0132"),
+        ("tel 020 7946 0958 - 9 to 5", "020 7946 0958"),
+        ("415 - 555 - 0132", "415 - 555 - 0132"),
+        ("ring me—415-555-0132—tonight", "415-555-0132"),
+        ("me—+14155550132—now", "+14155550132"),
+    ] {
+        found(&Phone, text, value);
+    }
+    for text in ["call 1000000 - 2000000", "call 192.168.1.1 - 192.168.1.254", "call 2024-01-15 - 2024-02-01"]
+    {
+        none(&Phone, text);
+    }
+}

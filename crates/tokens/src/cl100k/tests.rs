@@ -93,7 +93,17 @@ proptest! {
             Err(DecodeError::NotUtf8 { index } | DecodeError::Unknown { index, .. } | DecodeError::Control { index, .. }) => {
                 prop_assert!(index < tokens.len());
             }
-            Err(DecodeError::Failed(reason)) => prop_assert!(false, "{}", reason),
+            Err(error @ (DecodeError::Failed(_) | DecodeError::TooLong { .. })) => prop_assert!(false, "{error}"),
         }
+    }
+}
+
+#[test]
+fn a_text_is_decoded_no_further_than_wanted() {
+    // a run of 128 spaces
+    let tokens = [58_040; 100_000];
+    assert_eq!(TOKENIZER.decode_at_most(&tokens[..4], 512).unwrap().len(), 512);
+    for most_bytes in [0, 511, 1 << 20] {
+        assert_eq!(TOKENIZER.decode_at_most(&tokens, most_bytes), Err(DecodeError::TooLong { most_bytes }));
     }
 }

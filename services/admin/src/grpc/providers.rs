@@ -25,6 +25,11 @@ fn not_found() -> Error {
         .with_param("provider")
 }
 
+/// PostgreSQL refuses NUL, which no entry's name has.
+fn known_by(name: &str) -> Result<(), Error> {
+    if name.contains('\0') { Err(not_found()) } else { Ok(()) }
+}
+
 fn taken(message: &str) -> Error {
     Error::new(Code::Conflict, message).with_param("name")
 }
@@ -86,6 +91,7 @@ impl Handler {
     }
 
     async fn change_of_provider(&self, principal: &Principal, name: &str) -> Result<ProviderChange, Error> {
+        known_by(name)?;
         self.0.store.change_provider(principal.tenant, name).await.map_err(failed)
     }
 }
@@ -140,6 +146,7 @@ impl Providers for Handler {
     ) -> Result<Response<ProviderEntry>, Status> {
         let principal = self.operator(&request).await?.principal;
         let name = &request.get_ref().provider;
+        known_by(name)?;
         let row = self.0.store.provider(principal.tenant, name).await.map_err(failed)?;
         let row = row.and_then(|row| row.entry);
         let of_file = self.of_file(name, row.as_ref());

@@ -11,7 +11,7 @@ use embermesh_types::{AgentId, KeyId, TenantId};
 use serde_json::json;
 
 use super::{
-    Store,
+    Store, catalog,
     change::{Change, Changed, NewRecord},
     pii_policies, timestamp,
 };
@@ -116,12 +116,7 @@ impl Store {
 impl AgentChange {
     /// Those of `ids` that the catalog holds.
     pub(crate) async fn known_models(&self, ids: &[&str]) -> Result<HashSet<String>, DbError> {
-        if ids.is_empty() {
-            return Ok(HashSet::new());
-        }
-        let sql = "SELECT id FROM models WHERE id = ANY ($1) AND retired_at IS NULL";
-        let rows = self.change.query(sql, &[&ids]).await?;
-        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+        catalog::known_models(&self.change, ids).await
     }
 
     /// The tenant's own policy about personal data, whose entities the agent may list.

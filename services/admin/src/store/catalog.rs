@@ -1,5 +1,7 @@
 //! The catalog as operators read it and add to it: models and their price versions. Shared by all tenants.
 
+use std::collections::HashSet;
+
 use embermesh_postgres::DbError;
 use embermesh_proto::{
     internal::v1::Section,
@@ -28,6 +30,17 @@ pub(crate) enum Added {
     Retired,
     /// The model to add to does not exist.
     NoSuchModel,
+}
+
+/// Those of `ids` that the catalog holds.
+pub(super) async fn known_models(change: &Change, ids: &[&str]) -> Result<HashSet<String>, DbError> {
+    // PostgreSQL refuses NUL, which no id has
+    let ids: Vec<&str> = ids.iter().copied().filter(|id| !id.contains('\0')).collect();
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let sql = "SELECT id FROM models WHERE id = ANY ($1) AND retired_at IS NULL";
+    change.query(sql, &[&ids]).await?.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
 impl Store {

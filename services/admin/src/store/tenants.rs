@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Store,
+    Store, catalog,
     change::{Author, Change, Changed},
     keys, timestamp,
 };
@@ -104,7 +104,7 @@ impl Store {
 impl NewTenantChange {
     /// Those of the ids that the catalog holds.
     pub(crate) async fn known_models(&self, ids: &[&[String]]) -> Result<HashSet<String>, DbError> {
-        known_models(&self.change, ids).await
+        catalog::known_models(&self.change, &flat(ids)).await
     }
 
     /// Whether a tenant, closed or not, has this name.
@@ -165,7 +165,7 @@ impl NewTenantChange {
 impl TenantChange {
     /// Those of the ids that the catalog holds.
     pub(crate) async fn known_models(&self, ids: &[&[String]]) -> Result<HashSet<String>, DbError> {
-        known_models(&self.change, ids).await
+        catalog::known_models(&self.change, &flat(ids)).await
     }
 
     /// Whether another tenant has this name.
@@ -245,10 +245,8 @@ async fn touch(change: &Change, tenant: TenantId) -> Result<(), DbError> {
     change.touch(Section::Tenants, Some(tenant), &[&tenant.to_string()]).await
 }
 
-async fn known_models(change: &Change, ids: &[&[String]]) -> Result<HashSet<String>, DbError> {
-    let ids: Vec<&str> = ids.iter().copied().flatten().map(String::as_str).collect();
-    let sql = "SELECT id FROM models WHERE id = ANY ($1) AND retired_at IS NULL";
-    change.query(sql, &[&ids]).await?.iter().map(|row| Ok(row.try_get(0)?)).collect()
+fn flat<'a>(lists: &[&'a [String]]) -> Vec<&'a str> {
+    lists.iter().copied().flatten().map(String::as_str).collect()
 }
 
 async fn is_taken(change: &Change, name: &str, but: Uuid) -> Result<bool, DbError> {

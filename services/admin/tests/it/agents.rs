@@ -94,14 +94,16 @@ async fn impossible_configurations_are_refused_and_change_nothing() {
     let admin = world.admin();
     let error = refused(world.replica.agents.put_agent(admin.request(day_limit("docs", -1))).await);
     assert_eq!((error.code, error.param.as_deref()), (Code::Invalid, Some("constraints.max_cost_per_day")));
-    let preference = ModelPreference {
-        task_type: "x".to_owned(),
-        primary_models: vec!["gone".to_owned()],
-        ..Default::default()
-    };
-    let unknown = AgentInput { model_preferences: vec![preference], ..input("docs") };
-    let error = refused(world.replica.agents.put_agent(admin.request(unknown)).await);
-    assert_eq!(error.param.as_deref(), Some("model_preferences[0].primary_models[0]"));
+    for model in ["gone", "nul\0"] {
+        let preference = ModelPreference {
+            task_type: "x".to_owned(),
+            primary_models: vec![model.to_owned()],
+            ..Default::default()
+        };
+        let unknown = AgentInput { model_preferences: vec![preference], ..input("docs") };
+        let error = refused(world.replica.agents.put_agent(admin.request(unknown)).await);
+        assert_eq!(error.param.as_deref(), Some("model_preferences[0].primary_models[0]"), "{model:?}");
+    }
     assert_eq!(refused(world.replica.agents.get_agent(get(&admin, "docs")).await).code, Code::NotFound);
 }
 

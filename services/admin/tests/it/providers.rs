@@ -109,12 +109,14 @@ async fn a_provider_is_made_read_changed_and_removed_and_its_credential_is_never
     assert_eq!(names, ["one", "ours"]);
     assert!(!format!("{listed:?}").contains("sk-"));
     providers.delete_provider(admin.request(delete("one"))).await.unwrap();
-    for error in [
-        refused(providers.get_provider(admin.request(get("one"))).await),
-        refused(providers.update_provider(admin.request(update("one"))).await),
-        refused(providers.delete_provider(admin.request(delete("one"))).await),
-    ] {
-        assert_eq!(error.code, Code::NotFound);
+    for gone in ["one", "nul\0"] {
+        for error in [
+            refused(providers.get_provider(admin.request(get(gone))).await),
+            refused(providers.update_provider(admin.request(update(gone))).await),
+            refused(providers.delete_provider(admin.request(delete(gone))).await),
+        ] {
+            assert_eq!(error.code, Code::NotFound, "{gone:?}");
+        }
     }
 }
 

@@ -171,6 +171,7 @@ async fn impossible_tenants_are_refused_by_field_and_are_not_there() {
         ("name", named(" ")),
         ("name", named("a\nb")),
         ("allowed_models[1]", unknown),
+        ("allowed_models[0]", CreateTenantRequest { allowed_models: ids(&["nul\0"]), ..named("a") }),
         ("default_models[0]", beyond),
     ] {
         let error = refused(world.replica.tenants.create_tenant(admin.request(request)).await);

@@ -14,13 +14,13 @@ const YEARS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
 pub(crate) fn task_type(given: Option<String>) -> Result<String, Error> {
     let Some(name) = given else { return Ok(GENERAL_QA.to_owned()) };
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-');
     if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
         return Ok(name);
     }
     Err(Error::invalid(
         "task_type",
-        "task_type must be 1 to 64 characters of letters, digits, '.', '_' and '-'",
+        "task_type must be 1 to 64 characters of letters, digits, '.', '_', ':' and '-'",
     ))
 }
 

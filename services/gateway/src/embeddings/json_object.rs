@@ -22,6 +22,8 @@ pub(crate) struct JsonScalar<'a> {
     pub text: Cow<'a, str>,
     /// Whether it names a member, instead of being a value.
     pub is_key: bool,
+    /// The names of the members that it lies in, innermost last; of an element of an array, those that the array lies in.
+    pub within: &'a [Cow<'a, str>],
     /// Where its literal begins in the object's text.
     pub at: usize,
 }
@@ -92,6 +94,8 @@ impl JsonObject {
     ) -> Result<Self, E> {
         let mut changed: Option<String> = None;
         let mut copied = 0;
+        // of each level that is open, how many names lead to it
+        let (mut names, mut levels) = (Vec::new(), Vec::new());
         for token in Tokens::of(&self.0) {
             let (span, is_key, text) = match token {
                 Token::String { span, is_key } => {
@@ -100,9 +104,23 @@ impl JsonObject {
                     (span, is_key, text)
                 }
                 Token::Number(span) => (span.clone(), false, Cow::Borrowed(&self.0[span])),
-                Token::Open | Token::Close => continue,
+                Token::Open => {
+                    levels.push(names.len());
+                    continue;
+                }
+                Token::Close => {
+                    names.truncate(levels.pop().unwrap_or_default());
+                    continue;
+                }
             };
-            if let Some(replacement) = replace(JsonScalar { text, is_key, at: span.start })? {
+            if is_key {
+                names.truncate(levels.last().copied().unwrap_or_default());
+            }
+            let name = is_key.then(|| text.clone());
+            let scalar = JsonScalar { text, is_key, within: &names, at: span.start };
+            let replacement = replace(scalar)?;
+            names.extend(name);
+            if let Some(replacement) = replacement {
                 let out = changed.get_or_insert_default();
                 out.push_str(&self.0[copied..span.start]);
                 out.push_str(&serde_json::Value::String(replacement).to_string());

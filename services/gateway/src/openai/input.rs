@@ -2,18 +2,18 @@
 
 use std::{borrow::Cow, fmt};
 
-use embermesh_errors::Error;
-use embermesh_tokens::{Cl100kBase, DecodeError, MAX_TEXT_BYTES, TextTokenizer};
+use embermesh_errors::{Code, Error};
+use embermesh_tokens::{Cl100kBase, DecodeError, MAX_TEXT_BYTES};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
 use super::scalar::wrong;
-use crate::embeddings::MAX_BATCH;
+use crate::embeddings::{EmbeddingLimits, MAX_BATCH, check_total};
 
 const EXPECTED: &str = "a string, an array of strings, a token array or an array of token arrays";
-/// Every token stands for a byte or more.
+/// Every token stands for a byte or more; what it stands for at most is looked at where it is read.
 const MAX_TOKENS: usize = MAX_TEXT_BYTES;
 
 /// What is to be embedded.
@@ -31,27 +31,40 @@ impl<'a> Input<'a> {
         matches!(self, Self::Texts(_) | Self::TokenArrays(_))
     }
 
-    /// The texts. SDKs make token arrays with `cl100k_base` whatever the model is, so that is what they are read with.
-    pub fn into_texts(self) -> Result<Vec<Cow<'a, str>>, Error> {
+    /// The texts. SDKs make token arrays with `cl100k_base` whatever the model is, so that is what they are read with; no further than
+    /// the limits, because a token of a few bytes in the body may stand for many.
+    pub fn into_texts(self, limits: &EmbeddingLimits) -> Result<Vec<Cow<'a, str>>, Error> {
         match self {
             Self::Text(text) => Ok(vec![text]),
             Self::Texts(texts) => Ok(texts),
-            Self::Tokens(tokens) => Ok(vec![decode("input", &tokens)?]),
+            Self::Tokens(tokens) => Ok(vec![decode("input", &tokens, limits.max_text_bytes)?]),
             Self::TokenArrays(arrays) => {
-                let texts = arrays.iter().enumerate();
-                texts.map(|(index, tokens)| decode(&format!("input[{index}]"), tokens)).collect()
+                let mut texts = Vec::with_capacity(arrays.len());
+                let mut bytes = 0;
+                for (index, tokens) in arrays.iter().enumerate() {
+                    let text = decode(&format!("input[{index}]"), tokens, limits.max_text_bytes)?;
+                    bytes += text.len();
+                    check_total(bytes, limits.max_total_bytes)?;
+                    texts.push(text);
+                }
+                Ok(texts)
             }
         }
     }
 }
 
-fn decode<'a>(param: &str, tokens: &[u32]) -> Result<Cow<'a, str>, Error> {
+fn decode<'a>(param: &str, tokens: &[u32], max_bytes: usize) -> Result<Cow<'a, str>, Error> {
     if tokens.is_empty() {
         return Err(Error::invalid(param, format!("{param} must not be empty")));
     }
-    Cl100kBase.decode(tokens).map(Cow::Owned).map_err(|error| {
+    Cl100kBase.decode_at_most(tokens, max_bytes).map(Cow::Owned).map_err(|error| {
         let refused = Error::invalid(param, error.to_string());
         match error {
+            DecodeError::TooLong { .. } => {
+                let message =
+                    format!("{param} has more than {max_bytes} bytes, which is all that is taken; split it");
+                Error::new(Code::InputTooLong, message).with_param(param).with_detail("max_bytes", max_bytes)
+            }
             DecodeError::Unknown { index, .. }
             | DecodeError::Control { index, .. }
             | DecodeError::NotUtf8 { index } => refused.with_detail("index", index),

@@ -93,6 +93,41 @@ fn metadata_values_are_scrubbed_and_nothing_else_changes() {
 }
 
 #[test]
+fn a_number_in_metadata_is_known_by_the_name_of_its_member() {
+    let scrubbing = scrubbing(Action::Redact);
+    let scrubber = scrubbing.of(None, None).unwrap();
+    let clean = |json: &str| {
+        let mut tally = Tally::default();
+        let clean = scrubber.metadata(object(json), &mut tally).unwrap();
+        (clean.as_str().to_owned(), tally.into_counts().values().sum::<u32>())
+    };
+    let redacted = r#"{"phone":"[PHONE]","mobile":"[PHONE]","ssn":"[SSN]","x":{"fax":["[PHONE]"]},"n":1}"#;
+    let given =
+        r#"{"phone":"4155550132","mobile":4155550132,"ssn":"536221234","x":{"fax":["4155550132"]},"n":1}"#;
+    assert_eq!(clean(given), (redacted.to_owned(), 4));
+    // the name around: operators of filters stand between
+    assert_eq!(clean(r#"{"phone":{"in":["4155550132"]}}"#).1, 1);
+    for other in [
+        r#"{"order_id":4155550132,"qty":4155550132,"a":{"phone":null},"b":"4155550132"}"#,
+        r#"{"phone":[],"next":"4155550132"}"#,
+        r#"{"at":1795348800,"phone":"call me"}"#,
+    ] {
+        assert_eq!(clean(other), (other.to_owned(), 0));
+    }
+    let detect = agent(Some("detect"), &[]);
+    let mut detected = Tally::default();
+    let seen = object(r#"{"phone":"4155550132"}"#);
+    let kept = scrubbing.of(None, Some(&detect)).unwrap().metadata(seen.clone(), &mut detected).unwrap();
+    assert_eq!((kept, detected.into_counts()), (seen.clone(), [("phone".to_owned(), 1)].into()));
+    let reject = agent(Some("reject"), &[]);
+    let refused = scrubbing.of(None, Some(&reject)).unwrap().metadata(seen.clone(), &mut Tally::default());
+    let shown = refused.unwrap_err().details["findings"][0].clone();
+    assert_eq!((&shown["start"], &shown["end"]), (&0.into(), &10.into()));
+    let filter = scrubber.filter(&seen, &mut Tally::default()).unwrap_err();
+    assert_eq!((filter.code, filter.param.as_deref()), (Code::PiiRejected, Some("metadata_filter")));
+}
+
+#[test]
 fn a_name_that_holds_personal_data_is_refused_and_never_redacted() {
     let scrubbing = scrubbing(Action::Redact);
     let name = |action: &str, text: &str| {

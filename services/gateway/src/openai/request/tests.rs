@@ -1,4 +1,5 @@
 use super::*;
+use crate::embeddings::EmbeddingLimits;
 
 fn parse(body: &str) -> Result<EmbeddingsRequest<'_>, Error> {
     EmbeddingsRequest::parse(body.as_bytes())
@@ -7,7 +8,7 @@ fn parse(body: &str) -> Result<EmbeddingsRequest<'_>, Error> {
 fn input(json: &str) -> Result<Vec<String>, Error> {
     let body = format!(r#"{{"model":"m","input":{json}}}"#);
     let request = parse(&body)?;
-    Ok(request.input.into_texts()?.into_iter().map(Cow::into_owned).collect())
+    Ok(request.input.into_texts(&EmbeddingLimits::default())?.into_iter().map(Cow::into_owned).collect())
 }
 
 #[test]
@@ -17,6 +18,23 @@ fn input_has_four_forms() {
     // cl100k_base: "hello world" is 15339, 1917
     assert_eq!(input("[15339, 1917]").unwrap(), ["hello world"]);
     assert_eq!(input("[[15339, 1917], [15339]]").unwrap(), ["hello world", "hello"]);
+}
+
+#[test]
+fn tokens_are_read_no_further_than_the_limits() {
+    // 58040 is a run of spaces: 128 bytes
+    let long = |tokens: usize| format!("[{}]", vec!["58040"; tokens].join(","));
+    assert_eq!(input(&long(4096)).unwrap()[0].len(), 512 * 1024);
+    for (json, param) in [(long(4097), "input"), (format!("[{},{}]", long(1), long(500_000)), "input[1]")] {
+        let error = input(&json).unwrap_err();
+        assert_eq!((error.code, error.param.as_deref()), (Code::InputTooLong, Some(param)));
+        assert_eq!(error.details["max_bytes"], 512 * 1024);
+    }
+    let many = format!("[{}]", vec![long(4000); 17].join(","));
+    let error = input(&many).unwrap_err();
+    assert_eq!(error.code, Code::TooLarge);
+    // the first sum that is too large: the rest is not read
+    assert_eq!(error.details["bytes"], 17 * 4000 * 128);
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 /// What a cut divides, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Boundary {
+    /// Half a card or telephone number would not be known as one when it is scrubbed.
+    Number,
     Char,
     Word,
     Line,
@@ -25,7 +27,7 @@ struct Cut {
 /// text fits. The text must not begin or end with whitespace.
 pub(super) fn split_at_most(text: &str, max: usize) -> Option<(&str, &str)> {
     let (limit, _) = text.char_indices().nth(max.max(1))?;
-    let cut = best(text, limit / 2..=limit, limit).or_else(|| best(text, 1..=limit, limit))?;
+    let cut = first_of(text, [limit / 2..=limit, 1..=limit], limit)?;
     Some((&text[..cut.end], &text[cut.start..]))
 }
 
@@ -33,10 +35,22 @@ pub(super) fn split_at_most(text: &str, max: usize) -> Option<(&str, &str)> {
 pub(crate) fn halve(text: &str) -> Option<(&str, &str)> {
     let text = text.trim();
     let (quarter, middle) = (text.len() / 4, text.len() / 2);
-    let whole = 1..=text.len();
-    let cut =
-        best(text, quarter.max(1)..=text.len() - quarter, middle).or_else(|| best(text, whole, middle))?;
+    let windows = [quarter.max(1)..=text.len() - quarter, 1..=text.len()];
+    let cut = first_of(text, windows, middle)?;
     Some((&text[..cut.end], &text[cut.start..]))
+}
+
+/// The best cut of the first window that has one outside numbers, else of the first that has any.
+fn first_of(text: &str, windows: [RangeInclusive<usize>; 2], wish: usize) -> Option<Cut> {
+    let mut inside = None;
+    for window in windows {
+        let cut = best(text, window, wish);
+        if cut.is_some_and(|cut| cut.boundary > Boundary::Number) {
+            return cut;
+        }
+        inside = inside.or(cut);
+    }
+    inside
 }
 
 /// The strongest cut that ends in the window, and of those the one nearest to `wish`.
@@ -66,13 +80,13 @@ impl Iterator for Cuts<'_> {
             let (end, start) = (self.at, self.at + space.len());
             self.at = start + next.len_utf8();
             if let Some(previous) = self.previous.replace(next) {
-                return Some(Cut { end, start, boundary: boundary(previous, space) });
+                return Some(Cut { end, start, boundary: boundary(previous, space, next) });
             }
         }
     }
 }
 
-fn boundary(previous: char, space: &str) -> Boundary {
+fn boundary(previous: char, space: &str, next: char) -> Boundary {
     let newlines = space.bytes().filter(|b| *b == b'\n').count();
     let ends_sentence = match previous {
         '。' | '！' | '？' | '．' => true,
@@ -83,9 +97,15 @@ fn boundary(previous: char, space: &str) -> Boundary {
         (2.., _) => Boundary::Paragraph,
         (_, true) => Boundary::Sentence,
         (1, _) => Boundary::Line,
+        _ if is_number(previous) && is_number(next) => Boundary::Number,
         _ if !space.is_empty() => Boundary::Word,
         _ => Boundary::Char,
     }
+}
+
+/// Whether it may stand at an edge of a group of a number.
+fn is_number(c: char) -> bool {
+    c.is_numeric() || matches!(c, '+' | '(' | ')')
 }
 
 #[cfg(test)]
@@ -113,6 +133,8 @@ mod tests {
                 "一二三四五六七八九十。",
                 "一二三四五六七八九十一二三",
             ),
+            ("a card 4111 1111 1111 1111", "a card", "4111 1111 1111 1111"),
+            ("tel (020) 7946 0958 now", "tel (020) 7946 0958", "now"),
             // a boundary in the first half would waste the room
             ("a. bcdefghij klmnopqr stuvw", "a. bcdefghij", "klmnopqr stuvw"),
         ] {
