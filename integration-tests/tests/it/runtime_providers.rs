@@ -396,3 +396,32 @@ async fn without_a_key_to_seal_with_credentials_are_refused() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_health_check_makes_no_newcomer_the_founder_of_a_space() {
+    let wrong = DeploymentSpec { seed: 9, ..DeploymentSpec::named("a-wrong") };
+    let simulator = Simulator::start(&[wrong, DeploymentSpec::named("b-right")]).await.unwrap();
+    let (wrong, right) = (&simulator.deployments()[0], &simulator.deployments()[1]);
+    // nothing is recorded of the space before the first canary
+    let sections = ["router: {canary_interval: 15m}", &security(simulator.deployments())];
+    let running = Running::one(&yaml(&[entry(right, &[SMALL], "")], &sections)).await;
+    let client = running.agent();
+    let embed =
+        async |text: &str| client.post("/api/v1/embeddings", unstored("a", text, Some(SMALL))).await.ok();
+    assert_right(&embed("served alone").await, SMALL, "served alone");
+
+    let admin = running.admin();
+    assert_eq!(admin.post(PROVIDERS, wanted(wrong, SECRET)).await.status, 201);
+    let check = format!("{PROVIDERS}/a-wrong/health-check");
+    wait_until(|| async {
+        let checked = admin.post(&check, json!({})).await;
+        checked.status == 200 && !calls(&simulator, wrong).is_empty()
+    })
+    .await;
+    for n in 0..40 {
+        let text = format!("after the check {n}");
+        let answer = embed(&text).await;
+        assert_right(&answer, SMALL, &text);
+        assert_eq!(answer["provider"], "b-right", "{answer}");
+    }
+}

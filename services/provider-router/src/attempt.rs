@@ -10,7 +10,7 @@ use embermesh_errors::{Code, Error};
 use embermesh_proto::{internal::v1::AttemptOutcome, v1::CatalogModel};
 use embermesh_providers::{Billing, Failure, ProviderAnswer, ProviderCall, ProviderError, verify};
 use embermesh_telemetry::{Span, within};
-use embermesh_types::{AttemptId, TenantId, TokenCount};
+use embermesh_types::{AgentId, AttemptId, TenantId, TokenCount};
 
 use crate::{
     admission::Admission,
@@ -210,7 +210,8 @@ impl Attempts {
             .by_character
             .then(|| batch.texts.iter().map(|text| text.text.chars().count() as u64).collect());
         let shares = shares(tokens, cost, &weights, characters.as_deref());
-        if batch.order.tenant != TenantId::SYSTEM {
+        // a health check proves nothing to anybody who was given a vector
+        if batch.texts.iter().any(|text| text.asker.agent.as_str() != AgentId::SYSTEM) {
             deployment.has_answered();
         }
         let order = Arc::clone(&batch.order);

@@ -253,9 +253,10 @@ fn input_type_of(order: &Order) -> &'static str {
     if order.model.distinguishes_input_type { order.input_type.as_str() } else { "" }
 }
 
-/// The spaces of `model` whose vectors begin with those of `space`, longest first.
+/// The spaces of `model` whose vectors begin with those of `space`, longest first. None of a model whose vectors go out as they come: a
+/// cut that is scaled would stand beside the provider's own, which is not.
 fn longer_spaces(model: &CatalogModel, space: &SpaceId) -> Vec<SpaceId> {
-    if !model.matryoshka {
+    if !model.matryoshka || !model.normalized {
         return Vec::new();
     }
     let mut lengths: Vec<u32> = model.allowed_dimensions.clone();

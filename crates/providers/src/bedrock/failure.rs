@@ -51,8 +51,7 @@ fn by_code(code: &str, message: &str) -> Option<Failure> {
     Some(match code {
         "ThrottlingException" | "TooManyRequestsException" => Failure::Throttled,
         "ServiceQuotaExceededException" => Failure::Exhausted,
-        "AccessDeniedException"
-        | "ExpiredToken"
+        "ExpiredToken"
         | "ExpiredTokenException"
         | "IncompleteSignature"
         | "IncompleteSignatureException"
@@ -65,7 +64,10 @@ fn by_code(code: &str, message: &str) -> Option<Failure> {
         | "RequestExpired"
         | "SignatureDoesNotMatch"
         | "UnrecognizedClientException" => Failure::Unauthorized,
-        "ResourceNotFoundException" | "UnknownOperationException" => Failure::NotHere,
+        // of a model that is not granted to the account: nothing is wrong with the credential
+        "AccessDeniedException" | "ResourceNotFoundException" | "UnknownOperationException" => {
+            Failure::NotHere
+        }
         "ValidationException" => of_validation(message),
         // the model itself took too long: it may have been billed
         "ModelTimeoutException" => Failure::Intermediary,

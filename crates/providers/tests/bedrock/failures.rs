@@ -30,7 +30,8 @@ async fn each_error_of_bedrock_has_its_class() {
     let provider = account.provider();
     for (fault, expected) in [
         (Fault::status(400), Failure::Refused),
-        (Fault::status(403), Failure::Unauthorized),
+        // as of a model that is not granted
+        (Fault::status(403), Failure::NotHere),
         (Fault::status(404), Failure::NotHere),
         (Fault::status(408), Failure::Intermediary),
         (Fault::status(424), Failure::Server),
