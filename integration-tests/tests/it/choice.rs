@@ -134,11 +134,15 @@ async fn two_hundred_agents_that_want_speed_stay_in_one_space_each_while_the_fas
     let preference = json!({
         "embedding_strategy": "speed",
         "model_preferences": [{"task_type": "general_qa", "primary_models": [SMALL, LARGE]}],
-        "constraints": {"preferred_dimensions": 64},
     });
+    // half of the agents have a length, the others ask for one
+    let asks = |agent: &str| agent.ends_with(['1', '3', '5', '7', '9']);
     let put = |agent: &String| {
-        let (admin, preference, path) =
+        let (admin, mut preference, path) =
             (admin.clone(), preference.clone(), format!("/api/v1/embeddings/agents/{agent}"));
+        if !asks(agent) {
+            preference["constraints"] = json!({"preferred_dimensions": 64});
+        }
         async move { admin.put(&path, preference).await.ok() }
     };
     stream::iter(&agents).map(put).buffer_unordered(8).collect::<Vec<_>>().await;
@@ -149,7 +153,11 @@ async fn two_hundred_agents_that_want_speed_stay_in_one_space_each_while_the_fas
         let asked = agents.iter().map(|agent| {
             let (client, agent) = (client.clone(), agent.clone());
             async move {
-                let body = json!({"agent_id": agent, "text": format!("{agent} says {round}"), "return_vector": false});
+                let text = format!("{agent} says {round}");
+                let mut body = json!({"agent_id": agent, "text": text, "return_vector": false});
+                if asks(&agent) {
+                    body["dimensions"] = json!(64);
+                }
                 let made = client.post("/api/v1/embeddings", body).await.ok();
                 (agent, made["space_id"].as_str().unwrap().to_owned())
             }

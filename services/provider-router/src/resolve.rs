@@ -96,7 +96,8 @@ impl Resolver {
             return Ok(choice);
         }
         let pin = self.pins.pin(ctx, question.agent, task_or_default(question.task_type), &choice).await?;
-        pinned(&pin, &*self.snapshot()?, ctx.principal.tenant, None)
+        let dimensions = (question.dimensions > 0).then_some(question.dimensions);
+        pinned(&pin, &*self.snapshot()?, ctx.principal.tenant, dimensions)
     }
 
     /// What may answer instead while `choice` is down.

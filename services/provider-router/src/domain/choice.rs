@@ -84,7 +84,7 @@ pub(crate) fn choose(
     let asked = agent.and_then(|agent| agent.constraints.as_ref()?.preferred_dimensions);
     // a preference that the chosen model cannot give is no reason to refuse
     let dimensions = wanted.dimensions.or_else(|| asked.filter(|d| space_of(&model, Some(*d)).is_ok()));
-    Ok(Choice { space: space_of(&model, dimensions)?, model, unpinned: wanted.dimensions.is_none() })
+    Ok(Choice { space: space_of(&model, dimensions)?, model, unpinned: true })
 }
 
 /// The models that an agent's configuration puts up for a task type, in the order of preference; those of one entry are preferred

@@ -64,6 +64,19 @@ fn spaces_never_mix_a_pin_outlives_an_outage_and_a_preference() {
 }
 
 #[test]
+fn a_length_in_the_request_does_not_keep_an_agent_from_a_space_of_its_own() {
+    let id: AgentId = "a".parse().unwrap();
+    let wanted =
+        Wanted { tenant: tenant(), agent: &id, task_type: "general_qa", model: None, dimensions: Some(2) };
+    let ask = |snapshot: &Snapshot| choose(&wanted, snapshot, &[], &|_| true, &|_| Some(0)).unwrap();
+    let first = ask(&snapshot());
+    assert_eq!((first.space.as_str(), first.unpinned), ("f/one@2", true));
+    let pin = Pinned { space: "f/two@8".parse().unwrap(), model: "two".into() };
+    let then = ask(&snapshot().with_pin(tenant(), id.clone(), "general_qa", pin));
+    assert_eq!((then.space.as_str(), then.unpinned), ("f/two@2", false));
+}
+
+#[test]
 fn a_named_model_is_that_model_or_an_error() {
     let choice = pick("general_qa", Some("two"), &snapshot(), &["two"]).unwrap();
     assert_eq!((choice.space.as_str(), choice.unpinned), ("f/two@8", false));
