@@ -5,6 +5,11 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use deadpool_postgres::{ClientWrapper, Object};
+use tokio_postgres::{Error, Statement};
+
+/// Statements that a connection keeps prepared. Their texts differ with the space and with the shape of a filter, so callers can make
+/// any number of them, and PostgreSQL keeps a plan of each.
+const MAX_STATEMENTS: usize = 500;
 
 /// Gives its connection back to the pool only when no statement is unfinished on it.
 ///
@@ -29,6 +34,14 @@ impl Lease {
         let output = requests.await;
         self.unfinished.fetch_sub(1, Ordering::Relaxed);
         output
+    }
+
+    /// A prepared statement, which the connection remembers. With too many it forgets all, which costs each of them one round trip.
+    pub(crate) async fn prepared(&self, sql: &str) -> Result<Statement, Error> {
+        if self.statement_cache.size() >= MAX_STATEMENTS {
+            self.statement_cache.clear();
+        }
+        self.prepare_cached(sql).await
     }
 
     pub(crate) fn is_clean(&self) -> bool {

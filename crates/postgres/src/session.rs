@@ -138,7 +138,7 @@ impl<'a> Session<'a> {
         let attempt = async || {
             let lease = self.database.lease().await?;
             lease.track(lease.batch_execute(&self.prologue(Access::Write))).await?;
-            Ok(Transaction::new(lease))
+            Ok(Transaction::new(lease, self.database.marks))
         };
         match attempt().await {
             Err(DbError::Unavailable(_)) => attempt().await,
@@ -188,9 +188,9 @@ impl<'a> Session<'a> {
         sql: &str,
         run: impl FnOnce(tokio_postgres::Statement) -> F,
     ) -> Result<T, DbError> {
-        let statement = lease.prepare_cached(sql).await?;
+        let statement = lease.prepared(sql).await?;
         let place = match self.mark {
-            Some(_) => Some(lease.prepare_cached(WHERE_NOW).await?),
+            Some(_) => Some(lease.prepared(WHERE_NOW).await?),
             None => None,
         };
         let place = OptionFuture::from(place.as_ref().map(|statement| lease.query_one(statement, &[])));

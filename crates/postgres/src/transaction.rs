@@ -2,13 +2,15 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use embermesh_types::WriteToken;
 use futures::FutureExt as _;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
-use crate::DbError;
 use crate::lease::Lease;
 use crate::session::at_most_one;
+use crate::write_mark::{self, WHERE_NOW};
+use crate::{DbError, WriteMark};
 
 /// An open transaction. Dropping it rolls back; no task, lock or borrow of the pool is left behind.
 ///
@@ -16,13 +18,15 @@ use crate::session::at_most_one;
 #[must_use = "a transaction that is not committed is rolled back"]
 pub struct Transaction {
     lease: Lease,
+    /// Whether the database has replicas that a mark is for.
+    marks: bool,
     open: bool,
     failed: AtomicBool,
 }
 
 impl Transaction {
-    pub(crate) fn new(lease: Lease) -> Self {
-        Self { lease, open: true, failed: AtomicBool::new(false) }
+    pub(crate) fn new(lease: Lease, marks: bool) -> Self {
+        Self { lease, marks, open: true, failed: AtomicBool::new(false) }
     }
 
     /// Runs a statement and returns its rows.
@@ -76,6 +80,29 @@ impl Transaction {
     /// [`DbError::Aborted`] when an earlier statement failed and its error was ignored. After
     /// [`DbError::Unavailable`] the outcome is unknown.
     pub async fn commit(mut self) -> Result<(), DbError> {
+        self.commit_it().await
+    }
+
+    /// The same, and notes in `mark` where the log is behind it, where the database
+    /// [has replicas](crate::Database::connect_marking).
+    ///
+    /// # Errors
+    /// See [`Transaction::commit`].
+    pub async fn commit_marked(mut self, mark: &WriteMark) -> Result<(), DbError> {
+        self.commit_it().await?;
+        if self.marks {
+            let place = async {
+                let statement = self.lease.prepared(WHERE_NOW).await?;
+                self.lease.query_one(&statement, &[]).await
+            };
+            let place = self.lease.track(place).await;
+            // what is committed is committed, wherever it is
+            mark.note(place.map_or(WriteToken::Primary, |row| write_mark::read(&row)));
+        }
+        Ok(())
+    }
+
+    async fn commit_it(&mut self) -> Result<(), DbError> {
         if self.failed.load(Ordering::Relaxed) {
             return Err(DbError::Aborted);
         }
@@ -112,7 +139,7 @@ impl Transaction {
         sql: &str,
         statement: impl AsyncFnOnce(Statement) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, DbError> {
-        let work = async { statement(self.lease.prepare_cached(sql).await?).await };
+        let work = async { statement(self.lease.prepared(sql).await?).await };
         let outcome = self.lease.track(work).await;
         self.note(outcome).inspect_err(|error| {
             if *error == DbError::StalePlan {

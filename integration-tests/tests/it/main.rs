@@ -38,6 +38,7 @@ mod metrics;
 mod migrations;
 mod money;
 mod nothing_leaks;
+mod one_bad_row;
 mod outage;
 mod pii_policies;
 mod prices;

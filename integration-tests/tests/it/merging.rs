@@ -1,7 +1,8 @@
 //! Work that is done once: one call for a text that many ask for, none for what is known, one for many small requests.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
+use embermesh_proto::v1::EmbedRequest;
 use embermesh_testing::sim::{self, Fault, Latency};
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -9,7 +10,8 @@ use serde_json::{Value, json};
 use crate::{
     books,
     client::{cosine, floats},
-    simulated::{QUIET, SMALL, assert_right, system, unstored},
+    simulated::{QUIET, SMALL, assert_right, configure, system, unstored},
+    timed,
 };
 
 #[tokio::test]
@@ -34,6 +36,31 @@ async fn a_thousand_requests_for_one_text_are_one_call_that_one_of_them_pays() {
     let sql = running.sql().await;
     books::match_calls(&simulator, &sql).await;
     books::add_up(&sql).await;
+}
+
+#[tokio::test]
+async fn who_joins_a_request_that_has_little_time_does_not_fail_with_it() {
+    let (simulator, running) = system(&["a-one"], &[SMALL], &[QUIET]).await;
+    let once = json!({"fallback_behavior": {"max_retries": 0}});
+    configure(&running, "hasty", once).await;
+    simulator.deployments()[0].set_latency(Some(Latency::Fixed { ms: 800.0 }));
+    let text = "wanted by both";
+    let hasty = EmbedRequest {
+        agent_id: "hasty".into(),
+        text: text.into(),
+        model: Some(SMALL.into()),
+        store: Some(false),
+        ..EmbedRequest::default()
+    };
+    let client = running.agent();
+    let patient = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        client.post("/api/v1/embeddings", unstored("patient", text, Some(SMALL))).await
+    };
+    let (hasty, patient) = tokio::join!(timed::embed(&running, &hasty, Duration::from_millis(400)), patient);
+    let refused = hasty.0.unwrap_err();
+    assert_eq!(refused.0, timed::DEADLINE_EXCEEDED, "{}", refused.1);
+    assert_right(&patient.ok(), SMALL, text);
 }
 
 #[tokio::test]

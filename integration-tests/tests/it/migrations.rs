@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use embermesh_testing::sim::{Latency, Simulator};
+use embermesh_testing::sim::{DeploymentSpec, Latency, ModelSpec, Simulator};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -413,6 +413,59 @@ async fn a_budget_holds_and_what_cannot_be_embedded_is_listed() {
     assert_eq!((rows_in(&running, SMALL_SPACE).await, rows_in(&running, NEW_SPACE).await), (1, 120));
     assert_eq!(agent.get(&format!("{EMBED}/{long}")).await.ok()["space_id"], SMALL_SPACE);
     assert_eq!(ids.len(), 120);
+}
+
+#[tokio::test]
+async fn only_what_the_new_model_does_not_take_is_cut() {
+    const NARROW: &str = "narrow";
+    let models =
+        [ModelSpec::openai(), vec![ModelSpec { max_tokens: 100, ..ModelSpec::new(NARROW, 64, false) }]];
+    let spec = DeploymentSpec {
+        models: models.concat(),
+        api_key: Some("sk-test".into()),
+        ..DeploymentSpec::named("a-one")
+    };
+    let simulator = Simulator::start(&[spec]).await.unwrap();
+    let entries = [entry(&simulator.deployments()[0], &[SMALL, NARROW], "")];
+    let running = Running::one(&yaml(&entries, &[QUIET])).await;
+    let (admin, agent) = (running.admin(), running.agent());
+    // how many tokens a text has is known by a bound alone
+    let model = json!({
+        "id": NARROW, "family": "test/narrow", "native_dimensions": 64, "max_input_tokens": 100, "max_batch": 100,
+        "tokenizer": "bytes", "provider_kinds": ["openai"], "normalized": true,
+        "prices": [{"per_million_tokens_usd": 0.01, "effective_from": "2026-01-01T00:00:00Z", "source": "made up for this test"}],
+    });
+    admin.post("/api/v1/embedding-models/catalog", model).await.ok();
+    pin_to_small(&running).await;
+    let fits = "a text of many bytes and few tokens, ".repeat(8);
+    let long = "long ".repeat(400);
+    for text in [&fits, &long] {
+        let row = json!({"agent_id": AGENT, "text": text, "return_vector": false});
+        agent.post(EMBED, row).await.ok();
+    }
+    let ways = json!({"to_model": NARROW, "to_dimensions": 64, "on_too_long": "truncate"});
+    let id = id_of(&admin.post(MIGRATIONS, start(ways)).await.ok());
+    let ready = until(&admin, &id, &["ready"]).await;
+    assert_eq!((&ready["rows_copied"], &ready["rows_failed"]), (&json!(2), &json!(0)), "{ready}");
+    let embedded: Vec<String> = simulator
+        .calls()
+        .into_iter()
+        .filter(|call| call.model.as_deref() == Some(NARROW) && call.status == Some(200))
+        .flat_map(|call| call.texts)
+        .collect();
+    assert_eq!(embedded.len(), 2, "{embedded:?}");
+    assert!(embedded.contains(&fits), "{embedded:?}");
+    assert!(
+        embedded.iter().any(|text| text.len() < long.len() && long.starts_with(text.as_str())),
+        "{embedded:?}"
+    );
+    let sql = running.sql().await;
+    let truncated =
+        "SELECT content FROM store.embedding_keys JOIN store.embeddings USING (tenant_id, embedding_id)
+        WHERE truncated AND space_id = 'test/narrow@64'";
+    let row = sql.query_one(truncated, &[]).await.unwrap();
+    // the text itself stays whole
+    assert_eq!(row.get::<_, String>(0), long);
 }
 
 #[tokio::test]

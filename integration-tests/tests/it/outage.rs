@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use embermesh_testing::sim::Fault;
-use futures::{StreamExt as _, stream::FuturesUnordered};
+use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use serde_json::json;
 
 use crate::{
     client::Client,
     running::wait_until,
-    simulated::{QUIET, SMALL, assert_right, configure, metric, system, unstored},
+    simulated::{QUIET, SMALL, assert_right, candidate, configure, explain, metric, system, unstored},
 };
 
 /// Requests at a steady pace, each for a text of its own; how many failed, and the first failure.
@@ -75,6 +75,34 @@ async fn while_one_of_two_is_down_no_request_fails_and_the_dead_one_is_left_alon
     simulator.deployments()[0].go_down().await;
     let (failed, first) = load(&client, "nobody listens", 200, 100).await;
     assert_eq!(failed, 0, "{first:?}");
+}
+
+#[tokio::test]
+async fn an_order_to_call_a_deployment_overrules_the_breaker_of_its_host() {
+    // once open it stays so for longer than the test takes
+    let breaker = "circuit_breaker: {timeout: 10m}";
+    let (simulator, running) = system(&["a-one"], &[SMALL], &[QUIET, breaker]).await;
+    let (client, name) = (running.agent(), format!("a-one/{SMALL}"));
+    simulator.deployments()[0].go_down().await;
+    let is_open = || async {
+        load(&client, &format!("nobody listens {:?}", Instant::now()), 20, 100).await;
+        let explained = explain(&running, "nobody", json!({"model": SMALL})).await;
+        candidate(&explained, &name)["circuit_breaker_state"] == "open"
+    };
+    wait_until(is_open).await;
+    simulator.deployments()[0].come_up().await;
+    let order = json!({"deployment": name});
+    running.admin().post("/api/v1/admin/circuit-breaker/force-close", order).await.ok();
+    let is_forced = || async {
+        let explained = explain(&running, "nobody", json!({"model": SMALL})).await;
+        candidate(&explained, &name)["circuit_breaker_state"] == "forced_closed"
+    };
+    wait_until(is_forced).await;
+    let texts: Vec<_> = (0..10).map(|n| unstored("forced", &format!("forced {n}"), Some(SMALL))).collect();
+    let answers = join_all(texts.into_iter().map(|body| client.post("/api/v1/embeddings", body))).await;
+    for answer in answers {
+        answer.ok();
+    }
 }
 
 #[tokio::test]

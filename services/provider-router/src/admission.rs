@@ -8,7 +8,7 @@ use std::{
 
 use embermesh_errors::{Code, Error};
 use embermesh_providers::BatchLimits;
-use embermesh_resilience::{Breaker, Permit, Slot};
+use embermesh_resilience::{Breaker, BreakerState, Permit, Slot};
 use rand::RngExt;
 
 use crate::{
@@ -35,7 +35,8 @@ const ENOUGH: u64 = 20;
 pub(crate) struct Admission {
     pub deployment: Arc<Deployment>,
     pub permit: Permit,
-    pub host: Permit,
+    /// None where an operator's order overrides the host's breaker.
+    pub host: Option<Permit>,
     pub slot: Slot,
     /// What the call may carry.
     pub limits: BatchLimits,
@@ -194,7 +195,12 @@ fn take(
         if last_resort { admitted.or_else(|| breaker.last_resort(now, lease)) } else { admitted }
     };
     let slot = deployment.concurrency.try_acquire().ok_or(Full::For(BUSY))?;
-    let host = permit(&account.host).ok_or(Full::OnTrial)?;
+    let host = permit(&account.host);
+    // by an operator's order calls go out, whatever the host's breaker has seen
+    let is_forced = deployment.breaker.standing(now).state == BreakerState::ForcedClosed;
+    if host.is_none() && !is_forced {
+        return Err(Full::OnTrial);
+    }
     let permit = permit(&deployment.breaker).ok_or(Full::OnTrial)?;
     let mut limits = limits(&order.model, account.provider.limits(&order.model));
     if let Some(pace) = &account.pace {

@@ -9,6 +9,7 @@ use std::{
 use embermesh_errors::{Code, Error};
 use embermesh_proto::{internal::v1::AttemptOutcome, v1::CatalogModel};
 use embermesh_providers::{Billing, Failure, ProviderAnswer, ProviderCall, ProviderError, verify};
+use embermesh_resilience::Permit;
 use embermesh_telemetry::{Span, within};
 use embermesh_types::{AgentId, AttemptId, TenantId, TokenCount};
 
@@ -75,7 +76,7 @@ impl Attempts {
             batch.fail(&Error::new(Code::Cancelled, "everybody who asked has gone"));
             return Ended::Landed;
         }
-        if !(permit.holds() && host.holds()) {
+        if !(permit.holds() && host.as_ref().is_none_or(Permit::holds)) {
             self.void(reserved);
             let error = ProviderError::new(Failure::Local, "its circuit breaker has opened meanwhile");
             return Ended::Failed { batch, error };

@@ -131,7 +131,15 @@ impl Attempts {
                 && self.retry_budget(tenant, kind).withdraw(cost);
             tried.last = Some(Arc::clone(&deployment.name));
             if !again {
-                let error = exhausted(&batch.order.model.id, &error);
+                // of the request that asked first: whoever joined it may have longer, and asks again
+                let is_late = batch.deadline().is_some_and(|deadline| deadline <= Instant::now());
+                let error = match error.failure {
+                    Failure::Abandoned => Error::new(Code::Cancelled, "everybody who asked has gone"),
+                    _ if is_late => {
+                        Error::new(Code::DeadlineExceeded, format!("the request's time was up: {error}"))
+                    }
+                    _ => exhausted(&batch.order.model.id, &error),
+                };
                 return batch.fail(&error);
             }
             admission = match self.readmit(&batch, &tried, made, Some(MAX_WAIT)).await {

@@ -124,6 +124,7 @@ impl Attempts {
             return Err(Error::internal("a fresh breaker is not closed"));
         };
         let limits = BatchLimits::texts(u32::MAX);
+        let host = Some(host);
         let admission = Admission { deployment: Arc::clone(deployment), permit, host, slot, limits };
         match self.attempt(batch, admission).await {
             Ended::Done | Ended::Landed => Ok(()),

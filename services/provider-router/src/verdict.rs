@@ -21,7 +21,7 @@ impl Attempts {
         answered: &Result<ProviderAnswer, ProviderError>,
         took: Duration,
         permit: Permit,
-        host: Permit,
+        host: Option<Permit>,
     ) {
         let state = || deployment.breaker.standing(Instant::now()).state;
         let before = state();
@@ -39,7 +39,7 @@ impl Attempts {
         answered: &Result<ProviderAnswer, ProviderError>,
         took: Duration,
         permit: Permit,
-        host: Permit,
+        host: Option<Permit>,
     ) {
         let now = Instant::now();
         let account = &deployment.account;
@@ -48,7 +48,9 @@ impl Attempts {
         seconds.observe(took.as_secs_f64());
         let Err(error) = answered else {
             permit.succeeded(now, took);
-            host.succeeded(now, took);
+            if let Some(host) = host {
+                host.succeeded(now, took);
+            }
             account.credential.accepted();
             deployment.stats.record(now, took, true);
             deployment.concurrency.succeeded();
@@ -57,10 +59,12 @@ impl Attempts {
         };
         deployment.failed(&error.message);
         let after = error.retry_after.map(|after| after.min(MAX_REST));
-        match error.failure {
-            Failure::Unreachable => host.failed(now, took),
-            Failure::Local | Failure::TimedOut | Failure::Abandoned => host.ignored(),
-            _ => host.succeeded(now, took),
+        if let Some(host) = host {
+            match error.failure {
+                Failure::Unreachable => host.failed(now, took),
+                Failure::Local | Failure::TimedOut | Failure::Abandoned => host.ignored(),
+                _ => host.succeeded(now, took),
+            }
         }
         match error.failure {
             Failure::Unreachable

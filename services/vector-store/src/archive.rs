@@ -1,7 +1,8 @@
 //! Months in files: `space_1_2026_01.copy` is PostgreSQL's binary `COPY` of the rows, `space_1_2026_01.json` tells what it is.
 //!
 //! The manifest appears when the file is whole and on the disk, and only then the month is dropped. An archiving that was cut off at
-//! any line is taken up by the next one.
+//! any line is taken up by the next one. A month that came back and leaves again is another month: its files are `…-2`, and so on, and
+//! those of before stay as they are.
 
 use std::{
     fs::{self, File},
@@ -13,14 +14,15 @@ use bytes::Bytes;
 use embermesh_postgres::DbError;
 use futures::stream;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{
     domain::month::Month,
     store::{Leaving, Store},
 };
 
-/// Of the files; another one is refused.
-const FORMAT: u32 = 1;
+/// Of the files; later ones are refused. The first has no `truncated`, and no `id`.
+const FORMAT: u32 = 2;
 const READ_AT_ONCE: usize = 1 << 20;
 
 /// Why a month could not be archived or brought back.
@@ -45,6 +47,9 @@ pub(crate) enum ArchiveError {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Manifest {
     format: u32,
+    /// Of the month that was taken out, so that one of the same name is not taken for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<Uuid>,
     /// The embedding space, without which the numbers mean nothing.
     pub(crate) space_id: String,
     /// The SQL type of its vectors.
@@ -83,16 +88,18 @@ pub(crate) async fn archive(
 }
 
 async fn write(store: &Store, leaving: &Leaving, rows: u64, folder: &Path) -> Result<Manifest, ArchiveError> {
-    let (path, manifest) =
-        (folder.join(format!("{}.copy", leaving.table)), folder.join(format!("{}.json", leaving.table)));
-    if let Ok(whole) = read_manifest(&manifest)
-        && whole.rows == rows
-        && whole.space_id == leaving.space_id
-        && check(&whole, &path).is_ok()
-    {
-        // of an archiving that was cut off later, when keys were on their way out; a manifest alone is no archive
-        return Ok(whole);
-    }
+    let id = store.identify(leaving).await?;
+    let mut turn = 1;
+    let (path, manifest) = loop {
+        let (path, manifest) = places(folder, &leaving.table, turn);
+        match read_manifest(&manifest) {
+            // of an archiving that was cut off later, when keys were on their way out
+            Ok(whole) if whole.id == Some(id) && check(&whole, &path).is_ok() => return Ok(whole),
+            // a manifest alone is no archive
+            Ok(other) if other.id != Some(id) && path.exists() => turn += 1,
+            Ok(_) | Err(_) => break (path, manifest),
+        }
+    };
     let part = path.with_extension("part");
     let mut file = File::create(&part).map_err(|error| at(&part, error))?;
     let (mut hash, mut bytes) = (blake3::Hasher::new(), 0);
@@ -107,6 +114,7 @@ async fn write(store: &Store, leaving: &Leaving, rows: u64, folder: &Path) -> Re
     let Leaving { space_id, vector, month, .. } = leaving;
     let written = Manifest {
         format: FORMAT,
+        id: Some(id),
         space_id: space_id.clone(),
         vector: vector.clone(),
         month: month.to_string(),
@@ -116,6 +124,12 @@ async fn write(store: &Store, leaving: &Leaving, rows: u64, folder: &Path) -> Re
     };
     write_manifest(&manifest, &written)?;
     Ok(written)
+}
+
+/// Of the rows and of the manifest, when a month of this name leaves for the first time or again.
+fn places(folder: &Path, table: &str, turn: u32) -> (PathBuf, PathBuf) {
+    let again = if turn == 1 { String::new() } else { format!("-{turn}") };
+    (folder.join(format!("{table}{again}.copy")), folder.join(format!("{table}{again}.json")))
 }
 
 fn write_manifest(path: &Path, manifest: &Manifest) -> Result<(), ArchiveError> {
@@ -135,10 +149,10 @@ fn write_manifest(path: &Path, manifest: &Manifest) -> Result<(), ArchiveError> 
 fn read_manifest(path: &Path) -> Result<Manifest, ArchiveError> {
     let text = fs::read(path).map_err(|error| at(path, error))?;
     let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| unusable(path, &error))?;
-    if manifest.format != FORMAT {
+    if manifest.format > FORMAT {
         return Err(unusable(
             path,
-            &format!("format {} is not known, this release reads {FORMAT}", manifest.format),
+            &format!("format {} is not known, this release reads up to {FORMAT}", manifest.format),
         ));
     }
     Ok(manifest)
@@ -161,7 +175,8 @@ pub(crate) async fn restore(store: &Store, path: &Path) -> Result<(Manifest, u64
     })?;
     let file = File::open(&data).map_err(|error| at(&data, error))?;
     let pieces = stream::iter(pieces(file, &data));
-    let (back, held) = store.bring_back(space, month, pieces).await?;
+    let more = if manifest.format == 1 { "dedup_hash" } else { "dedup_hash, truncated" };
+    let (back, held) = store.bring_back(space, month, more, pieces).await?;
     if held != manifest.rows {
         return Err(unusable(
             &data,

@@ -355,3 +355,18 @@ async fn futures_can_move_between_threads() {
     is_send(transaction.commit()).await.unwrap();
     assert!(is_send(database.maintain()).now_or_never().is_none());
 }
+
+#[tokio::test]
+async fn a_connection_forgets_statements_before_there_are_too_many() {
+    let (_test, database) = notes(connections(1)).await;
+    let prepared = "SELECT count(*) FROM pg_prepared_statements";
+    let mut most = 0;
+    for n in 0..1_200 {
+        let row = database.tenant(A).query_one(&format!("SELECT {n}, $1::int"), &[&n]).await.unwrap();
+        assert_eq!((row.get::<_, i32>(0), row.get::<_, i32>(1)), (n, n));
+        if n % 97 == 0 {
+            most = most.max(database.system().query_one(prepared, &[]).await.unwrap().get::<_, i64>(0));
+        }
+    }
+    assert!((2..=501).contains(&most), "{most}");
+}

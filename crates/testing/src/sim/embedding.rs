@@ -141,6 +141,9 @@ impl EmbedRequest {
             // twice the same index, or for a lone vector one out of range
             Some(Fault::WrongIndex) => items.iter_mut().take(1).for_each(|item| item.index = 1),
             Some(Fault::NotANumber) => items.iter_mut().for_each(|item| item.vector[dims / 2] = f32::NAN),
+            Some(Fault::HugeVector) => {
+                items.iter_mut().take(1).flat_map(|item| &mut item.vector).for_each(|x| *x *= 1e6);
+            }
             Some(Fault::ZeroVector) => items.iter_mut().for_each(|item| item.vector.fill(0.0)),
             _ => {}
         }

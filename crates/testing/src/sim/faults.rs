@@ -59,6 +59,8 @@ pub enum Fault {
     NotANumber,
     /// Vectors of zeros.
     ZeroVector,
+    /// The first vector a million times as long as it should be, which half precision cannot hold.
+    HugeVector,
     /// Cuts the JSON in the middle; the HTTP framing is intact.
     TruncatedJson,
     /// Status 200 with an error body.
@@ -141,6 +143,7 @@ impl Fault {
             | Self::WrongDims
             | Self::NotANumber
             | Self::ZeroVector
+            | Self::HugeVector
             | Self::IgnoreBase64 => true,
         }
     }

@@ -3,14 +3,12 @@
 use std::{borrow::Cow, ops::Range};
 
 use embermesh_errors::Error;
+use embermesh_types::is_kept_number;
 use serde_json::value::RawValue;
 
 /// Deeper objects are data, not metadata. It is the limit of the vector store, which would refuse the row only after its vector was
 /// paid for.
 const MAX_DEPTH: usize = 32;
-/// PostgreSQL's numeric holds far more; nobody's metadata does.
-const MAX_NUMBER_BYTES: usize = 512;
-
 /// The text of a JSON object: well-formed, of bounded size and depth, without NUL or numbers out of range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JsonObject(String);
@@ -58,7 +56,7 @@ impl JsonObject {
                 }
                 Token::Close => depth = depth.saturating_sub(1),
                 Token::Number(span) => {
-                    if !is_kept_exactly(&object[span]) {
+                    if !is_kept_number(&object[span]) {
                         return Err(invalid(format!(
                             "{param} holds a number out of range, send it as a string"
                         )));
@@ -141,14 +139,6 @@ impl From<JsonObject> for String {
     fn from(object: JsonObject) -> Self {
         object.0
     }
-}
-
-/// Neither infinite nor rounded to nothing.
-fn is_kept_exactly(number: &str) -> bool {
-    let mantissa = number.split(['e', 'E']).next().unwrap_or(number);
-    let is_zero = mantissa.bytes().all(|b| matches!(b, b'0' | b'.' | b'-'));
-    number.len() <= MAX_NUMBER_BYTES
-        && number.parse::<f64>().is_ok_and(|x| x.is_finite() && (x != 0.0 || is_zero))
 }
 
 /// The text of a literal with its quotes; `None` for a lone surrogate.

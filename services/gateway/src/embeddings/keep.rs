@@ -18,6 +18,9 @@ const MAX_PUT_BYTES: usize = 16 * 1024 * 1024;
 /// Most rows that the store takes at once.
 const MAX_PUT_ROWS: usize = 2048;
 
+/// Texts that may be refused one by one before all the rest of a message goes with them: what refuses so many refuses all.
+const MAX_REFUSALS: usize = 16;
+
 /// A row to be: of which text, and of which piece of it.
 type Part = (usize, usize);
 /// A row that is kept, and what stands for it.
@@ -27,13 +30,27 @@ impl Embeddings {
     /// Keeps what was embedded. What cannot be kept is still answered: it was paid for.
     pub(super) async fn keep(&self, caller: &Caller, embedded: Placed<Embedded>) -> Placed<Outcome> {
         let mut results: Vec<Vec<Result<Row, Error>>> = embedded.iter().map(|_| Vec::new()).collect();
-        for put in puts(&embedded) {
-            let outcome = self.put(caller, &embedded, &put).await;
-            match outcome {
-                Ok((done, token)) => {
-                    put.iter().zip(done).for_each(|((of, _), result)| results[*of].push(Ok((result, token))))
+        for mut put in puts(&embedded) {
+            let mut refusals = 0;
+            while !put.is_empty() {
+                match self.put(caller, &embedded, &put).await {
+                    Ok((done, token)) => {
+                        put.drain(..)
+                            .zip(done)
+                            .for_each(|((of, _), result)| results[of].push(Ok((result, token))));
+                    }
+                    Err(error) => {
+                        let refused = row_refused(&error).filter(|_| refusals < MAX_REFUSALS);
+                        match refused.and_then(|(at, why)| Some((put.get(at)?.0, why))) {
+                            Some((of, why)) => {
+                                results[of].push(Err(why));
+                                put.retain(|(other, _)| *other != of);
+                                refusals += 1;
+                            }
+                            None => put.drain(..).for_each(|(of, _)| results[of].push(Err(error.clone()))),
+                        }
+                    }
                 }
-                Err(error) => put.iter().for_each(|(of, _)| results[*of].push(Err(error.clone()))),
             }
         }
         let outcomes = embedded.into_iter().zip(results);
@@ -60,6 +77,15 @@ impl Embeddings {
             Err(defect("the store answered for other rows than sent"))
         }
     }
+}
+
+/// Which row of a message the store would not have, and why.
+fn row_refused(error: &Error) -> Option<(usize, Error)> {
+    let (at, param) = error.param.as_deref()?.strip_prefix("rows[")?.split_once("].")?;
+    let place = format!("rows[{at}]: ");
+    let message = error.message.strip_prefix(&place).unwrap_or(&error.message).to_owned();
+    let why = Error { message, param: Some(param.into()), ..error.clone() };
+    Some((at.parse().ok()?, why))
 }
 
 /// Which rows go together. Those of one text stay together wherever one message can hold them, because a message is kept wholly or

@@ -86,7 +86,10 @@ impl Run<'_> {
                 None => groups.push((route, vec![row])),
             }
         }
-        let calls = groups.into_iter().map(|(route, rows)| self.embed_group(target, route, rows, again));
+        // each text whole at first: where only a bound of its tokens is known, it may fit all the same
+        let whole = OnTooLong::Error;
+        let calls =
+            groups.into_iter().map(|(route, rows)| self.embed_group(target, route, rows, whole, again));
         let mut all = Embedded::default();
         for embedded in join_all(calls).await {
             all.add(embedded);
@@ -99,11 +102,15 @@ impl Run<'_> {
         target: &'s Target,
         route: (&'s str, &'s str, &'s str),
         rows: Vec<&'s ScannedRow>,
+        on_too_long: OnTooLong,
         again: bool,
     ) -> BoxFuture<'s, Embedded> {
         async move {
             let (agent, task_type, input_type) = route;
             let mut embedded = Embedded { calls: 1, ..Embedded::default() };
+            let mut long = Vec::new();
+            let is_to_be_cut =
+                |error: &Error| error.code == Code::InputTooLong && on_too_long != target.on_too_long;
             let Ok(agent) = agent.parse::<AgentId>() else {
                 embedded.fail(&rows, &Error::invalid("agent_id", "the row's agent is none"));
                 return embedded;
@@ -114,7 +121,7 @@ impl Run<'_> {
                 task_type: task_type.to_owned(),
                 input_type: if input_type == "query" { InputType::Query } else { InputType::Document },
                 dimensions: Some(target.space.dimensions()),
-                on_too_long: target.on_too_long,
+                on_too_long,
             };
             let texts = rows.iter().map(|row| row.content.clone()).collect();
             match self.service.parts.route(&self.context(), &by, texts).await {
@@ -126,6 +133,7 @@ impl Run<'_> {
                                 embedded
                                     .stop(Error::internal("the router answered in another space than asked"));
                             }
+                            Err(error) if is_to_be_cut(&error) => long.push(row),
                             Err(error) if is_of_text(&error) => embedded.fail(&[row], &error),
                             Err(error) => embedded.stop(error),
                         }
@@ -135,11 +143,16 @@ impl Run<'_> {
                 Err(error) if is_of_text(&error) && rows.len() > 1 => {
                     let (left, right) = rows.split_at(rows.len() / 2);
                     for half in [left, right] {
-                        embedded.add(self.embed_group(target, route, half.to_vec(), again).await);
+                        let half = self.embed_group(target, route, half.to_vec(), on_too_long, again);
+                        embedded.add(half.await);
                     }
                 }
+                Err(error) if is_to_be_cut(&error) => long = rows,
                 Err(error) if is_of_text(&error) => embedded.fail(&rows, &error),
                 Err(error) => embedded.stop(error),
+            }
+            if !long.is_empty() {
+                embedded.add(self.embed_group(target, route, long, target.on_too_long, again).await);
             }
             embedded
         }
@@ -171,6 +184,7 @@ impl Embedded {
         self.called_tokens += if item.cached { 0 } else { item.tokens };
         self.copies.push(CopiedRow {
             embedding_id: row.embedding_id.clone(),
+            truncated: item.cut.is_some(),
             provider: item.provider,
             vector: item.vector,
             tokens: item.tokens,

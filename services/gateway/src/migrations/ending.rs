@@ -48,7 +48,9 @@ impl Run<'_> {
     pub(super) async fn roll_back(&mut self) -> Result<(), Stop> {
         if let Some(cut_over_at) = self.cut_over_at() {
             self.tell("copying").await?;
-            let since = place_of(cut_over_at.checked_sub(SKEW).unwrap_or(SystemTime::UNIX_EPOCH));
+            // from when it was told to, not from when that was done: the pins were moving in between, however long it took
+            let since = self.cutting_since.unwrap_or(cut_over_at);
+            let since = place_of(since.checked_sub(SKEW).unwrap_or(SystemTime::UNIX_EPOCH));
             self.bring_back(&since).await?;
             self.move_pins(true).await?;
             // what routers write that do not know yet

@@ -66,6 +66,8 @@ pub(super) struct Run<'a> {
     /// The last row that the copying has passed.
     pub cursor: String,
     pub moved: Vec<MovedPin>,
+    /// When it was told to cut over.
+    pub cutting_since: Option<std::time::SystemTime>,
     pub end: &'a Tasks,
     principal: Principal,
     worker: Uuid,
@@ -89,6 +91,7 @@ impl<'a> Run<'a> {
             migration: claimed.migration?,
             cursor: claimed.cursor,
             moved: claimed.moved,
+            cutting_since: claimed.cutting_since.and_then(|since| since.try_into().ok()),
             end,
             principal,
             worker,

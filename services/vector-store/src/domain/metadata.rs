@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use embermesh_errors::Error;
+use embermesh_types::is_kept_number;
 use serde_json::value::RawValue;
 
 const MAX_DEPTH: usize = 32;
-const MAX_NUMBER_BYTES: usize = 300;
-const MAX_EXPONENT: i32 = 300;
 
 /// A JSON object that PostgreSQL can take as `jsonb`, which filters need.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,13 +88,9 @@ fn write_string(text: &str, to: &mut String) -> Result<(), String> {
     Ok(())
 }
 
-/// `jsonb` keeps numbers as decimals of limited size.
 fn write_number(text: &str, to: &mut String) -> Result<(), String> {
-    let exponent = text.split_once(['e', 'E']).map_or(Some(0), |(_, exponent)| exponent.parse::<i32>().ok());
-    if text.len() > MAX_NUMBER_BYTES || exponent.is_none_or(|e| e.abs() > MAX_EXPONENT) {
-        return Err(format!(
-            "has a number of over {MAX_NUMBER_BYTES} digits or an exponent over {MAX_EXPONENT}"
-        ));
+    if !is_kept_number(text) {
+        return Err("has a number out of range, send it as a string".to_owned());
     }
     to.push_str(text);
     Ok(())

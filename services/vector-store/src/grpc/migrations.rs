@@ -144,6 +144,7 @@ impl MigrationStore for MigrationsService {
                 vector,
                 tokens: i64::try_from(row.tokens).map_err(too_large)?,
                 cost_nano_usd: row.cost_nano_usd,
+                truncated: row.truncated,
             })
         };
         let cursor = match asked.cursor.as_str() {

@@ -42,7 +42,7 @@ impl Worker {
             left_out += self.warm_shelf(run, warm, &models, shelf).await?;
         }
         Ok((left_out > 0)
-            .then(|| format!("{left_out} rows were left out, their models are not in the catalog any more")))
+            .then(|| format!("{left_out} rows were left out: of models that are not in the catalog any more, or with the vector of a beginning")))
     }
 
     /// Rows that were left out.
@@ -68,7 +68,7 @@ impl Worker {
                     .await
                     .map_err(failed)?;
                 left = left.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
-                left_out += self.put(run, warm, models, &rows).await?;
+                left_out += self.put(run, warm, models, shelf, &rows).await?;
                 taken.extend(ids);
             }
         }
@@ -82,7 +82,7 @@ impl Worker {
             rows.retain(|row| row.embedding_id.parse().is_ok_and(|id| !taken.contains(&id)));
             rows.truncate(left as usize);
             left -= u32::try_from(rows.len()).unwrap_or(left).min(left);
-            left_out += self.put(run, warm, models, &rows).await?;
+            left_out += self.put(run, warm, models, shelf, &rows).await?;
             if next.is_empty() {
                 break;
             }
@@ -97,14 +97,21 @@ impl Worker {
         run: &mut Run<'_>,
         warm: &Warm,
         models: &HashMap<&str, bool>,
+        shelf: &Shelf,
         rows: &[StoreRow],
     ) -> Result<u64, Stop> {
         if rows.is_empty() {
             return Ok(0);
         }
         let now = self.clock.now();
-        let new: Vec<(VectorKey, Kept)> =
-            rows.iter().filter_map(|row| entry(row, warm, models, now)).collect();
+        let tenant = TenantId::new(warm.tenant);
+        let ids: Vec<&str> = rows.iter().map(|row| row.embedding_id.as_str()).collect();
+        let truncated = self.store.truncated(tenant, &shelf.space, &ids).await.map_err(failed)?;
+        let new: Vec<(VectorKey, Kept)> = rows
+            .iter()
+            .filter(|row| !truncated.contains(&row.embedding_id))
+            .filter_map(|row| entry(row, warm, models, now))
+            .collect();
         let ttl = warm.ttl_seconds.map_or(self.ttl, Duration::from_secs);
         let since = Instant::now();
         loop {

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use embermesh_postgres::{DbError, Transaction};
 use futures::Stream;
+use uuid::Uuid;
 
 use super::Store;
 use crate::domain::month::Month;
@@ -86,6 +87,21 @@ impl Store {
         self.pools.builder.system().batch_execute(&sql).await
     }
 
+    /// What tells a detached month from every other, also from one of the same name that is detached after it.
+    pub(crate) async fn identify(&self, leaving: &Leaving) -> Result<Uuid, DbError> {
+        let session = self.pools.builder.system();
+        if leaving.attached.is_none() {
+            let sql = "SELECT obj_description(to_regclass($1), 'pg_class')";
+            let comment: Option<String> = session.query_one(sql, &[&leaving.table]).await?.try_get(0)?;
+            if let Some(id) = comment.and_then(|id| id.parse().ok()) {
+                return Ok(id);
+            }
+        }
+        let id = Uuid::now_v7();
+        session.batch_execute(&format!("COMMENT ON TABLE {} IS '{id}'", leaving.table)).await?;
+        Ok(id)
+    }
+
     /// Gives everything of a detached month to `take`, in PostgreSQL's binary format.
     pub(crate) async fn write_out<E: From<DbError>>(
         &self,
@@ -96,7 +112,7 @@ impl Store {
         let transaction = self.pools.builder.system().begin().await?;
         // a row whose key was taken away by an earlier archiving still belongs into the archive
         let sql = format!(
-            "COPY (SELECT {COLUMNS}, coalesce(k.dedup_hash, ''::bytea) FROM {table} l
+            "COPY (SELECT {COLUMNS}, coalesce(k.dedup_hash, ''::bytea), coalesce(k.truncated, false) FROM {table} l
                 LEFT JOIN embedding_keys k ON k.tenant_id = l.tenant_id AND k.shard_key = l.shard_key
                     AND k.embedding_id = l.embedding_id AND k.space_no = {space_no}
             ) TO STDOUT (FORMAT binary)"
@@ -136,12 +152,13 @@ impl Store {
         session.batch_execute(&format!("DROP TABLE {table}")).await
     }
 
-    /// Brings the rows of an archive back into their space. Rows that were stored again since are left out; returns how many came back
+    /// Brings the rows of an archive back into their space; `more` is what it holds of each besides its columns. Rows that were stored again since are left out; returns how many came back
     /// and how many the archive holds. All or none.
     pub(crate) async fn bring_back<E: From<DbError>>(
         &self,
         space_no: i32,
         month: Month,
+        more: &str,
         pieces: impl Stream<Item = Result<Bytes, E>>,
     ) -> Result<(u64, u64), E> {
         let transaction = self.pools.builder.system().begin().await?;
@@ -151,20 +168,21 @@ impl Store {
         // the month's partition may be gone with it
         transaction.execute("SELECT add_partitions($1, $2)", &[&space_no, &month.begin()]).await?;
         let define = format!(
-            "CREATE TEMPORARY TABLE archived (LIKE {table}, dedup_hash bytea NOT NULL) ON COMMIT DROP"
+            "CREATE TEMPORARY TABLE archived (LIKE {table}, dedup_hash bytea NOT NULL, truncated boolean NOT NULL DEFAULT false)
+            ON COMMIT DROP"
         );
         transaction.batch_execute(&define).await?;
         let columns = COLUMNS.replace("l.", "");
         let words = &self.words.columns_of_new;
         let held = transaction
-            .copy_in(&format!("COPY archived ({columns}, dedup_hash) FROM STDIN (FORMAT binary)"), pieces)
+            .copy_in(&format!("COPY archived ({columns}, {more}) FROM STDIN (FORMAT binary)"), pieces)
             .await?;
         let back = transaction
             .execute(
                 &format!(
                     "WITH won AS (
-                        INSERT INTO embedding_keys (tenant_id, shard_key, embedding_id, space_no, created_at, dedup_hash)
-                        SELECT tenant_id, shard_key, embedding_id, {space_no}, created_at, dedup_hash FROM archived
+                        INSERT INTO embedding_keys (tenant_id, shard_key, embedding_id, space_no, created_at, dedup_hash, truncated)
+                        SELECT tenant_id, shard_key, embedding_id, {space_no}, created_at, dedup_hash, truncated FROM archived
                         WHERE dedup_hash <> ''::bytea ORDER BY tenant_id, dedup_hash
                         ON CONFLICT DO NOTHING
                         RETURNING tenant_id, embedding_id

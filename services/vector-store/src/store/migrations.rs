@@ -205,18 +205,20 @@ impl Store {
                 Err(error) => return Ok(Err(error)),
             };
             // taken up at once, by whoever is first
+            let now = self.clock.now();
             let sql = "UPDATE migrations SET state = $4, paused_from = CASE WHEN $4 = 'paused' THEN state END,
                     reason = CASE WHEN $4 = 'paused' THEN 'asked' END, message = NULL, failing_since = NULL,
                     activity = CASE WHEN $4 = 'paused' THEN activity END, rows_per_second = NULL, committed_at = NULL,
                     next_at = now(),
+                    cutting_since = CASE WHEN $4 = 'cutting_over' THEN coalesce(cutting_since, $8) ELSE cutting_since END,
                     budget_nano_usd = coalesce($5, budget_nano_usd),
                     requests_per_minute = coalesce($6, requests_per_minute),
                     tokens_per_minute = coalesce($7, tokens_per_minute)
                 WHERE tenant_id = $1 AND shard_key = $2 AND migration_id = $3";
             let requests = asked.requests_per_minute.map(|n| i32::try_from(n).unwrap_or(i32::MAX));
             let tokens = asked.tokens_per_minute.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
-            let parameters: [&(dyn ToSql + Sync); 7] =
-                [&owner.tenant, &owner.shard, &id, &state, &asked.budget_nano_usd, &requests, &tokens];
+            let parameters: [&(dyn ToSql + Sync); 8] =
+                [&owner.tenant, &owner.shard, &id, &state, &asked.budget_nano_usd, &requests, &tokens, &now];
             transaction.execute(sql, &parameters).await?;
             transaction.commit().await?;
             tracing::info!(%tenant, migration = %id, from = stand.state, to = state, "a migration was told to change");

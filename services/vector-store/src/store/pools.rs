@@ -30,6 +30,10 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "V008__promoted_tenants",
         sql: include_str!("../../../../migrations/store/V008__promoted_tenants.sql"),
     },
+    Migration {
+        name: "V009__truncated_copies",
+        sql: include_str!("../../../../migrations/store/V009__truncated_copies.sql"),
+    },
 ];
 
 pub(crate) struct Pools {

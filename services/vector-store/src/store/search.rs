@@ -1,8 +1,8 @@
 //! The rows nearest to a vector, or best by vector and words.
 //!
 //! Few candidates are all read, through the tenant's btree: nothing is missed, and no other tenant's rows influence the answer. Only
-//! where months have an index and the candidates are many are the indexes asked; when they yield fewer rows than wanted, all candidates
-//! are read after all.
+//! where months have an index and the candidates are many are the indexes asked; a month whose index yields fewer rows than wanted is
+//! read whole after all.
 
 mod approximate;
 mod exact;
@@ -23,7 +23,7 @@ use crate::{
     error::of_database,
 };
 
-pub(super) use approximate::Ways;
+pub(super) use approximate::Plans;
 pub(super) use size::Sizes;
 
 /// A checked search.
@@ -101,8 +101,8 @@ impl Store {
             && search.filter.ids.is_empty()
             && self.has_many_candidates(reads, owner, &space, &search.filter).await?
         {
-            let hits = self.search_indexes(reads, owner, &space, &indexed, search, &query).await?;
-            if hits.len() >= search.limit as usize {
+            let found = self.search_indexes(reads, owner, &space, &indexed, search, &query).await?;
+            if let Some(hits) = found {
                 return Ok((hits, kind.as_str()));
             }
         }

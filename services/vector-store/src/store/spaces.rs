@@ -157,10 +157,29 @@ impl Store {
         reads: &Reader<'_>,
         owner: Owner,
     ) -> Result<Vec<Arc<Space>>, DbError> {
-        let sql = "SELECT s.space_no FROM spaces s, LATERAL (SELECT FROM embedding_keys k
-            WHERE k.tenant_id = $1 AND k.shard_key = $2 AND k.space_no = s.space_no AND k.migration_id IS NULL
-            LIMIT 1) AS held";
-        let rows = reads.tenant(owner.tenant).query(sql, &[&owner.tenant, &owner.shard]).await?;
+        self.spaces_with(reads, owner, "k.migration_id IS NULL").await
+    }
+
+    /// The same with those that hold nothing but copies.
+    pub(super) async fn spaces_with_keys_of(
+        &self,
+        reads: &Reader<'_>,
+        owner: Owner,
+    ) -> Result<Vec<Arc<Space>>, DbError> {
+        self.spaces_with(reads, owner, "true").await
+    }
+
+    async fn spaces_with(
+        &self,
+        reads: &Reader<'_>,
+        owner: Owner,
+        key: &str,
+    ) -> Result<Vec<Arc<Space>>, DbError> {
+        let sql = format!(
+            "SELECT s.space_no FROM spaces s, LATERAL (SELECT FROM embedding_keys k
+            WHERE k.tenant_id = $1 AND k.shard_key = $2 AND k.space_no = s.space_no AND {key} LIMIT 1) AS held"
+        );
+        let rows = reads.tenant(owner.tenant).query(&sql, &[&owner.tenant, &owner.shard]).await?;
         let numbers = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i32>, _>>()?;
         self.spaces_numbered(&numbers).await
     }

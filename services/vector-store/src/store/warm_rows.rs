@@ -1,11 +1,14 @@
 //! Which rows a cache is warmed with. The rows themselves are read as any list is.
 
+use std::collections::HashSet;
+
+use embermesh_errors::Error;
 use embermesh_postgres::DbError;
 use embermesh_types::{EmbeddingId, SpaceId, TenantId};
 use uuid::Uuid;
 
 use super::{Owner, Store};
-use crate::domain::filter::Filter;
+use crate::{domain::filter::Filter, error::of_database};
 
 /// The agents of a space by skipping from one to the next in the index, however many rows each has.
 const AGENTS: &str = "WITH RECURSIVE found AS (
@@ -60,6 +63,25 @@ impl Store {
             }
         }
         Ok(shelves)
+    }
+
+    /// Those of some rows of a space whose vectors stand for the beginnings of their texts alone.
+    pub(crate) async fn truncated(
+        &self,
+        tenant: TenantId,
+        space: &SpaceId,
+        ids: &[&str],
+    ) -> Result<HashSet<String>, Error> {
+        let owner = Owner::of(tenant);
+        let read = async {
+            let Some(space) = self.space(space).await? else { return Ok(HashSet::new()) };
+            let sql = "SELECT embedding_id::text FROM embedding_keys
+                WHERE tenant_id = $1 AND shard_key = $2 AND embedding_id = ANY($3::text[]::uuid[]) AND space_no = $4 AND truncated";
+            let rows =
+                self.session(owner).query(sql, &[&owner.tenant, &owner.shard, &ids, &space.no]).await?;
+            rows.iter().map(|row| Ok(row.try_get(0)?)).collect::<Result<_, DbError>>()
+        };
+        read.await.map_err(of_database)
     }
 
     /// The rows of a shelf whose texts were put again, most often first.

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use embermesh_proto::internal::v1::StoreFilter;
 use embermesh_vector_store::{Archive, Settings};
 use futures::future::join_all;
 use tempfile::TempDir;
@@ -112,6 +113,56 @@ async fn a_file_that_was_changed_brings_nothing_back() {
     let error = bench.store.restore(&manifest).await.unwrap_err().to_string();
     assert!(error.contains("its hash differs"), "{error}");
     assert_eq!(bench.rows_and_keys().await, (0, 0));
+}
+
+#[tokio::test]
+async fn a_month_that_leaves_again_takes_nothing_from_its_earlier_archive() {
+    let folder = TempDir::new().unwrap();
+    let bench = Bench::with(settings(folder.path())).await;
+    let caller = bench.caller();
+    let ids = [
+        caller.put_one(row("one", &[1.0; 4])).await,
+        caller.put_one(row("two", &[1.0, 0.0, 0.0, 0.0])).await,
+    ];
+    bench.clock.advance(2 * MONTH);
+    bench.store.maintain().await.unwrap();
+    let manifest = folder.path().join("space_1_2025_11.json");
+    // one of them was stored again meanwhile, so only the other comes back
+    let again = caller.put_one(row("one", &[1.0; 4])).await;
+    assert_eq!(bench.store.restore(&manifest).await.unwrap(), 1);
+    bench.store.maintain().await.unwrap();
+    assert_eq!(bench.rows_and_keys().await, (1, 1));
+    assert_eq!(
+        files(&folder),
+        ["space_1_2025_11-2.copy", "space_1_2025_11-2.json", "space_1_2025_11.copy", "space_1_2025_11.json"]
+    );
+    let gone = StoreFilter { embedding_ids: vec![again], ..StoreFilter::default() };
+    assert_eq!(caller.delete(gone, false).await.unwrap(), 1);
+    assert_eq!(bench.store.restore(&folder.path().join("space_1_2025_11-2.json")).await.unwrap(), 1);
+    assert_eq!(bench.store.restore(&manifest).await.unwrap(), 1);
+    for id in &ids {
+        assert!(caller.get(id).await.is_ok());
+    }
+}
+
+/// A process that dies between the file and the end of the month, or while its keys go.
+#[tokio::test]
+async fn a_month_that_was_written_out_already_is_not_written_again() {
+    let folder = TempDir::new().unwrap();
+    let bench = Bench::with(settings(folder.path())).await;
+    bench.caller().put_one(row("november", &[1.0; 4])).await;
+    bench.clock.advance(2 * MONTH);
+    let owner = bench.sql(embermesh_postgres::Role::Owner).await;
+    // dropping waits for whoever looks at it
+    let reader = owner.system().begin().await.unwrap();
+    reader.query("SELECT FROM space_1_2025_11", &[]).await.unwrap();
+    let cut_off = tokio::time::timeout(Duration::from_secs(3), bench.store.maintain()).await;
+    assert!(cut_off.is_err());
+    reader.rollback().await.unwrap();
+    bench.store.maintain().await.unwrap();
+    assert_eq!(files(&folder).len(), 2, "{:?}", files(&folder));
+    assert_eq!(bench.rows_and_keys().await, (0, 0));
+    assert_eq!(bench.store.restore(&folder.path().join("space_1_2025_11.json")).await.unwrap(), 1);
 }
 
 #[tokio::test]

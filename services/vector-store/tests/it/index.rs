@@ -267,3 +267,46 @@ async fn rows_behind_those_of_another_tenant_are_found_in_every_month() {
     assert_eq!((rows.len(), scan.as_str()), (10, "hnsw"));
     assert!(rows.iter().all(|name| name.starts_with("stranger")), "{rows:?}");
 }
+
+#[tokio::test]
+async fn rows_that_an_index_does_not_reach_are_found_beside_a_month_that_has_enough() {
+    // one list of thirty is looked at, and no more
+    let lists = Ivfflat { rows_per_list: 100, probes: 1, max_probes: 1 };
+    let index = IndexKind::Ivfflat;
+    let bench = Bench::with(Settings { exact_max_rows: 100, index, ivfflat: lists, ..settings() }).await;
+    let (caller, stranger) = (bench.caller(), bench.caller());
+    let mut numbers = Numbers::new(3);
+    let centre = numbers.vector(DIMENSIONS);
+    let mut near = |towards: f32, noise: f32| {
+        centre.iter().map(|x| towards * x + noise * numbers.next()).collect::<Vec<f32>>()
+    };
+    let mut rows = |name: &str, count: usize, towards: f32, noise: f32| -> Vec<PutRow> {
+        (0..count).map(|n| row(&format!("{name} {n}"), &near(towards, noise))).collect()
+    };
+    // all nearer than the caller's
+    for part in 0..3 {
+        stranger.put_into(SPACE, rows(&format!("stranger {part}"), 1_000, 1.0, 0.3)).await.unwrap();
+    }
+    caller.put_into(SPACE, rows("hidden", 20, 1.0, 2.0)).await.unwrap();
+    bench.clock.advance(std::time::Duration::from_secs(31 * 24 * 3600));
+    for part in 0..3 {
+        caller.put_into(SPACE, rows(&format!("far {part}"), 1_000, -1.0, 1.0)).await.unwrap();
+    }
+    bench.store.maintain().await.unwrap();
+    let valid = "SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+        WHERE c.relname LIKE '%\\_ivfflat' AND i.indisvalid";
+    assert_eq!(bench.number(valid).await, 2);
+    let request = StoreSearchRequest {
+        space_id: SPACE.into(),
+        query: to_le_bytes(&centre),
+        limit: 10,
+        ..StoreSearchRequest::default()
+    };
+    let marked = StoreFilter { created_after: Some(std::time::UNIX_EPOCH.into()), ..StoreFilter::default() };
+    let (exact, _) = found(&caller, StoreSearchRequest { exact: true, ..request.clone() }).await;
+    assert!(exact.iter().all(|name| name.starts_with("hidden")), "{exact:?}");
+    // found out, remembered, and where nothing is
+    for filter in [None, None, Some(marked)] {
+        assert_eq!(found(&caller, StoreSearchRequest { filter, ..request.clone() }).await.0, exact);
+    }
+}

@@ -20,10 +20,10 @@ use embermesh_vector_store::RedisTuning;
 use crate::harness::{Bench, Caller, SPACE, row};
 
 /// With time enough on a busy machine.
-const PATIENT: RedisTuning = RedisTuning { timeout_ms: 5_000, failures: 3, rest_ms: 20 };
+pub const PATIENT: RedisTuning = RedisTuning { timeout_ms: 5_000, failures: 3, rest_ms: 20 };
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Admin {
+pub struct Admin {
     cache: CacheJobsClient<Transport>,
     jobs: JobsClient<Transport>,
     vectors: VectorCacheClient<Transport>,
@@ -31,7 +31,7 @@ struct Admin {
 }
 
 impl Admin {
-    fn of(bench: &Bench, caller: &Caller) -> Self {
+    pub fn of(bench: &Bench, caller: &Caller) -> Self {
         let metrics = GrpcMetrics::new(&Metrics::default()).unwrap();
         let mut context = caller.context.clone();
         context.principal.scopes = Scopes::parse(["admin"]).unwrap();
@@ -43,7 +43,7 @@ impl Admin {
         }
     }
 
-    async fn warm(&self, change: impl FnOnce(&mut StartWarmRequest)) -> Job {
+    pub async fn warm(&self, change: impl FnOnce(&mut StartWarmRequest)) -> Job {
         let mut request = StartWarmRequest {
             tenant_id: self.context.principal.tenant.to_string(),
             rows_per_agent: 100,

@@ -19,6 +19,8 @@ const AHEAD: Duration = Duration::from_secs(300);
 const ENDLESS: Duration = Duration::from_secs(900);
 /// After a failure the source is left alone for this.
 const REST: Duration = Duration::from_secs(2);
+/// How long a call that has good ones waits for newer ones.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Distrusted ones that are younger than this are kept: it is not their age that AWS refuses.
 const YOUNG: Duration = Duration::from_secs(30);
 
@@ -56,7 +58,11 @@ impl Renewal {
                 if now < *rests_until {
                     return Ok(held.credentials);
                 }
-                Ok(self.take(fetch().await, &mut rests_until).unwrap_or(held.credentials))
+                // also for the next caller when this one is dropped meanwhile
+                *rests_until = now + REST;
+                let fetched = tokio::time::timeout(PATIENCE, fetch()).await;
+                let fetched = fetched.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(PATIENCE)));
+                Ok(self.take(fetched, &mut rests_until).unwrap_or(held.credentials))
             }
             None => {
                 let mut rests_until = self.rests_until.lock().await;

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, time::SystemTime};
 
-use embermesh_errors::Error;
+use embermesh_errors::{Code, Error};
 use embermesh_postgres::{DbError, Transaction, types::ToSql};
 use embermesh_proto::internal::v1::FailedRow;
 use embermesh_types::EmbeddingId;
@@ -28,6 +28,8 @@ pub(crate) struct Copy {
     pub(crate) vector: Vec<f32>,
     pub(crate) tokens: i64,
     pub(crate) cost_nano_usd: i64,
+    /// It stands for the beginning of the text.
+    pub(crate) truncated: bool,
 }
 
 /// What a batch came to.
@@ -63,23 +65,33 @@ impl Store {
 
     async fn commit_once(&self, work: Work, batch: &Batch) -> Result<Option<(String, u64)>, DbError> {
         let side = self.side(work, batch.back).await?;
+        let (mut copies, mut failures) = (Vec::with_capacity(batch.copies.len()), batch.failures.clone());
         for copy in &batch.copies {
-            if let Err(error) = vector::fits(&copy.vector, side.target.element) {
-                return Err(DbError::Protocol(format!("the vector of {} cannot be kept: {error}", copy.id)));
+            match vector::fits(&copy.vector, side.target.element) {
+                Ok(()) => copies.push(copy),
+                Err(error) => failures.push(FailedRow {
+                    embedding_id: copy.id.to_string(),
+                    code: Code::Invalid.as_str().to_owned(),
+                    message: format!("its new vector cannot be kept: {error}"),
+                }),
             }
         }
-        self.cover_months(&side, batch).await?;
+        self.cover_months(&side, &copies).await?;
         let owner = Owner::of(work.tenant);
         let transaction = self.session(owner).begin().await?;
         // first, so that two workers never wait for one another's rows
-        let mine = "SELECT state FROM migrations
+        let mine = "SELECT state, in_flight FROM migrations
             WHERE tenant_id = $1 AND shard_key = $2 AND migration_id = $3 AND worker = $4 FOR UPDATE";
         let parameters: [&(dyn ToSql + Sync); 4] = [&owner.tenant, &owner.shard, &work.id, &work.worker];
         let Some(row) = transaction.query_opt(mine, &parameters).await? else { return Ok(None) };
         let state: String = row.try_get(0)?;
-        let copied = copy(&transaction, owner, work, &side, batch).await?;
-        let failed = note_failures(&transaction, owner, work, &batch.failures, self.clock.now()).await?;
-        let handled = i64::try_from(batch.copies.len()).unwrap_or(i64::MAX).saturating_add(failed);
+        let copied = copy(&transaction, owner, work, &side, (&batch.model, &copies)).await?;
+        let failed = note_failures(&transaction, owner, work, &failures, self.clock.now()).await?;
+        // whatever is not begun was kept before, and only its answer was lost
+        let is_first: bool = row.try_get(1)?;
+        let (tokens, cost) = if is_first { (batch.tokens, batch.cost_nano_usd) } else { (0, 0) };
+        let handled =
+            i64::try_from(if is_first { copies.len() } else { 0 }).unwrap_or(i64::MAX).saturating_add(failed);
         // what moves back was never counted
         let (new, handled) =
             if batch.back { (0, 0) } else { (i64::try_from(copied).unwrap_or(i64::MAX), handled) };
@@ -104,8 +116,8 @@ impl Store {
             &new,
             &failed,
             &handled,
-            &batch.tokens,
-            &batch.cost_nano_usd,
+            &tokens,
+            &cost,
             &work.lease.as_secs_f64(),
         ];
         transaction.execute(advance, &parameters).await?;
@@ -114,9 +126,8 @@ impl Store {
     }
 
     /// Partitions for the months of the copies, which may be long past.
-    async fn cover_months(&self, side: &Side, batch: &Batch) -> Result<(), DbError> {
-        let months: BTreeSet<Month> =
-            batch.copies.iter().map(|copy| Month::of(id::created_at(copy.id))).collect();
+    async fn cover_months(&self, side: &Side, copies: &[&Copy]) -> Result<(), DbError> {
+        let months: BTreeSet<Month> = copies.iter().map(|copy| Month::of(id::created_at(copy.id))).collect();
         for month in months {
             let sql = "SELECT covered_from FROM add_partitions($1, $2)";
             self.pools.owner.system().execute_returning(sql, &[&side.target.no, &month.begin()]).await?;
@@ -130,16 +141,16 @@ async fn copy(
     owner: Owner,
     work: Work,
     side: &Side,
-    batch: &Batch,
+    (model, copies): (&str, &[&Copy]),
 ) -> Result<u64, DbError> {
-    if batch.copies.is_empty() {
+    if copies.is_empty() {
         return Ok(0);
     }
     let Side { source, target, .. } = side;
     let sql = format!(
         "WITH input AS (
-            SELECT * FROM unnest($4::uuid[], $5::timestamptz[], $6::text[], $7::bigint[], $8::bigint[], $9::{element}[])
-            AS input(embedding_id, created_at, provider, tokens, cost_nano_usd, embedding)
+            SELECT * FROM unnest($4::uuid[], $5::timestamptz[], $6::text[], $7::bigint[], $8::bigint[], $9::{element}[], $11::bool[])
+            AS input(embedding_id, created_at, provider, tokens, cost_nano_usd, embedding, truncated)
         ), held AS MATERIALIZED (
             SELECT embedding_id, dedup_hash FROM embedding_keys
             WHERE tenant_id = $1 AND shard_key = $2 AND space_no = {from} AND embedding_id = ANY($4)
@@ -151,8 +162,9 @@ async fn copy(
             WHERE v.tenant_id = $1 AND v.shard_key = $2 AND v.created_at = ANY($5) AND v.embedding_id = ANY($4)
         ), won AS (
             INSERT INTO embedding_keys
-                (tenant_id, shard_key, embedding_id, space_no, created_at, dedup_hash, migration_id)
-            SELECT $1, $2, embedding_id, {to}, created_at, dedup_hash, $3 FROM source ORDER BY dedup_hash
+                (tenant_id, shard_key, embedding_id, space_no, created_at, dedup_hash, migration_id, truncated)
+            SELECT $1, $2, s.embedding_id, {to}, s.created_at, s.dedup_hash, $3, i.truncated
+            FROM source s JOIN input i USING (embedding_id) ORDER BY s.dedup_hash
             ON CONFLICT DO NOTHING
             RETURNING embedding_id
         ), stored AS (
@@ -171,14 +183,14 @@ async fn copy(
         read = source.table(),
         write = target.table(),
     );
-    let copies = &batch.copies;
     let ids: Vec<Uuid> = copies.iter().map(|copy| copy.id.uuid()).collect();
     let times: Vec<SystemTime> = copies.iter().map(|copy| id::created_at(copy.id)).collect();
     let providers: Vec<&str> = copies.iter().map(|copy| copy.provider.as_str()).collect();
     let tokens: Vec<i64> = copies.iter().map(|copy| copy.tokens).collect();
     let costs: Vec<i64> = copies.iter().map(|copy| copy.cost_nano_usd).collect();
     let vectors: Vec<Outgoing<'_>> = copies.iter().map(|copy| Outgoing(&copy.vector)).collect();
-    let parameters: [&(dyn ToSql + Sync); 10] = [
+    let truncated: Vec<bool> = copies.iter().map(|copy| copy.truncated).collect();
+    let parameters: [&(dyn ToSql + Sync); 11] = [
         &owner.tenant,
         &owner.shard,
         &work.id,
@@ -188,7 +200,8 @@ async fn copy(
         &tokens,
         &costs,
         &vectors,
-        &batch.model,
+        &model,
+        &truncated,
     ];
     Ok(transaction.query_one(&sql, &parameters).await?.try_get::<_, i64>(0)?.unsigned_abs())
 }

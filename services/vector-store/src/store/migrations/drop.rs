@@ -45,7 +45,7 @@ impl Store {
                         AND a.space_no = {from}
                 WHERE v.tenant_id = $1 AND v.shard_key = $2 AND {of_agent}
                     AND EXISTS (SELECT FROM embedding_keys b WHERE b.tenant_id = $1 AND b.shard_key = $2
-                        AND b.space_no = {to} AND b.dedup_hash = a.dedup_hash)
+                        AND b.space_no = {to} AND b.embedding_id = a.embedding_id)
                 ORDER BY v.created_at, v.embedding_id LIMIT $5
             ), gone AS (
                 DELETE FROM {table} v USING picked p

@@ -11,7 +11,7 @@ pub(super) const COLUMNS: &str = "m.migration_id, m.agent_id, f.space_id, t.spac
     m.rows_there, m.rows_copied, m.rows_failed, m.rows_left, m.tokens, m.cost_nano_usd, m.budget_nano_usd, \
     m.requests_per_minute, m.tokens_per_minute, m.on_too_long, m.min_overlap, m.rows_per_second, m.parity::text, \
     m.estimated_rows, m.estimated_tokens, m.estimated_cost_nano_usd, m.created_at, m.ready_at, m.cut_over_at, m.ended_at, \
-    m.tenant_id, m.key_id, m.cursor_id, m.moved::text, m.failing_since \
+    m.tenant_id, m.key_id, m.cursor_id, m.moved::text, m.failing_since, m.cutting_since \
     FROM migrations m JOIN spaces f ON f.space_no = m.from_space JOIN spaces t ON t.space_no = m.to_space";
 
 pub(super) fn migration(row: &Row) -> Result<v1::Migration, DbError> {

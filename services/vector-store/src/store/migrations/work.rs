@@ -185,7 +185,8 @@ fn claimed(row: &Row) -> Result<ClaimedMigration, DbError> {
     let moved: Vec<[String; 2]> = serde_json::from_str(&moved)
         .map_err(|error| DbError::Protocol(format!("the pins of a migration are unreadable: {error}")))?;
     let cursor: Option<Uuid> = row.try_get(31)?;
-    let failing_since: Option<SystemTime> = row.try_get(33)?;
+    let (failing_since, cutting_since): (Option<SystemTime>, Option<SystemTime>) =
+        (row.try_get(33)?, row.try_get(34)?);
     Ok(ClaimedMigration {
         tenant_id: row.try_get::<_, Uuid>(29)?.to_string(),
         key_id: row.try_get(30)?,
@@ -193,5 +194,6 @@ fn claimed(row: &Row) -> Result<ClaimedMigration, DbError> {
         cursor: cursor.map(|cursor| cursor.to_string()).unwrap_or_default(),
         moved: moved.into_iter().map(|[agent_id, task_type]| MovedPin { agent_id, task_type }).collect(),
         failing_since: failing_since.map(Into::into),
+        cutting_since: cutting_since.map(Into::into),
     })
 }

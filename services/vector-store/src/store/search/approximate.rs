@@ -5,11 +5,17 @@
 //! names the times it leaves out instead of the partitions it reads, so a month that another replica has just made is not missed.
 //!
 //! An index first yields as many candidates as a search looks at. Where the filter leaves enough of them, that is the answer; else it is
-//! asked again, and goes on until there are enough. A scan that may have to go on keeps all that it passes by, a sixth of what the whole
-//! search takes, so where the first candidates are known to be too few they are not tried. Nor are the other months made ready for
-//! reading as long as a look has found them empty: that takes a twentieth.
+//! asked again, and goes on until there are enough. A month whose index ends before that is read exactly with all the rest, however
+//! many rows the other months have: what it did not reach may be nearer than they are.
+//!
+//! A scan that may have to go on keeps all that it passes by, a sixth of what the whole search takes, so where the first candidates are
+//! known to be too few they are not tried. Nor are the other months made ready for reading as long as a look has found them empty: that
+//! takes a twentieth.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{
+    fmt::Write as _,
+    time::{Duration, SystemTime},
+};
 
 use embermesh_postgres::{DbError, ReadSession, Reader, Row};
 use embermesh_proto::internal::v1::StoreHit;
@@ -54,17 +60,24 @@ enum Way {
     UntilEnough,
 }
 
-/// What the way was lately that led to an answer: for a tenant, or its agent, in a space, when that many rows were wanted.
-pub(in crate::store) struct Ways(Cache<(uuid::Uuid, i32, Option<AgentId>, u32), Way>);
+/// How a search is made, and of which months, by their first instants, the index is not asked because it ended too early.
+#[derive(Debug, Clone)]
+struct Plan {
+    way: Way,
+    short: Vec<SystemTime>,
+}
 
-impl Default for Ways {
+/// What the plan was lately that led to an answer: for a tenant, or its agent, in a space, when that many rows were wanted.
+pub(in crate::store) struct Plans(Cache<(uuid::Uuid, i32, Option<AgentId>, u32), Plan>);
+
+impl Default for Plans {
     fn default() -> Self {
         Self(Cache::builder().max_capacity(100_000).time_to_live(Duration::from_secs(60)).build())
     }
 }
 
 impl Store {
-    /// The rows nearest to the query; fewer than wanted where the scan has ended before.
+    /// The rows nearest to the query; `None` where no index leads to as many as are wanted.
     pub(super) async fn search_indexes(
         &self,
         reads: &Reader<'_>,
@@ -73,30 +86,44 @@ impl Store {
         indexed: &[Index],
         search: &Search,
         query: &[f32],
-    ) -> Result<Vec<StoreHit>, DbError> {
+    ) -> Result<Option<Vec<StoreHit>>, DbError> {
         let _timer = self.metrics.query("search_index");
         let limit = LIMITS.into_iter().find(|limit| *limit >= search.limit).unwrap_or(search.limit);
-        let arms = Arms::of(owner, space, indexed, &search.filter, limit);
         let wanted = search.limit as usize;
         let Filter { agent, context, ids: _, metadata, after, before, space: _ } = &search.filter;
         // of whatever else is asked for nobody knows how rare it is
         let is_plain = context.is_none() && metadata.is_none() && after.is_none() && before.is_none();
-        if is_plain && indexed.len() * limit as usize <= CHOSEN_FROM {
-            let who = (owner.tenant, space.no, agent.clone(), limit);
-            let mut way = self.ways.0.get(&who).unwrap_or(Way::First);
-            while way != Way::UntilEnough {
-                let session = self.asking_indexes(reads, owner, indexed, (limit, way));
-                let rows = self.ask(&session, &arms.each(way), &arms.conditions, query).await?;
-                way = match best(&rows, indexed.len(), limit, way)? {
-                    Ok(best) => return hits(space, best.into_iter().take(wanted)),
+        let remembered = (is_plain && indexed.len() * limit as usize <= CHOSEN_FROM)
+            .then(|| (owner.tenant, space.no, agent.clone(), limit));
+        let known = remembered.as_ref().and_then(|who| self.plans.0.get(who));
+        let first = if remembered.is_some() { Way::First } else { Way::UntilEnough };
+        let mut plan = known.unwrap_or(Plan { way: first, short: Vec::new() });
+        loop {
+            let asked: Vec<&Index> =
+                indexed.iter().filter(|index| !plan.short.contains(&index.from)).collect();
+            if asked.is_empty() {
+                return Ok(None);
+            }
+            let arms = Arms::of(owner, space, &asked, &search.filter, limit);
+            let session = self.asking_indexes(reads, owner, &asked, (limit, plan.way));
+            let rows = self.ask(&session, &arms.sql(plan.way), &arms.conditions, query).await?;
+            if plan.way == Way::UntilEnough {
+                let short = short(&rows, &asked, limit)?;
+                if short.is_empty() {
+                    return Ok(Some(hits(space, rows.iter().take(wanted))?));
+                }
+                plan.short.extend(short);
+                plan.way = if remembered.is_some() { Way::FirstAndOutside } else { Way::UntilEnough };
+            } else {
+                plan.way = match best(&rows, asked.len(), limit, plan.way)? {
+                    Ok(best) => return Ok(Some(hits(space, best.into_iter().take(wanted))?)),
                     Err(better) => better,
                 };
-                self.ways.0.insert(who.clone(), way);
+            }
+            if let Some(who) = &remembered {
+                self.plans.0.insert(who.clone(), plan.clone());
             }
         }
-        let session = self.asking_indexes(reads, owner, indexed, (limit, Way::UntilEnough));
-        let rows = self.ask(&session, &arms.together(limit), &arms.conditions, query).await?;
-        hits(space, rows.iter().take(wanted))
     }
 
     async fn ask(
@@ -116,7 +143,7 @@ impl Store {
         &self,
         reads: &'r Reader<'_>,
         owner: Owner,
-        indexed: &[Index],
+        indexed: &[&Index],
         (limit, way): (u32, Way),
     ) -> ReadSession<'r> {
         let (hnsw, ivfflat) = (&self.settings.hnsw, &self.settings.ivfflat);
@@ -170,9 +197,26 @@ fn best(rows: &[Row], months: usize, limit: u32, way: Way) -> Result<Result<Vec<
     Ok(Ok(ranked.into_iter().map(|(_, _, row)| row).collect()))
 }
 
+/// The months whose index ended before it had enough.
+fn short(rows: &[Row], asked: &[&Index], limit: u32) -> Result<Vec<SystemTime>, DbError> {
+    let found: Vec<i64> = match rows.first() {
+        Some(row) => row.try_get("found")?,
+        None => Vec::new(),
+    };
+    let found = found.into_iter().chain(std::iter::repeat(0));
+    Ok(asked
+        .iter()
+        .zip(found)
+        .filter(|(_, found)| *found < i64::from(limit))
+        .map(|(index, _)| index.from)
+        .collect())
+}
+
 /// What is asked of each indexed month and of everything else. The query is the parameter behind those of the conditions.
 struct Arms {
     months: Vec<String>,
+    /// Rows of each arm, and of all together.
+    limit: u32,
     outside: String,
     /// One row that says that there is something outside.
     look: String,
@@ -180,7 +224,7 @@ struct Arms {
 }
 
 impl Arms {
-    fn of(owner: Owner, space: &Space, indexed: &[Index], filter: &Filter, limit: u32) -> Self {
+    fn of(owner: Owner, space: &Space, indexed: &[&Index], filter: &Filter, limit: u32) -> Self {
         let conditions = Conditions::of(owner, filter);
         let (table, matching) = (space.table(), conditions.sql());
         let distance = distance(space, conditions.parameters().len() + 1);
@@ -199,12 +243,19 @@ impl Arms {
         let look = format!(
             "SELECT 0::float8, {NO_COLUMNS}, NULL::vector WHERE EXISTS (SELECT FROM {table} WHERE {elsewhere})"
         );
-        Self { months, outside, look, conditions }
+        Self { months, limit, outside, look, conditions }
+    }
+
+    fn sql(&self, way: Way) -> String {
+        match way {
+            Way::First => self.each(&self.look),
+            Way::FirstAndOutside => self.each(&self.outside),
+            Way::UntilEnough => self.together(),
+        }
     }
 
     /// The rows of every arm, with its number.
-    fn each(&self, way: Way) -> String {
-        let outside = if way == Way::First { &self.look } else { &self.outside };
+    fn each(&self, outside: &str) -> String {
         let months = self.months.iter().enumerate();
         let mut sql: String = months
             .map(|(arm, month)| format!("SELECT *, {arm} AS arm FROM ({month}) AS month UNION ALL "))
@@ -214,10 +265,14 @@ impl Arms {
         sql
     }
 
-    /// The best of all arms.
-    fn together(&self, limit: u32) -> String {
-        let months: String = self.months.iter().map(|month| format!("({month}) UNION ALL ")).collect();
-        let outside = &self.outside;
-        format!("SELECT * FROM ({months}({outside})) AS arms ORDER BY distance, embedding_id LIMIT {limit}")
+    /// The best of all arms, and beside each row how many each month had.
+    fn together(&self) -> String {
+        let (each, last, limit) = (self.each(&self.outside), self.months.len() - 1, self.limit);
+        format!(
+            "WITH arms AS MATERIALIZED ({each})
+            SELECT *, ARRAY(SELECT count(arms.arm) FROM generate_series(0, {last}) AS month(arm) LEFT JOIN arms USING (arm)
+                GROUP BY month.arm ORDER BY month.arm) AS found
+            FROM arms ORDER BY distance, embedding_id LIMIT {limit}"
+        )
     }
 }

@@ -110,7 +110,9 @@ async fn one_renews_while_the_others_go_on_with_the_old_ones() {
     assert!(slow.as_mut().now_or_never().is_none());
     assert_eq!(world.current().await, Some(1), "somebody is at it");
     drop(slow);
-    assert_eq!(world.current().await, Some(2), "a fetch that was cancelled holds nobody up");
+    assert_eq!(world.current().await, Some(1), "a fetch that was cancelled holds nobody up");
+    world.time.advance(REST);
+    assert_eq!(world.current().await, Some(2));
 }
 
 #[tokio::test]
@@ -121,5 +123,20 @@ async fn distrusted_ones_are_fetched_anew_unless_they_are_young() {
     assert_eq!(world.current().await, Some(1));
     world.time.advance(YOUNG);
     world.renewal.distrust();
+    assert_eq!(world.current().await, Some(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_hangs_keeps_nobody_who_has_good_ones() {
+    let world = World::with_life(Some(HOUR));
+    assert_eq!(world.current().await, Some(1));
+    world.time.advance(56 * MINUTE);
+    let hanging = || world.renewal.current(pending);
+    // given up by its caller, then by itself; nobody else is kept in between
+    assert!(tokio::time::timeout(Duration::from_secs(1), hanging()).await.is_err());
+    assert_eq!(hanging().now_or_never().unwrap().unwrap().access_key_id(), "1");
+    world.time.advance(REST);
+    assert_eq!(hanging().await.unwrap().access_key_id(), "1");
+    world.time.advance(REST);
     assert_eq!(world.current().await, Some(2));
 }
