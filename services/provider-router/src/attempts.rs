@@ -132,13 +132,12 @@ impl Attempts {
             tried.last = Some(Arc::clone(&deployment.name));
             if !again {
                 // of the request that asked first: whoever joined it may have longer, and asks again
-                let is_late = batch.deadline().is_some_and(|deadline| deadline <= Instant::now());
-                let error = match error.failure {
-                    Failure::Abandoned => Error::new(Code::Cancelled, "everybody who asked has gone"),
-                    _ if is_late => {
-                        Error::new(Code::DeadlineExceeded, format!("the request's time was up: {error}"))
-                    }
-                    _ => exhausted(&batch.order.model.id, &error),
+                let is_late = error.failure == Failure::Abandoned
+                    || batch.deadline().is_some_and(|deadline| deadline <= Instant::now());
+                let error = if is_late {
+                    Error::new(Code::DeadlineExceeded, format!("the request's time was up: {error}"))
+                } else {
+                    exhausted(&batch.order.model.id, &error)
                 };
                 return batch.fail(&error);
             }

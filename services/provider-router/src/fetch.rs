@@ -77,10 +77,10 @@ impl Fetcher {
         let metrics = &self.tiers.metrics;
         metrics.cache_hits.inc_by((results.len() - missing.len()) as u64);
         metrics.cache_misses.inc_by(missing.len() as u64);
-        if let (false, Some(max_age)) = (missing.is_empty(), profile.max_age) {
-            let wanted = Wanted { space: &order.space, max_age, floor };
+        let wanted = profile.max_age.map(|max_age| Wanted { space: &order.space, max_age, floor });
+        if let (false, Some(wanted)) = (missing.is_empty(), &wanted) {
             let asked: Vec<Key> = missing.iter().map(|(key, _)| *key).collect();
-            let found = self.tiers.in_redis(&asked, &wanted).await;
+            let found = self.tiers.in_redis(&asked, wanted).await;
             missing.retain(|(key, _)| !found.contains_key(key));
             results.extend(found.into_iter().map(|(key, cached)| (key, Ok(Found::hit(cached)))));
         }
@@ -88,8 +88,7 @@ impl Fetcher {
         span.set("embermesh.hits", (results.len() - missing.len()) as i64);
         drop(span);
         let stamp = clears.snapshot.version;
-        let keep = profile.max_age.map(|_| stamp);
-        self.send(asker, &order, keep, floor, missing, &mut results).await;
+        self.send(asker, &order, wanted.as_ref(), stamp, missing, &mut results).await;
         if profile.use_cache_on_failure {
             self.rescue(&order.space, floor, &mut results);
         }
@@ -136,8 +135,8 @@ impl Fetcher {
         &self,
         asker: &Arc<Asker>,
         order: &Order,
-        keep: Option<i64>,
-        floor: i64,
+        wanted: Option<&Wanted<'_>>,
+        stamp: i64,
         mut missing: Vec<(Key, Arc<str>)>,
         results: &mut Results,
     ) {
@@ -149,18 +148,26 @@ impl Fetcher {
             let mut waiting: Vec<(Key, Arc<str>, bool, Waiting)> = Vec::new();
             for (key, text) in missing.drain(..) {
                 let joined = self.flights.join(key);
+                // one that has landed since the look is there by now
+                if joined.lead.is_some()
+                    && let Some(cached) = wanted.and_then(|wanted| self.tiers.in_memory(&key, wanted))
+                {
+                    // whoever has joined this one looks again
+                    drop(joined);
+                    results.insert(key, Ok(Found::hit(cached)));
+                    continue;
+                }
                 waiting.push((key, Arc::clone(&text), joined.lead.is_some(), joined.flight));
                 if let Some(lead) = joined.lead {
                     let bound = Tokenizers::bound(&order.model, &text);
                     let asker = Arc::clone(asker);
-                    let stamp = keep.unwrap_or_default();
                     leads.push(Text {
                         text,
                         key,
                         bound,
                         tokens: bound,
                         asker,
-                        keep: keep.is_some(),
+                        keep: wanted.is_some(),
                         stamp,
                         lead,
                     });
@@ -179,7 +186,10 @@ impl Fetcher {
                 let result = match landed {
                     Some(Ok(vector)) if led => Ok(Found::made(vector)),
                     // asked for before an order to clear that this request knows
-                    Some(Ok(vector)) if vector.cached.stamp < floor && round + 1 < MAX_ROUNDS => {
+                    Some(Ok(vector))
+                        if wanted.is_some_and(|wanted| vector.cached.stamp < wanted.floor)
+                            && round + 1 < MAX_ROUNDS =>
+                    {
                         missing.push((key, text));
                         continue;
                     }
