@@ -152,8 +152,8 @@ impl Store {
         session.batch_execute(&format!("DROP TABLE {table}")).await
     }
 
-    /// Brings the rows of an archive back into their space; `more` is what it holds of each besides its columns. Rows that were stored again since are left out; returns how many came back
-    /// and how many the archive holds. All or none.
+    /// Brings the rows of an archive back into their space; `more` is what it holds of each besides its columns. Rows that were stored
+    /// again since are left out; returns how many came back and how many the archive holds. All or none.
     pub(crate) async fn bring_back<E: From<DbError>>(
         &self,
         space_no: i32,
